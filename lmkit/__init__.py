@@ -1,0 +1,124 @@
+"""lmkit: train, measure and use recurrent language models.
+
+    import lmkit
+
+    lm = lmkit.load("runs/pydoc-1")
+    print(lm.sample("The "))
+    print(lm.perplexity("The with statement is used to wrap a block."))
+
+Names are imported when they are first used, so ``import lmkit`` is quick and loads no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lmkit.api import ScoredToken, TrainedModel, load, train
+    from lmkit.config import Config, DataConfig, ModelConfig, RuntimeConfig, TrainingConfig
+    from lmkit.errors import (
+        ConfigError,
+        CorpusError,
+        DataError,
+        FailedError,
+        LmkitError,
+        NonFiniteError,
+        RunError,
+        TokenizerError,
+    )
+    from lmkit.evaluation.perplexity import Evaluation, evaluate, token_scores
+    from lmkit.evaluation.predictor import NetworkPredictor, Predictor
+    from lmkit.generation.decoder import StepDecoder
+    from lmkit.generation.decoding import Decoding
+    from lmkit.generation.generate import generate
+    from lmkit.model.language_model import LanguageModel
+    from lmkit.samplers import DocumentSampler, RandomSampler, SequentialSampler, Window
+    from lmkit.session import Session
+    from lmkit.text.corpus import Corpus, build_corpus
+    from lmkit.text.tokenizer import Tokenizer, load_tokenizer
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Corpus",
+    "CorpusError",
+    "DataConfig",
+    "DataError",
+    "Decoding",
+    "DocumentSampler",
+    "Evaluation",
+    "FailedError",
+    "LanguageModel",
+    "LmkitError",
+    "ModelConfig",
+    "NetworkPredictor",
+    "NonFiniteError",
+    "Predictor",
+    "RandomSampler",
+    "RunError",
+    "RuntimeConfig",
+    "ScoredToken",
+    "SequentialSampler",
+    "Session",
+    "StepDecoder",
+    "Tokenizer",
+    "TokenizerError",
+    "TrainedModel",
+    "TrainingConfig",
+    "Window",
+    "build_corpus",
+    "evaluate",
+    "generate",
+    "load",
+    "load_tokenizer",
+    "token_scores",
+    "train",
+]
+
+_HOMES = {
+    "lmkit.api": ("ScoredToken", "TrainedModel", "load", "train"),
+    "lmkit.config": ("Config", "DataConfig", "ModelConfig", "RuntimeConfig", "TrainingConfig"),
+    "lmkit.errors": (
+        "ConfigError",
+        "CorpusError",
+        "DataError",
+        "FailedError",
+        "LmkitError",
+        "NonFiniteError",
+        "RunError",
+        "TokenizerError",
+    ),
+    "lmkit.evaluation.perplexity": ("Evaluation", "evaluate", "token_scores"),
+    "lmkit.evaluation.predictor": ("NetworkPredictor", "Predictor"),
+    "lmkit.generation.decoder": ("StepDecoder",),
+    "lmkit.generation.decoding": ("Decoding",),
+    "lmkit.generation.generate": ("generate",),
+    "lmkit.model.language_model": ("LanguageModel",),
+    "lmkit.samplers": ("DocumentSampler", "RandomSampler", "SequentialSampler", "Window"),
+    "lmkit.session": ("Session",),
+    "lmkit.text.corpus": ("Corpus", "build_corpus"),
+    "lmkit.text.tokenizer": ("Tokenizer", "load_tokenizer"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'lmkit' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("lmkit")
+    except metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,217 @@
+"""What ``lmkit.load`` and ``lmkit.train`` return: a trained model with its tokenizer, ready to measure, score and sample."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lmkit.config import Config
+from lmkit.errors import ConfigError, DataError, RunError
+from lmkit.evaluation.perplexity import Evaluation, token_scores
+from lmkit.evaluation.predictor import NetworkPredictor
+from lmkit.generation.decoder import StepDecoder
+from lmkit.generation.decoding import Decoding
+from lmkit.generation.generate import generate, stream_text
+from lmkit.hardware import choose_device
+from lmkit.model.language_model import LanguageModel
+from lmkit.run import RunDirectory
+from lmkit.samplers import stream_windows
+from lmkit.session import Measurement, Session, measure
+from lmkit.text.corpus import build_corpus, encode_path, encode_text
+from lmkit.text.token_file import TokenFile
+from lmkit.text.tokenizer import Tokenizer
+
+__all__ = ["ScoredToken", "TrainedModel", "load", "train"]
+
+
+class ScoredToken(NamedTuple):
+    """One token of a scored text: what it is, where it stands (characters start:end of the text), and its log-probability in nats."""
+
+    token: str
+    id: int
+    start: int
+    end: int
+    log_prob: float
+
+    @property
+    def surprisal(self) -> float:
+        """Surprisal in bits."""
+        return -self.log_prob / math.log(2.0)
+
+
+class TrainedModel:
+    """A language model with its tokenizer.
+
+    model: the network (``lmkit.LanguageModel``), in evaluation mode. tokenizer: text to ids and back. config: the run's configuration.
+    """
+
+    def __init__(self, model: LanguageModel, tokenizer: Tokenizer, config: Config, run: RunDirectory | None = None) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.config = config
+        self.run = run
+        self._decoder: StepDecoder | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's parameters are."""
+        return next(self.model.parameters()).device
+
+    @property
+    def eval_state(self) -> str:
+        """The state policy that evaluation defaults to: document for models trained with it, else carry."""
+        return "document" if self.config.training.state_policy == "document" else "carry"
+
+    def sample(
+        self,
+        prompt: str = "",
+        *,
+        length: int = 500,
+        decoding: Decoding | None = None,
+        seed: int = 0,
+        stream: int = 0,
+        stop: Sequence[str] = (),
+        **rules: Any,
+    ) -> str:
+        """Continue the prompt by up to ``length`` tokens and return the new text.
+
+        ``rules`` are the fields of ``Decoding``: temperature, top_k, top_p, min_p. The text is a function of (prompt, decoding, seed, stream).
+        Raises ConfigError for impossible rules.
+        """
+        return "".join(self.stream(prompt, length=length, decoding=decoding, seed=seed, stream=stream, stop=stop, **rules))
+
+    def stream(
+        self,
+        prompt: str = "",
+        *,
+        length: int = 500,
+        decoding: Decoding | None = None,
+        seed: int = 0,
+        stream: int = 0,
+        stop: Sequence[str] = (),
+        **rules: Any,
+    ) -> Iterator[str]:
+        """The same text as ``sample``, in pieces as they are made: whole characters always."""
+        if length < 1:
+            raise ConfigError(f"--length must be at least 1, not {length}.")
+        if decoding is not None and rules:
+            raise ConfigError("Give either a Decoding or its fields, not both.")
+        try:
+            chosen = decoding or Decoding(**rules)
+        except TypeError as error:
+            raise ConfigError(f"Unknown decoding rule: {error}.") from error
+        ids = self._new_ids(prompt, chosen, seed, stream, length)
+        return stream_text(ids, self.tokenizer.stream_decoder(), stop)
+
+    def evaluate(
+        self, text: str, *, state: str | None = None, rows: int = 1, warmup: int = 0, window: int = 256, documents: str | None = None
+    ) -> Evaluation:
+        """Measure a text: nll in nats with all counts, from which every unit follows (``.perplexity``, ``.bits_per_byte``, ...).
+
+        state: carry (one unbroken stream), reset (every window from zero) or document; default: as the model was trained.
+        """
+        tokens = encode_text(self.tokenizer, text, documents=documents or self.config.data.documents)
+        return self.measure(tokens, split="text", state=state, rows=rows, warmup=warmup, window=window).evaluation
+
+    def perplexity(self, text: str, **options: Any) -> float:
+        """Perplexity of a text per token; options are those of ``evaluate``."""
+        return self.evaluate(text, **options).perplexity
+
+    def score(self, text: str, *, window: int = 256) -> list[ScoredToken]:
+        """Every token of the text with its log-probability, the first one included; the state is carried from token to token.
+
+        The sum of the log-probabilities is minus the nll of ``evaluate(text)`` for a text of one document.
+        """
+        if not text:
+            raise DataError("The text is empty: there is nothing to score.")
+        ids, spans = self.tokenizer.encode_with_offsets(text)
+        windows = stream_windows(ids, eos_id=self.tokenizer.eos_id, window=window)
+        scores = torch.cat([part.log_probs[0] for part in token_scores(NetworkPredictor(self.model), windows)])
+        return [
+            ScoredToken(self.tokenizer.id_to_token(id), id, start, end, log_prob)
+            for id, (start, end), log_prob in zip(ids.tolist(), spans.tolist(), scores.tolist(), strict=True)
+        ]
+
+    def features(self, text: str) -> Tensor:
+        """The last layer's hidden vector after each token of the text (T, D): the model as an encoder."""
+        ids = torch.from_numpy(self.tokenizer.encode(text).astype("int64"))[None].to(self.device)
+        with torch.no_grad():
+            hidden, _ = self.model.features(ids, self.model.initial_state(1))
+        return hidden[0]
+
+    def measure(self, tokens: TokenFile, *, split: str, precision: torch.dtype = torch.float32, **options: Any) -> Measurement:
+        """Evaluate a token file; options are those of ``lmkit.session.measure``."""
+        options["state"] = options.get("state") or self.eval_state
+        return measure(NetworkPredictor(self.model, precision), tokens, self.tokenizer, split=split, **options)
+
+    def split_tokens(self, split: str | None = None) -> tuple[str, TokenFile]:
+        """A split of the corpus that the model was trained on (test if there is one, else valid), as tokens.
+
+        Raises RunError if the text is no longer the one that the model was trained on, or has no such split.
+        """
+        if self.run is None:
+            raise RunError("This model belongs to no run: give a text or a file.")
+        if self.config.data.corpus == "-":
+            raise RunError("The model was trained on standard input, which is gone: give --file.")
+        corpus = build_corpus(self.config.data, tokenizer=self.tokenizer)
+        name = split or next((known for known in ("test", "valid") if known in corpus.splits), "train")
+        if name not in corpus.splits:
+            raise RunError(f"The corpus has no {name} split: it has {', '.join(corpus.splits)}.")
+        recorded = self.run.info().get("splits", {}).get(name, {}).get("sha256")
+        if recorded != corpus.splits[name].sha256:
+            raise RunError(f"The {name} split of {corpus.name} has changed since the model was trained: give --file to measure another text.")
+        return name, corpus.splits[name]
+
+    def file_tokens(self, path: str | os.PathLike[str]) -> TokenFile:
+        """A file, a folder or ``-`` (standard input) as tokens, documents cut as in training."""
+        return encode_path(self.tokenizer, path, documents=self.config.data.documents)
+
+    def unknown_characters(self, text: str) -> list[str]:
+        """What the tokenizer would turn into ``<unk>``: characters, or words for a word model, each once."""
+        if self.tokenizer.unk_id is None or not text:
+            return []
+        ids, spans = self.tokenizer.encode_with_offsets(text)
+        unknown = [text[start:end] for id, (start, end) in zip(ids.tolist(), spans.tolist(), strict=True) if id == self.tokenizer.unk_id]
+        return [piece for piece in dict.fromkeys(unknown) if piece != self.tokenizer.id_to_token(self.tokenizer.unk_id)]
+
+    def _new_ids(self, prompt: str, decoding: Decoding, seed: int, stream: int, length: int) -> Iterator[int]:
+        if self._decoder is None:
+            self._decoder = StepDecoder(self.model)
+        eos = self.tokenizer.eos_id
+        ids = [eos, *(self.tokenizer.encode(prompt).tolist() if prompt else [])]
+        stop_id = None if self.tokenizer.eos_is_line_end else eos
+        columns = generate(
+            self._decoder, ids, self.model.initial_state(1), decoding=decoding, seed=seed, streams=[stream], stop_id=stop_id
+        )
+        for _, column in zip(range(length), columns, strict=False):
+            if bool(column.finished[0]):
+                return
+            yield int(column.ids[0])
+
+
+def load(path: str | os.PathLike[str], device: str = "auto") -> TrainedModel:
+    """Open a run folder and return its best model. Raises RunError if the folder is missing, damaged or foreign."""
+    run = RunDirectory.open(path)
+    config = run.config()
+    tokenizer = run.tokenizer()
+    model = run.load_model(config, tokenizer.vocab_size, choose_device(device))
+    return TrainedModel(model, tokenizer, config, run)
+
+
+def train(out: str | os.PathLike[str] | None = None, config: Config | None = None, **options: Any) -> TrainedModel:
+    """Train a model without any display and return the best one.
+
+    options are fields of the configuration, as in ``train(corpus="book.txt", hidden_size=512, epochs=5)``. out: the run folder (default: the
+    first free ``runs/<corpus>-<n>``). For records while it trains use ``lmkit.Session``.
+    """
+    session = Session((config or Config()).override(options), Path(out) if out is not None else None)
+    for _ in session.records():
+        pass
+    session.close()
+    return load(session.run.path, str(session.device.type))

@@ -1,0 +1,107 @@
+"""Click options made from the configuration's fields, and configurations made from click's answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from collections.abc import Callable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from lmkit.config import (
+    Config,
+    DataConfig,
+    ModelConfig,
+    RuntimeConfig,
+    TrainingConfig,
+    fields_of,
+    flag_of,
+    flatten,
+)
+from lmkit.errors import ConfigError
+
+__all__ = ["config_options", "make_config", "preset_names", "runtime_options"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+SECTIONS = (DataConfig, ModelConfig, TrainingConfig, RuntimeConfig)
+
+
+class NumberList(click.ParamType):
+    """Whole numbers with commas between them."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        try:
+            return value if isinstance(value, tuple) else tuple(int(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of whole numbers such as 2000,8000.", param, ctx)
+
+
+def config_options(function: F) -> F:
+    """Add an option for every field of every section."""
+    for section in reversed(SECTIONS):
+        for item, hint in reversed(list(fields_of(section))):
+            function = _option(item, hint)(function)
+    return function
+
+
+def runtime_options(function: F) -> F:
+    """Add --device and --threads, for commands that use a model that is there."""
+    for item, hint in reversed(list(fields_of(RuntimeConfig))):
+        if item.name in ("device", "threads"):
+            function = _option(item, hint)(function)
+    return function
+
+
+def make_config(preset: str | None, file: Path | None, given: Mapping[str, Any]) -> Config:
+    """Defaults, then the preset, then the file, then the options that were given."""
+    config = Config()
+    if preset is not None:
+        config = config.override(_read_preset(preset))
+    if file is not None:
+        config = config.override(_read_toml(file))
+    return config.override({name: value for name, value in given.items() if value is not None})
+
+
+def preset_names() -> list[str]:
+    """The presets that come with lmkit."""
+    folder = resources.files("lmkit") / "presets"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def _read_preset(name: str) -> dict[str, Any]:
+    if name not in preset_names():
+        raise ConfigError(f"There is no preset {name}: known are {', '.join(preset_names())}.")
+    return flatten(tomllib.loads((resources.files("lmkit") / "presets" / f"{name}.toml").read_text(encoding="utf-8")))
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return flatten(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"Cannot read --config {path}: {error}.") from error
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _option(item: dataclasses.Field[Any], hint: Any) -> Callable[[F], F]:
+    names = item.metadata["flags"] or (flag_of(item),)
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    kind = next(kind for kind in kinds if kind is not type(None))
+    help = item.metadata["help"]
+    if item.default is not None and kind is not bool:
+        help += f"  [default: {item.default:g}]" if kind is float else f"  [default: {item.default}]"
+    if kind is bool:
+        negative = "--no-" + names[0].removeprefix("--")
+        return click.option(f"{names[0]}/{negative}", *names[1:], item.name, default=None, help=help)
+    choices = item.metadata["choices"]
+    if choices:
+        return click.option(*names, item.name, type=click.Choice(choices), default=None, help=help)
+    click_type = NumberList() if typing.get_origin(kind) is tuple else {int: click.INT, float: click.FLOAT, str: click.STRING}[kind]
+    return click.option(*names, item.name, type=click_type, default=None, help=help)

@@ -1,0 +1,79 @@
+"""``lmkit sample``: a model writes text."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lmkit.cli.options import runtime_options
+
+if TYPE_CHECKING:
+    from lmkit.api import TrainedModel
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--prompt", "--primetext", "--start-text", "--prime", default="", help="Text to continue; without it the model starts from <eos>.")
+@click.option("--length", "--max-new-tokens", "--words", type=int, default=500, show_default=True, help="Tokens to write: characters, words or pieces.")
+@click.option("--temperature", "-t", type=float, default=1.0, show_default=True, help="Below 1 bolder, above 1 wilder; 0 always takes the most probable token.")
+@click.option("--top-k", type=int, help="Draw among the k most probable tokens.")
+@click.option("--top-p", type=float, help="Draw among the tokens that make up this probability.")
+@click.option("--min-p", type=float, help="Draw among tokens at least this share as probable as the best.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed gives the same text.")
+@click.option("--num", type=click.IntRange(min=1), default=1, show_default=True, help="Texts to write; text n is the same whatever their number.")
+@click.option("--stop", multiple=True, help="Stop before this string; may be given several times.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a text.")
+@runtime_options
+def command(
+    run: Path,
+    prompt: str,
+    length: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    min_p: float | None,
+    seed: int,
+    num: int,
+    stop: tuple[str, ...],
+    as_json: bool,
+    device: str | None,
+    threads: int | None,
+) -> None:
+    """Let a trained model continue a prompt; the text streams as it is made."""
+    import torch
+
+    from lmkit.api import load
+    from lmkit.errors import ConfigError
+    from lmkit.generation.decoding import Decoding
+
+    if any(not text for text in stop):
+        raise ConfigError("--stop must not be empty.")
+    decoding = Decoding(temperature, top_k, top_p, min_p)
+    torch.set_num_threads(threads or 1)  # one token's arithmetic is too small to share
+    lm = load(run, device or "auto")
+    _warn_of_unknown(lm, prompt)
+    for number in range(num):
+        pieces = lm.stream(prompt, length=length, decoding=decoding, seed=seed, stream=number, stop=stop)
+        if as_json:
+            record = {"prompt": prompt, "text": "".join(pieces), "seed": seed, "stream": number}
+            click.echo(json.dumps(record, ensure_ascii=False))
+            continue
+        if num > 1:
+            click.echo(f"--- {number + 1} of {num} ---")
+        sys.stdout.write(prompt)
+        for piece in pieces:
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+
+
+def _warn_of_unknown(lm: TrainedModel, prompt: str) -> None:
+    unknown = lm.unknown_characters(prompt)
+    if unknown:
+        shown = ", ".join(repr(piece) for piece in unknown[:10])
+        click.echo(f"Note: the model has never seen {shown}; it reads <unk> instead.", err=True)

@@ -1,0 +1,57 @@
+"""``lmkit tokenize``: a text as tokens, and what each granularity costs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("file")
+@click.option("--tokenizer", default="char", show_default=True, help="char, word or bpe (learnt from the file), a tokenizer.json, or a run folder.")
+@click.option("--vocab-size", type=click.IntRange(min=4), help="Largest vocabulary.")
+@click.option("--stats", is_flag=True, help="Compare char, word and BPE: learnt on the first 90 % of the text, applied to the rest.")
+@click.option("--limit", type=click.IntRange(min=1), default=200, show_default=True, help="Tokens to show.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: one object a token, or one a tokenizer with --stats.")
+def command(file: str, tokenizer: str, vocab_size: int | None, stats: bool, limit: int, as_json: bool) -> None:
+    """Show the tokens of a text, or compare tokenizers on it."""
+    if stats:
+        _compare(file, vocab_size, as_json)
+    else:
+        _show(file, tokenizer, vocab_size, limit, as_json)
+
+
+def _compare(file: str, vocab_size: int | None, as_json: bool) -> None:
+    from lmkit.console import show_statistics
+    from lmkit.text.statistics import tokenizer_statistics
+
+    rows = tokenizer_statistics(file, vocab_size=vocab_size)
+    if as_json:
+        for row in rows:
+            names = ("kind", "vocab_size", "tokens", "words", "tokens_per_word", "chars_per_token", "oov", "oov_rate")
+            click.echo(json.dumps({name: getattr(row, name) for name in names}))
+    else:
+        show_statistics(rows)
+
+
+def _show(file: str, name: str, vocab_size: int | None, limit: int, as_json: bool) -> None:
+    from lmkit.config import DataConfig
+    from lmkit.console import show_tokens
+    from lmkit.text.corpus import build_corpus
+    from lmkit.text.tokenizer import load_tokenizer
+
+    folder = Path(name)
+    known = load_tokenizer(folder / "tokenizer.json" if folder.is_dir() else folder) if folder.exists() else None
+    data = DataConfig(
+        corpus=file, tokenizer="char" if known else name, vocab_size=vocab_size, valid_fraction=0.0, test_fraction=0.0
+    )
+    corpus = build_corpus(data, tokenizer=known)
+    tokens = corpus.splits["train"]
+    shown = [(int(id), corpus.tokenizer.id_to_token(int(id))) for id in tokens.ids[:limit]]
+    if as_json:
+        for id, token in shown:
+            click.echo(json.dumps({"id": id, "token": token}))
+    else:
+        show_tokens(shown, len(tokens), tokens.counts.oov, corpus.tokenizer.vocab_size)

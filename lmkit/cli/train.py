@@ -1,0 +1,116 @@
+"""``lmkit train``: a text in, a run folder with a trained model out."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lmkit.cli.options import config_options, make_config
+from lmkit.config import Config
+
+if TYPE_CHECKING:
+    from lmkit.console import TrainingDisplay
+    from lmkit.session import Measurement, Session
+
+SAMPLE_LENGTH = 120
+FINAL_LENGTH = 400
+
+
+@click.command()
+@config_options
+@click.option("--preset", help="Start from a preset: see `lmkit info --presets`.")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Read options from a TOML file.")
+@click.option("--out", type=click.Path(path_type=Path), help="The run folder (default: the first free runs/<corpus>-<n>).")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on standard output.")
+def command(preset: str | None, config_file: Path | None, out: Path | None, as_json: bool, **given: Any) -> None:
+    """Train a language model on a text.
+
+    Without any option it trains a character model on the embedded corpus. Ctrl-C ends the training early and keeps the best model so far.
+    """
+    config = make_config(preset, config_file, given)
+    config = _with_absolute_corpus(config)
+    from lmkit.console import TrainingDisplay
+    from lmkit.session import Session
+
+    with TrainingDisplay() as display:
+        session = Session(config, out, progress=display.preparing)
+        display.begin(session)
+        interrupted = _train(session, display)
+        result = session.close()
+    _report(session, result, display, as_json)
+    if interrupted:
+        raise SystemExit(130)
+
+
+def _train(session: Session, display: TrainingDisplay) -> bool:
+    """Train to the end or to the first Ctrl-C; return whether it was interrupted."""
+    from lmkit.training.step import StepRecord
+
+    with _first_interrupt() as interrupted:
+        for record in session.records():
+            if isinstance(record, StepRecord):
+                display.step(record)
+            else:
+                display.evaluation(record, _sample(session, SAMPLE_LENGTH))
+            if interrupted:
+                display.say("Interrupted: keeping the best model so far. Press Ctrl-C again to quit at once.")
+                return True
+    return False
+
+
+@contextmanager
+def _first_interrupt() -> Iterator[list[int]]:
+    """A list that the first Ctrl-C makes non-empty; the second one has its usual effect."""
+    seen: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        seen.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    try:
+        before = signal.signal(signal.SIGINT, note)
+    except ValueError:  # not the main thread: signals are somebody else's business
+        yield seen
+        return
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _sample(session: Session, length: int) -> str:
+    from lmkit.api import TrainedModel
+
+    return TrainedModel(session.model, session.corpus.tokenizer, session.config).sample(length=length, seed=session.config.runtime.seed, temperature=0.8)
+
+
+def _report(session: Session, result: Measurement | None, display: TrainingDisplay, as_json: bool) -> None:
+    text = _sample(session, FINAL_LENGTH) if session.train.step else ""
+    if not as_json:
+        display.result(result, text)
+        return
+    figures: dict[str, Any] = {"run": str(session.run.path), "steps": session.train.step, "tokens": session.train.tokens}
+    figures["seconds"] = round(session.train.elapsed, 3)
+    if session.train.annealing.best_step:
+        figures["best_step"] = session.train.annealing.best_step
+        figures["valid_nats_per_token"] = session.train.annealing.best
+    if result is not None:
+        from lmkit.report import figures_of
+
+        figures["result"] = figures_of(result)
+    click.echo(json.dumps(figures))
+
+
+def _with_absolute_corpus(config: Config) -> Config:
+    """A local text by its absolute path, so that the run can find it from any folder."""
+    path = Path(config.data.corpus).expanduser()
+    if config.data.corpus != "-" and path.exists():
+        config = config.override({"corpus": str(path.resolve())})
+    tokenizer = Path(config.data.tokenizer).expanduser()
+    return config.override({"tokenizer": str(tokenizer.resolve())}) if tokenizer.is_file() else config

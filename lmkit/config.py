@@ -1,0 +1,350 @@
+"""The configuration of a run: the only place where a default, a help text and a bound are written.
+
+The command line makes its options from these fields, presets and ``--config`` files are read into them, and a run
+folder's ``config.json`` is written from them. Field names are unique over the whole tree, so an override needs no section.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lmkit.errors import ConfigError
+
+__all__ = [
+    "CONFIG_FORMAT",
+    "Config",
+    "DataConfig",
+    "ModelConfig",
+    "RuntimeConfig",
+    "TrainingConfig",
+    "check_field",
+    "fields_of",
+    "flag_of",
+]
+
+CONFIG_FORMAT = 1
+SAMPLER_STATES = {"sequential": ("carry", "reset"), "random": ("reset",), "document": ("document",)}
+
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    flags: tuple[str, ...] = (),
+    choices: tuple[str, ...] | None = None,
+    minimum: float | None = None,
+    above: float | None = None,
+    maximum: float | None = None,
+    below: float | None = None,
+) -> Any:
+    """A dataclass field with its help text, its flags (the first is the primary one) and its bounds."""
+    metadata = {
+        "help": help,
+        "flags": flags,
+        "choices": choices,
+        "minimum": minimum,
+        "above": above,
+        "maximum": maximum,
+        "below": below,
+    }
+    return field(default=default, metadata=metadata)
+
+
+class Section:
+    """Base of the sections: values are checked when a section is made, so a config that exists is a valid one."""
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for item in dataclasses.fields(typing.cast(Any, self)):
+            value = check_field(item, hints[item.name], getattr(self, item.name))
+            object.__setattr__(self, item.name, value)
+        self.check()
+
+    def check(self) -> None:
+        """Raise ConfigError where two fields contradict each other."""
+
+
+@dataclass(frozen=True)
+class DataConfig(Section):
+    """Which text, cut how, in which tokens."""
+
+    corpus: str = option(
+        "pydoc",
+        "Corpus: a name from `lmkit corpora`, a file, a folder, a .gz file, - for standard input, or a Hugging Face dataset.",
+        flags=("--corpus", "--data", "--input-txt"),
+    )
+    tokenizer: str = option("char", "Tokenizer: char, word, bpe, or the path of a tokenizer.json.")
+    vocab_size: int | None = option(
+        None, "Largest vocabulary (default: all characters; all words; 4096 BPE tokens).", minimum=4
+    )
+    min_count: int = option(1, "Characters or words seen fewer times become <unk>.", minimum=1)
+    documents: str = option(
+        "file", "What a document is; several are closed by <eos> each.", choices=("file", "line", "blank-line")
+    )
+    valid_fraction: float = option(
+        0.1, "Share of the text kept for validation.", flags=("--valid-fraction", "--val-frac"), minimum=0, below=1
+    )
+    test_fraction: float = option(
+        0.1, "Share of the text kept for the test.", flags=("--test-fraction", "--test-frac"), minimum=0, below=1
+    )
+    split_at: str = option("char", "Where splits may be cut.", choices=("char", "line"))
+
+    def check(self) -> None:
+        if self.valid_fraction + self.test_fraction >= 1:
+            raise ConfigError(
+                f"--valid-fraction {self.valid_fraction:g} and --test-fraction {self.test_fraction:g} leave nothing to train on: "
+                "their sum must stay below 1."
+            )
+        if not self.corpus:
+            raise ConfigError("--corpus is empty: give a name from `lmkit corpora`, a file or a folder.")
+
+
+@dataclass(frozen=True)
+class ModelConfig(Section):
+    """The shape of the network."""
+
+    cell: str = option("lstm", "Recurrent cell.", flags=("--cell", "--model"), choices=("rnn", "irnn", "gru", "lstm"))
+    num_layers: int = option(
+        1, "Recurrent layers.", flags=("--layers", "--num-layers", "--nlayers", "--n-layers"), minimum=1, maximum=64
+    )
+    hidden_size: int = option(
+        256, "Units in a recurrent layer.", flags=("--hidden-size", "--nhid", "--rnn-size", "--hidden-dim"), minimum=1
+    )
+    embedding_size: int | None = option(
+        None,
+        "Size of a token's embedding (default: the hidden size).",
+        flags=("--embedding-size", "--emsize", "--embedding-dim", "--wordvec-size"),
+        minimum=1,
+    )
+    tie_embeddings: bool = option(
+        False, "Share the embedding with the output layer.", flags=("--tied", "--tie-embeddings", "--tie-weights")
+    )
+    dropout: float = option(0.2, "Dropout on embeddings, between layers and on outputs.", minimum=0, below=1)
+    embedding_dropout: float | None = option(None, "Dropout on embeddings (default: --dropout).", minimum=0, below=1)
+    layer_dropout: float | None = option(None, "Dropout between layers (default: --dropout).", minimum=0, below=1)
+    output_dropout: float | None = option(None, "Dropout before the output layer (default: --dropout).", minimum=0, below=1)
+    forget_bias: float | None = option(
+        None, "Start value of the LSTM's forget-gate bias (default: torch's own, about 0)."
+    )
+    head: str = option("full", "Output layer: full softmax, or adaptive for large vocabularies.", choices=("full", "adaptive"))
+    cutoffs: tuple[int, ...] | None = option(
+        None, "Adaptive softmax: where its clusters begin, by rank of frequency (default: V/16,V/4).", minimum=1
+    )
+
+    def check(self) -> None:
+        if self.forget_bias is not None and self.cell != "lstm":
+            raise ConfigError(f"--forget-bias needs --cell lstm: a {self.cell} has no forget gate.")
+        if self.cutoffs is not None and self.head != "adaptive":
+            raise ConfigError("--cutoffs needs --head adaptive.")
+        if self.cutoffs is not None and list(self.cutoffs) != sorted(set(self.cutoffs)):
+            raise ConfigError("--cutoffs must ascend, as in 2000,8000.")
+
+    @property
+    def dropouts(self) -> tuple[float, float, float]:
+        """Dropout on embeddings, between layers and on outputs, with the common value filled in."""
+        own = (self.embedding_dropout, self.layer_dropout, self.output_dropout)
+        embedding, layer, output = (self.dropout if value is None else value for value in own)
+        return embedding, layer, output
+
+
+@dataclass(frozen=True)
+class TrainingConfig(Section):
+    """How the network is trained."""
+
+    sampler: str = option("sequential", "Order of the windows.", choices=("sequential", "random", "document"))
+    state: str | None = option(
+        None,
+        "Hidden state between windows (default: what the sampler allows, carry for sequential).",
+        choices=("carry", "reset", "document"),
+    )
+    window: int = option(
+        64,
+        "Steps of a window: the reach of truncated back-propagation through time (bptt).",
+        flags=("--window", "--bptt", "--seq-length", "--sequence-length", "--num-steps"),
+        minimum=1,
+    )
+    batch_size: int = option(32, "Rows trained side by side.", flags=("--batch-size", "--bsz"), minimum=1)
+    optimizer: str = option("adamw", "Optimiser.", choices=("sgd", "adamw"))
+    lr: float = option(3e-3, "Learning rate.", flags=("--lr", "--learning-rate"), above=0)
+    weight_decay: float = option(0.0, "Weight decay on matrices.", flags=("--weight-decay", "--wdecay"), minimum=0)
+    schedule: str | None = option(
+        None,
+        "Learning-rate schedule (default: cosine for adamw, plateau for sgd).",
+        choices=("constant", "cosine", "plateau"),
+    )
+    warmup: float = option(0.02, "Share of the training in which a cosine schedule warms up.", minimum=0, below=1)
+    lr_decay: float = option(4.0, "Plateau schedule: the learning rate is divided by this.", above=1)
+    max_grad_norm: float = option(
+        1.0,
+        "Global norm that the gradient is clipped to (0: never).",
+        flags=("--clip", "--max-grad-norm", "--grad-clip", "--clip-norm"),
+        minimum=0,
+    )
+    epochs: int | None = option(
+        None, "Stop after this many epochs (default 15 if nothing else ends the run).", flags=("--epochs", "--max-epochs", "--num-epochs"), minimum=1
+    )
+    max_steps: int | None = option(None, "Stop after this many steps.", flags=("--max-steps", "--max-iters"), minimum=1)
+    max_seconds: float | None = option(None, "Stop after this many seconds inside the training loop.", above=0)
+    eval_every: int | None = option(
+        None, "Validate every so many steps (default: every epoch).", flags=("--eval-every", "--eval-val-every"), minimum=1
+    )
+    patience: int | None = option(
+        None, "Stop early after this many validations without a new best.", flags=("--patience",), minimum=1
+    )
+
+    def check(self) -> None:
+        allowed = SAMPLER_STATES[self.sampler]
+        if self.state is not None and self.state not in allowed:
+            raise ConfigError(
+                f"--sampler {self.sampler} cannot be used with --state {self.state}: it takes {' or '.join(allowed)}."
+            )
+
+    @property
+    def state_policy(self) -> str:
+        """The state policy with the sampler's default filled in."""
+        return self.state or SAMPLER_STATES[self.sampler][0]
+
+    @property
+    def schedule_name(self) -> str:
+        """The schedule with the optimiser's default filled in."""
+        return self.schedule or {"adamw": "cosine", "sgd": "plateau"}[self.optimizer]
+
+    @property
+    def epoch_limit(self) -> int | None:
+        """Epochs after which training stops, with the default filled in; None where steps or seconds end it."""
+        if self.epochs is None and self.max_steps is None and self.max_seconds is None:
+            return 15
+        return self.epochs
+
+
+@dataclass(frozen=True)
+class RuntimeConfig(Section):
+    """Where and how exactly it is computed."""
+
+    seed: int = option(1, "Seed of everything random.", flags=("--seed", "--random-seed"), minimum=0, maximum=2**31 - 1)
+    device: str = option("auto", "Device.", choices=("auto", "cpu", "cuda", "mps"))
+    precision: str = option(
+        "auto",
+        "Arithmetic of training (auto: bfloat16 where the processor has instructions for it).",
+        choices=("auto", "float32", "bfloat16", "float16"),
+    )
+    threads: int | None = option(None, "Threads on the CPU (default: its physical cores).", minimum=1, maximum=1024)
+
+
+@dataclass(frozen=True)
+class Config:
+    """All sections of a run's configuration."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+    def override(self, values: Mapping[str, Any]) -> Config:
+        """A new config with some fields changed, named without their section."""
+        sections = {}
+        known = set()
+        for section in dataclasses.fields(self):
+            current = getattr(self, section.name)
+            names = {item.name for item in dataclasses.fields(current)}
+            known |= names
+            changes = {name: value for name, value in values.items() if name in names}
+            sections[section.name] = dataclasses.replace(current, **changes)
+        if unknown := sorted(set(values) - known):
+            raise ConfigError(_unknown_key(unknown[0], known))
+        return Config(**sections)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Sections as plain dictionaries, ready for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Config:
+        """Read sections from plain dictionaries (JSON, TOML); an unknown section or key raises ConfigError."""
+        return cls().override(flatten(values))
+
+
+def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"model": {"cell": "gru"}}`` -> ``{"cell": "gru"}``, refusing sections and keys that do not exist."""
+    sections = {item.name: item for item in dataclasses.fields(Config)}
+    flat: dict[str, Any] = {}
+    for name, content in values.items():
+        if name not in sections:
+            raise ConfigError(_unknown_key(f"[{name}]", {f"[{section}]" for section in sections}))
+        if not isinstance(content, Mapping):
+            raise ConfigError(f"[{name}] must be a table of options.")
+        known = {item.name for item in dataclasses.fields(type(getattr(Config(), name)))}
+        if unknown := sorted(set(content) - known):
+            raise ConfigError(_unknown_key(unknown[0], known))
+        flat.update(content)
+    return flat
+
+
+def fields_of(section: type) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
+    """Each field of a section with its resolved type."""
+    hints = typing.get_type_hints(section)
+    for item in dataclasses.fields(section):
+        yield item, hints[item.name]
+
+
+def flag_of(item: dataclasses.Field[Any]) -> str:
+    """The primary flag of a field on the command line."""
+    flags = item.metadata["flags"]
+    return flags[0] if flags else "--" + item.name.replace("_", "-")
+
+
+def check_field(item: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
+    """Return the value in the field's own type, or raise ConfigError with the flag's name and what it takes."""
+    flag = flag_of(item)
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if value is None:
+        if type(None) in kinds:
+            return None
+        raise ConfigError(f"{flag} must have a value.")
+    kind = next(kind for kind in kinds if kind is not type(None))
+    if typing.get_origin(kind) is tuple:
+        if isinstance(value, str) or not isinstance(value, (list, tuple)):
+            raise ConfigError(f"{flag} must be a list of whole numbers.")
+        return tuple(_check_number(item, flag, int, entry) for entry in value)
+    if kind in (int, float):
+        return _check_number(item, flag, kind, value)
+    if not isinstance(value, kind):
+        raise ConfigError(f"{flag} must be {'true or false' if kind is bool else 'text'}, not {value!r}.")
+    choices = item.metadata["choices"]
+    if choices and value not in choices:
+        raise ConfigError(f"{flag} must be one of {', '.join(choices)}, not {value!r}.")
+    return value
+
+
+def _check_number(item: dataclasses.Field[Any], flag: str, kind: type, value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ConfigError(f"{flag} must be a number, not {value!r}.")
+    if not math.isfinite(value):
+        raise ConfigError(f"{flag} must be a finite number, not {value}.")
+    if kind is int and value != int(value):
+        raise ConfigError(f"{flag} must be a whole number, not {value}.")
+    bounds = item.metadata
+    tests = (
+        ("minimum", "at least", lambda bound: value >= bound),
+        ("above", "above", lambda bound: value > bound),
+        ("maximum", "at most", lambda bound: value <= bound),
+        ("below", "below", lambda bound: value < bound),
+    )
+    for name, words, holds in tests:
+        if bounds[name] is not None and not holds(bounds[name]):
+            raise ConfigError(f"{flag} must be {words} {bounds[name]:g}, not {value:g}.")
+    return kind(value)
+
+
+def _unknown_key(name: str, known: set[str]) -> str:
+    close = difflib.get_close_matches(name, sorted(known), n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}."
+    return f"Unknown option {name}: {hint}"

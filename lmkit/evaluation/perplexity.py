@@ -1,0 +1,129 @@
+"""Perplexity and its relatives: every token scored once, sums and counts until the last line."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from lmkit.evaluation.predictor import Predictor
+from lmkit.samplers import IGNORE, Window
+
+__all__ = ["Evaluation", "TokenScores", "evaluate", "token_scores"]
+
+S = TypeVar("S")
+LN2 = math.log(2.0)
+
+
+class TokenScores(NamedTuple):
+    """The scores of one window: targets (B, T) with IGNORE where there is none, log_probs (B, T) in nats, 0 where IGNORE."""
+
+    targets: Tensor
+    log_probs: Tensor
+
+
+def token_scores(predictor: Predictor[S], windows: Iterable[Window]) -> Iterator[TokenScores]:
+    """Score window after window, carrying the state: the one path that evaluation, scoring and comparison fold over."""
+    state: S | None = None
+    for window in windows:
+        if state is None:
+            state = predictor.initial_state(len(window.reset))
+        elif bool(window.reset.any()):
+            state = predictor.reset(state, window.reset)
+        log_probs, state = predictor.score(window.inputs, window.targets, state)
+        yield TokenScores(window.targets, log_probs.cpu())
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured on a text, as sums and counts that add up.
+
+    nll: negative log-likelihood in nats, a sum over ``tokens`` targets. oov_nll, oov: the part of it that fell on ``<unk>``. words: words
+    separated by white space; line_ends, chars (code points) and bytes (UTF-8) count the original text.
+    """
+
+    nll: float = 0.0
+    tokens: int = 0
+    oov_nll: float = 0.0
+    oov: int = 0
+    words: int = 0
+    line_ends: int = 0
+    chars: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: Evaluation) -> Evaluation:
+        names = [item.name for item in dataclasses.fields(self)]
+        return Evaluation(**{name: getattr(self, name) + getattr(other, name) for name in names})
+
+    @property
+    def nats_per_token(self) -> float:
+        """Mean negative log-likelihood of a token in nats: what training reports as its loss."""
+        return _ratio(self.nll, self.tokens)
+
+    @property
+    def bits_per_token(self) -> float:
+        """Mean negative log-likelihood of a token in bits."""
+        return self.nats_per_token / LN2
+
+    @property
+    def perplexity(self) -> float:
+        """exp(nll / tokens), ``<unk>`` and ``<eos>`` included."""
+        return _exp(self.nats_per_token)
+
+    @property
+    def perplexity_excluding_oov(self) -> float:
+        """Perplexity of the tokens that are not ``<unk>``."""
+        return _exp(_ratio(self.nll - self.oov_nll, self.tokens - self.oov))
+
+    @property
+    def word_perplexity(self) -> float:
+        """exp(nll / (words + line ends)): comparable between tokenizers that lose nothing."""
+        return _exp(_ratio(self.nll, self.words + self.line_ends))
+
+    @property
+    def words_only_perplexity(self) -> float:
+        """exp(nll / words): line ends are predicted but not counted."""
+        return _exp(_ratio(self.nll, self.words))
+
+    @property
+    def bits_per_char(self) -> float:
+        """Bits per code point of the original text."""
+        return _ratio(self.nll, self.chars) / LN2
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Bits per UTF-8 byte of the original text."""
+        return _ratio(self.nll, self.bytes) / LN2
+
+    @property
+    def oov_rate(self) -> float:
+        """Share of the tokens that are ``<unk>``."""
+        return _ratio(self.oov, self.tokens)
+
+
+def evaluate(predictor: Predictor[S], windows: Iterable[Window], unk_id: int | None = None) -> Evaluation:
+    """Sum the scores of all windows in float64. Counts of words, characters and bytes are the caller's to add."""
+    nll = torch.zeros((), dtype=torch.float64)
+    oov_nll = torch.zeros((), dtype=torch.float64)
+    tokens = oov = 0
+    for scores in token_scores(predictor, windows):
+        nll -= scores.log_probs.double().sum()
+        tokens += int((scores.targets != IGNORE).sum())
+        if unk_id is not None:
+            unknown = scores.targets == unk_id
+            oov += int(unknown.sum())
+            oov_nll -= scores.log_probs.double()[unknown].sum()
+    return Evaluation(nll=float(nll), tokens=tokens, oov_nll=float(oov_nll), oov=oov)
+
+
+def _ratio(total: float, count: int) -> float:
+    return total / count if count else math.nan
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if value < 709 else math.inf

@@ -1,0 +1,88 @@
+"""Predictors: whatever gives probabilities to tokens. The network is one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from lmkit.model import state as states
+from lmkit.model.head import IGNORE
+from lmkit.model.language_model import LanguageModel
+from lmkit.model.state import State
+
+__all__ = ["NetworkPredictor", "Predictor"]
+
+S = TypeVar("S")
+LOGITS_AT_ONCE = 2**23  # 32 MiB in float32: fits caches of the last level, and no text makes memory grow
+
+
+class Predictor(Protocol[S]):
+    """Gives log-probabilities in nats to the tokens of a stream, carrying a state S along it.
+
+    Rows are independent and nothing may depend on how a stream is cut into windows.
+    """
+
+    def initial_state(self, batch_size: int) -> S:
+        """The state before any token."""
+
+    def reset(self, state: S, rows: Tensor) -> S:
+        """The state with the given rows ((B,) bool) as at the beginning."""
+
+    def score(self, tokens: Tensor, targets: Tensor, state: S) -> tuple[Tensor, S]:
+        """Log-probabilities (B, T) of the targets after the tokens, 0 where a target is IGNORE; and the new state."""
+
+    def distribution(self, tokens: Tensor, state: S) -> tuple[Tensor, S]:
+        """Log-probabilities (B, T, V) of every token after each of the tokens; and the new state."""
+
+
+class NetworkPredictor:
+    """A language model as a predictor: no dropout, no gradient, its parameters' precision (float32 unless told otherwise)."""
+
+    def __init__(self, model: LanguageModel, precision: torch.dtype = torch.float32) -> None:
+        self.model = model
+        self.device = next(model.parameters()).device
+        self.precision = precision
+
+    def initial_state(self, batch_size: int) -> State:
+        return self.model.initial_state(batch_size)
+
+    def reset(self, state: State, rows: Tensor) -> State:
+        return states.reset(state, rows.to(self.device))
+
+    def score(self, tokens: Tensor, targets: Tensor, state: State) -> tuple[Tensor, State]:
+        with self._inference():
+            hidden, state = self.model.features(tokens.to(self.device), state)
+            targets = targets.to(self.device)
+            wanted = targets != IGNORE
+            flat, flat_targets = hidden[wanted], targets[wanted]
+            chunk = max(1, LOGITS_AT_ONCE // self.model.vocab_size)
+            parts = [
+                -self.model.head.nll(flat[start : start + chunk], flat_targets[start : start + chunk])
+                for start in range(0, len(flat), chunk)
+            ]
+            scores = torch.zeros(targets.shape, device=self.device)
+            if parts:
+                scores[wanted] = torch.cat(parts)
+            return scores, state
+
+    def distribution(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        with self._inference():
+            hidden, state = self.model.features(tokens.to(self.device), state)
+            flat = self.model.head.log_probs(hidden.reshape(-1, hidden.shape[-1]))
+            return flat.view(*tokens.shape, -1), state
+
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
+        """Evaluation mode for the moment: a model in training is handed back as it was."""
+        was_training = self.model.training
+        self.model.eval()
+        lower = self.precision != torch.float32
+        try:
+            with torch.no_grad(), torch.autocast(self.device.type, self.precision, enabled=lower):
+                yield
+        finally:
+            self.model.train(was_training)

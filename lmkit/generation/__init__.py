@@ -1,0 +1,1 @@
+"""Generating text: decoding rules, a step decoder, columns of tokens, streaming text."""

@@ -1,0 +1,96 @@
+"""Generation: columns of tokens from a step function, and text that streams from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from lmkit.generation.decoder import Step
+from lmkit.generation.decoding import Decoding, keyed_uniforms
+from lmkit.model.state import State, repeat
+
+__all__ = ["Column", "StreamDecoder", "generate", "stream_text"]
+
+
+class Column(NamedTuple):
+    """One new token for each stream: ids (B,), the model's own log-probabilities in nats (B,), and which streams have ended (B,)."""
+
+    ids: Tensor
+    log_probs: Tensor
+    finished: Tensor
+
+
+class StreamDecoder(Protocol):
+    """Turns ids into text piece by piece, holding bytes back until they make whole characters."""
+
+    def push(self, id: int) -> str: ...
+
+    def flush(self) -> str: ...
+
+
+def generate(
+    step: Step,
+    prompt: Sequence[int],
+    state: State,
+    *,
+    decoding: Decoding,
+    seed: int = 0,
+    streams: Sequence[int] = (0,),
+    stop_id: int | None = None,
+) -> Iterator[Column]:
+    """Continue the prompt without end, once for each of the streams.
+
+    prompt: at least one id, usually ``<eos>`` first; it is read once, from the given state of one row, and the state is carried into every
+    stream. The token at a place depends on (seed, stream, place) and the prompt only, not on the other streams. A stream that chose
+    ``stop_id`` is finished and repeats it.
+    """
+    assert prompt, "a prompt holds at least <eos>"
+    device = state[0][0].device
+    for id in prompt:
+        logits, state = step(torch.tensor([id], device=device), state)
+    logits, state = logits.expand(len(streams), -1), repeat(state, len(streams))
+    finished = torch.zeros(len(streams), dtype=torch.bool, device=device)
+    position = 0
+    while True:
+        ids = decoding.choose(logits, keyed_uniforms(seed, list(streams), position))
+        log_probs = logits.double().log_softmax(dim=-1).gather(1, ids[:, None]).squeeze(1)
+        if stop_id is not None:
+            ids = torch.where(finished, stop_id, ids)
+            finished = finished | (ids == stop_id)
+        yield Column(ids, log_probs, finished)
+        logits, state = step(ids, state)
+        position += 1
+
+
+def stream_text(ids: Iterator[int], decoder: StreamDecoder, stops: Sequence[str] = ()) -> Iterator[str]:
+    """Text as it is made, up to and without the first of the stop strings.
+
+    What may be the beginning of a stop string is held back until it is clear that it is not.
+    """
+    held = ""
+    for id in ids:
+        held += decoder.push(id)
+        found = [place for stop in stops if (place := held.find(stop)) >= 0]
+        if found:
+            yield held[: min(found)]
+            return
+        safe = len(held) - _stop_overlap(held, stops)
+        if safe:
+            yield held[:safe]
+            held = held[safe:]
+    held += decoder.flush()
+    found = [place for stop in stops if (place := held.find(stop)) >= 0]
+    if held:
+        yield held[: min(found)] if found else held
+
+
+def _stop_overlap(text: str, stops: Sequence[str]) -> int:
+    """Characters at the end of the text that could begin a stop string."""
+    longest = max((len(stop) for stop in stops), default=1) - 1
+    for size in range(min(longest, len(text)), 0, -1):
+        if any(stop.startswith(text[-size:]) for stop in stops):
+            return size
+    return 0

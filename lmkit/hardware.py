@@ -1,0 +1,125 @@
+"""Where it runs: device, precision, threads and the allocator. All of it from fixed tables, never from a timing."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lmkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["choose_device", "choose_precision", "choose_threads", "cpu_name", "describe_cpu", "keep_freed_memory"]
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
+THRESHOLD = 2**31 - 1
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to keep freed memory instead of giving it back to the system.
+
+    Training frees and takes the same large buffers at each step; each time they come back from the system their pages are zeroed and
+    mapped anew. Call it before torch is imported. Elsewhere than on glibc it does nothing.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    libc.mallopt(M_MMAP_THRESHOLD, THRESHOLD)
+    libc.mallopt(M_TRIM_THRESHOLD, THRESHOLD)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name (auto, cpu, cuda, mps). Raises ConfigError if it is not there."""
+    import torch
+
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(candidate for candidate, there in present.items() if there)
+    if not present[name]:
+        raise ConfigError(f"--device {name} is not available here: torch sees {', '.join(k for k, v in present.items() if v)}.")
+    return torch.device(name)
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """The arithmetic of training. auto is bfloat16 where the processor has instructions for it, else float32."""
+    import torch
+
+    if name == "auto":
+        fast = {"cpu": _cpu_has_bfloat16, "cuda": torch.cuda.is_bf16_supported, "mps": lambda: False}
+        return torch.bfloat16 if fast[device.type]() else torch.float32
+    if name == "float16" and device.type != "cuda":
+        raise ConfigError("--precision float16 needs --device cuda; on other devices use bfloat16 or float32.")
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+
+
+def choose_threads(threads: int | None) -> int:
+    """Threads to compute with: the given number, else OMP_NUM_THREADS, else the physical cores that this process may use."""
+    if threads is not None:
+        return threads
+    wished = os.environ.get("OMP_NUM_THREADS", "")
+    if wished.isdigit() and int(wished) > 0:
+        return int(wished)
+    return max(1, min(_physical_cores(), _quota()))
+
+
+def cpu_name() -> str:
+    """The processor's model name as the system tells it."""
+    for line in _cpuinfo():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def describe_cpu() -> str:
+    """One line for reports: name, cores, and the vector instructions that torch uses."""
+    import torch
+
+    extra = [name for name, there in _features().items() if there]
+    capability = " ".join([torch.backends.cpu.get_cpu_capability(), *extra])
+    return f"{cpu_name()}, {_physical_cores()} cores ({capability})"
+
+
+def _features() -> dict[str, bool]:
+    flags = next((line for line in _cpuinfo() if line.startswith(("flags", "Features"))), "").split()
+    return {"AVX512-BF16": "avx512_bf16" in flags, "AMX-BF16": "amx_bf16" in flags, "BF16": "bf16" in flags}
+
+
+def _cpu_has_bfloat16() -> bool:
+    return any(_features().values())
+
+
+def _physical_cores() -> int:
+    """Distinct cores behind the processors that this process may run on; hyper-threads share one."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    cores, processor, package = set(), -1, "0"
+    for line in _cpuinfo():
+        key, _, value = line.partition(":")
+        match key.strip():
+            case "processor":
+                processor, package = int(value), "0"
+            case "physical id":
+                package = value.strip()
+            case "core id" if processor in allowed:
+                cores.add((package, value.strip()))
+    return len(cores) or len(allowed)
+
+
+def _quota() -> int:
+    """Whole processors that a container's CPU limit allows (Linux control groups, version 2)."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, int(quota) // int(period))
+    except (OSError, ValueError):
+        return sys.maxsize
+
+
+def _cpuinfo() -> list[str]:
+    try:
+        return Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []

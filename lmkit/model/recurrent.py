@@ -1,0 +1,76 @@
+"""A stack of recurrent layers: one one-layer torch module each, with torch's kernels, names and layout of parameters."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lmkit.model.cells import CELLS
+from lmkit.model.state import State
+
+__all__ = ["RecurrentStack"]
+
+
+class RecurrentStack(nn.Module):
+    """Layers of one cell, with dropout between them.
+
+    One module per layer rather than torch's own multi-layer module: the state of each layer is then a value of its own, and
+    every layer can take the fastest kernel.
+    """
+
+    def __init__(
+        self, cell: str, input_size: int, hidden_size: int, num_layers: int, dropout: float, forget_bias: float | None = None
+    ) -> None:
+        super().__init__()
+        self.kind = CELLS[cell]
+        self.hidden_size = hidden_size
+        self.dropout = dropout
+        choice = {"nonlinearity": self.kind.nonlinearity} if self.kind.nonlinearity else {}
+        sizes = [input_size] + [hidden_size] * (num_layers - 1)
+        self.layers = nn.ModuleList(self.kind.module(size, hidden_size, **choice) for size in sizes)
+        for layer in self.layers:
+            if cell == "irnn":
+                _identity_init(layer)
+            if forget_bias is not None:
+                _set_forget_bias(layer, forget_bias)
+
+    def initial_state(self, batch_size: int) -> State:
+        """Zeros, (B, H) for each tensor of each layer."""
+        weight = next(self.parameters())
+        zeros = [
+            tuple(weight.new_zeros(batch_size, self.hidden_size) for _ in range(self.kind.num_states)) for _ in self.layers
+        ]
+        return tuple(zeros)
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Run over inputs (T, B, E) from the state; return the last layer's outputs (T, B, H) and the new state."""
+        new_state = []
+        for number, (layer, values) in enumerate(zip(self.layers, state, strict=True)):
+            if number > 0:
+                inputs = F.dropout(inputs, self.dropout, self.training)
+            # torch keeps a dimension for layers in front; the LSTM takes its state as a pair, the others as a tensor
+            wide = tuple(value.unsqueeze(0) for value in values)
+            inputs, last = layer(inputs, wide if len(wide) > 1 else wide[0])
+            last = last if isinstance(last, tuple) else (last,)
+            new_state.append(tuple(value.squeeze(0) for value in last))
+        return inputs, tuple(new_state)
+
+
+@torch.no_grad()
+def _identity_init(layer: nn.Module) -> None:
+    """Le et al. (2015), section 2: identity recurrence, zero biases, other weights Gaussian with standard deviation 0.001."""
+    assert isinstance(layer, nn.RNN)
+    nn.init.eye_(layer.weight_hh_l0)
+    nn.init.normal_(layer.weight_ih_l0, std=0.001)
+    nn.init.zeros_(layer.bias_ih_l0)
+    nn.init.zeros_(layer.bias_hh_l0)
+
+
+@torch.no_grad()
+def _set_forget_bias(layer: nn.Module, value: float) -> None:
+    """Torch adds two biases: the whole value goes into one of them and zero into the other."""
+    assert isinstance(layer, nn.LSTM)
+    hidden = layer.hidden_size
+    layer.bias_ih_l0[hidden : 2 * hidden] = value
+    layer.bias_hh_l0[hidden : 2 * hidden] = 0

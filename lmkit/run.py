@@ -1,0 +1,231 @@
+"""The run directory: everything that a training run leaves behind, in files that hold no pickles.
+
+    RUN/  config.json        the configuration, all values written out
+          tokenizer.json     opens in Hugging Face tokenizers
+          model.safetensors  the best model on validation
+          run.json           corpus and its hashes, versions, threads, precision, device
+          metrics.jsonl      functions of the run: training and evaluation records
+          timings.jsonl      clocks and speeds of the same records
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import shutil
+import struct
+import tempfile
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from lmkit.config import CONFIG_FORMAT, Config
+from lmkit.errors import ConfigError, FailedError, RunError
+from lmkit.files import default_mode, sync_folder, write_atomically
+from lmkit.model.language_model import LanguageModel
+from lmkit.text.tokenizer import Tokenizer, tokenizer_from_json
+
+__all__ = ["RunDirectory", "free_run_path", "lmkit_version", "refuse_existing"]
+
+CONFIG, TOKENIZER, MODEL, RUN, METRICS, TIMINGS = (
+    "config.json",
+    "tokenizer.json",
+    "model.safetensors",
+    "run.json",
+    "metrics.jsonl",
+    "timings.jsonl",
+)
+
+
+class RunDirectory:
+    """A run folder that exists: its files are read and written through this."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path, config: Config, tokenizer: Tokenizer, info: Mapping[str, Any]) -> RunDirectory:
+        """Make the folder with its first files, whole or not at all. Raises RunError if it exists already."""
+        refuse_existing(path)
+        staging = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            staging = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+            header = {"lmkit": lmkit_version(), "format": CONFIG_FORMAT, "vocab_size": tokenizer.vocab_size}
+            write_atomically(staging / CONFIG, _json({**header, **config.to_dict()}))
+            write_atomically(staging / TOKENIZER, tokenizer.to_json())
+            write_atomically(staging / RUN, _json(dict(info)))
+            (staging / METRICS).touch()
+            (staging / TIMINGS).touch()
+            staging.chmod(default_mode(0o777))
+            staging.rename(path)
+            sync_folder(path.parent)
+        except OSError as error:
+            if staging is not None:
+                shutil.rmtree(staging, ignore_errors=True)
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                raise RunError(f"{path} exists already: choose another --out, or remove it first.") from error
+            raise FailedError(f"Cannot make the run folder {path}: {error.strerror or error}.") from error
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> RunDirectory:
+        """Open an existing run. Raises RunError if the folder is not there or is not a run of lmkit's."""
+        folder = Path(path)
+        if not folder.exists():
+            raise RunError(f"There is no run folder {folder}.{_nearby(folder)}")
+        if not folder.is_dir():
+            raise RunError(f"{folder} is a file: give the run's folder.")
+        missing = [name for name in (CONFIG, TOKENIZER) if not (folder / name).is_file()]
+        if missing:
+            raise RunError(f"{folder} is not a run of lmkit's: {missing[0]} is missing.")
+        return cls(folder)
+
+    def config(self) -> Config:
+        """The run's configuration. Raises RunError if it is damaged or of a newer format."""
+        values = self._read_json(CONFIG)
+        if values.pop("format", None) != CONFIG_FORMAT:
+            raise RunError(f"{self.path / CONFIG} has a format that lmkit {lmkit_version()} does not read.")
+        sections = {name: value for name, value in values.items() if name not in ("lmkit", "vocab_size")}
+        try:
+            return Config.from_dict(sections)
+        except ConfigError as error:
+            raise RunError(f"{self.path / CONFIG} is damaged: {error}") from error
+
+    def tokenizer(self) -> Tokenizer:
+        """The run's tokenizer."""
+        return tokenizer_from_json(self._read_text(TOKENIZER), str(self.path / TOKENIZER))
+
+    def info(self) -> dict[str, Any]:
+        """Corpus, hashes, versions, threads, precision."""
+        return self._read_json(RUN)
+
+    def save_model(self, model: LanguageModel) -> None:
+        """Write the weights, shared ones once."""
+        kept = _without_aliases(model)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in kept.items()}
+        note = json.dumps({"version": lmkit_version()})
+        write_atomically(self.path / MODEL, save_tensors(tensors, metadata={"lmkit": note}))
+
+    def load_model(self, config: Config, vocab_size: int, device: torch.device) -> LanguageModel:
+        """The best model of the run. Raises RunError if its file is missing, damaged, or does not fit the configuration."""
+        path = self.path / MODEL
+        if not path.is_file():
+            raise RunError(f"{self.path} holds no trained model yet: {MODEL} is missing.")
+        with torch.device("meta"):
+            shapes = {name: tuple(tensor.shape) for name, tensor in _without_aliases(LanguageModel(config.model, vocab_size)).items()}
+        stored = _stored_shapes(path)
+        wrong = sorted(name for name in shapes.keys() | stored.keys() if shapes.get(name) != stored.get(name))
+        if wrong:
+            name = wrong[0]
+            raise RunError(
+                f"{path} does not fit {CONFIG}: {name} has shape {_shape(stored, name)}, and {_shape(shapes, name)} is expected."
+            )
+        try:
+            tensors = load_tensors(path.read_bytes())
+        except (SafetensorError, OSError) as error:
+            raise RunError(f"{path} is damaged: {error}.") from error
+        with torch.random.fork_rng(devices=[]):
+            model = LanguageModel(config.model, vocab_size, tensors.get("head.order"))
+        model.load_state_dict(tensors, strict=False)  # names were compared above; only aliases of tied weights are absent
+        return model.to(device).eval()
+
+    def append(self, metrics: Mapping[str, Any], timings: Mapping[str, Any]) -> None:
+        """Add a record to metrics.jsonl and its clocks to timings.jsonl."""
+        for name, record in ((METRICS, metrics), (TIMINGS, timings)):
+            try:
+                with (self.path / name).open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(record) + "\n")
+            except OSError as error:
+                raise FailedError(f"Cannot write {self.path / name}: {error.strerror or error}.") from error
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All records of metrics.jsonl; a last line that a crash left unfinished is passed over."""
+        records = []
+        for line in self._read_text(METRICS).splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                records.append(json.loads(line))
+        return records
+
+    def _read_text(self, name: str) -> str:
+        try:
+            return (self.path / name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunError(f"Cannot read {self.path / name}: {error}.") from error
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        try:
+            values = json.loads(self._read_text(name))
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise RunError(f"{self.path / name} is damaged: {error}.") from error
+        if not isinstance(values, dict):
+            raise RunError(f"{self.path / name} is damaged: it holds no object.")
+        return values
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise RunError where a new run's folder exists already: nothing is ever overwritten."""
+    if path.exists():
+        raise RunError(f"{path} exists already: choose another --out, or remove it first.")
+
+
+def free_run_path(corpus: str, parent: Path = Path("runs")) -> Path:
+    """The first of runs/<corpus>-1, runs/<corpus>-2, ... that does not exist."""
+    stem = re.sub(r"[^\w.-]+", "-", Path(corpus).name.removesuffix(".gz").removesuffix(".txt")).strip("-.") or "text"
+    number = 1
+    while (parent / f"{stem}-{number}").exists():
+        number += 1
+    return parent / f"{stem}-{number}"
+
+
+def lmkit_version() -> str:
+    """The installed version, or "unknown" where lmkit is used without being installed."""
+    try:
+        return metadata.version("lmkit")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _without_aliases(model: LanguageModel) -> dict[str, Tensor]:
+    """The state dict with a tied weight under its first name only."""
+    names = {id(tensor): name for name, tensor in reversed(list(model.named_parameters(remove_duplicate=False)))}
+    first = set(names.values()) | {name for name, _ in model.named_buffers()}
+    return {name: tensor for name, tensor in model.state_dict().items() if name in first}
+
+
+def _stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes from a safetensors header, read before anything of their size is allocated."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > path.stat().st_size:
+                raise ValueError("its header is longer than the file")
+            header = json.loads(file.read(length))
+        return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error, RecursionError) as error:
+        raise RunError(f"{path} is damaged: {error}.") from error
+
+
+def _shape(shapes: Mapping[str, tuple[int, ...]], name: str) -> str:
+    return str(list(shapes[name])) if name in shapes else "none"
+
+
+def _nearby(folder: Path) -> str:
+    parent = folder.parent if folder.parent.is_dir() else Path("runs")
+    found = sorted(entry.parent.name for entry in parent.glob(f"*/{CONFIG}"))[:5] if parent.is_dir() else []
+    return f" In {parent} there are {', '.join(found)}." if found else ""
+
+
+def _json(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, indent=2) + "\n"
+

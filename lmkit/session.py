@@ -1,0 +1,268 @@
+"""A training session: from a configuration to a run folder with its best model, one record at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from lmkit.config import Config
+from lmkit.errors import DataError
+from lmkit.evaluation.perplexity import Evaluation, evaluate
+from lmkit.evaluation.predictor import NetworkPredictor
+from lmkit.hardware import choose_device, choose_precision, choose_threads, describe_cpu
+from lmkit.model.language_model import LanguageModel, SequenceLoss
+from lmkit.run import RunDirectory, free_run_path, lmkit_version, refuse_existing
+from lmkit.samplers import DocumentSampler, RandomSampler, Sampler, SequentialSampler, Window, stream_windows
+from lmkit.text.corpus import Corpus, TokenFile, build_corpus
+from lmkit.text.tokenizer import Tokenizer
+from lmkit.training.loop import EvaluationRecord, fit, progress_of
+from lmkit.training.optimizers import make_optimizer
+from lmkit.training.state import TrainState
+from lmkit.training.step import StepRecord, Update
+
+__all__ = ["Measurement", "Session", "evaluation_windows", "measure"]
+
+EVAL_WINDOW = 256
+VALIDATION_ROWS = 64
+VALIDATION_WARMUP = 256
+LOG_EVERY = 20
+ONE_STREAM_SECONDS = 60
+
+
+class Measurement(NamedTuple):
+    """An evaluation and how it was made: the split, the state policy, rows, warm-up and window in tokens, and the precision."""
+
+    evaluation: Evaluation
+    split: str
+    state: str
+    rows: int
+    warmup: int
+    window: int
+    precision: str
+    lossless: bool
+
+
+class Session:
+    """One training run. ``records`` trains, writes metrics and keeps the best model; ``close`` measures the best model.
+
+    Everything is checked and made before the run folder appears: a mistake in the options or the text leaves nothing behind. Raises
+    LmkitError for every mistake of the user.
+    """
+
+    def __init__(self, config: Config, out: Path | None = None, progress: Callable[[str, float], None] | None = None) -> None:
+        if out is not None:
+            refuse_existing(out)
+        self.device = choose_device(config.runtime.device)
+        self.precision = choose_precision(config.runtime.precision, self.device)
+        torch.set_num_threads(choose_threads(config.runtime.threads))
+        self.config = config
+        self.corpus = build_corpus(config.data, progress=progress)
+        _check_length(config, self.corpus.splits["train"])
+        torch.manual_seed(config.runtime.seed)
+        tokenizer = self.corpus.tokenizer
+        self.model = LanguageModel(config.model, tokenizer.vocab_size, self._frequency_order()).to(self.device)
+        self.sampler = _training_sampler(config, self.corpus)
+        self.train = TrainState(self.model, make_optimizer(self.model, config.training))
+        self.run = RunDirectory.create(out or free_run_path(self.corpus.name), config, tokenizer, self._info())
+
+    @property
+    def progress(self) -> float:
+        """How much of the training is done, in [0, 1]."""
+        return progress_of(self.train, self.sampler, self.config.training)
+
+    def records(self) -> Iterator[StepRecord | EvaluationRecord]:
+        """Train. Every yield finds the run folder and the train state whole; leaving the loop early is a clean stop."""
+        scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
+        update = Update(
+            SequenceLoss(self.model), self.device, self.precision, self.config.training.max_grad_norm, scaler
+        )
+        validate = self._validate if "valid" in self.corpus.splits else None
+        interval = _Interval(self.train)
+        for record in fit(self.train, self.sampler, self.config.training, update, validate):
+            if isinstance(record, StepRecord):
+                interval.add(record)
+                if record.step % LOG_EVERY == 0:
+                    self.run.append(*interval.take())
+            else:
+                self._keep(record)
+            yield record
+        if interval.tokens:
+            self.run.append(*interval.take())
+
+    def close(self) -> Measurement | None:
+        """Put the best weights back and measure them on the test split, or on validation where there is no test; None without both."""
+        if self.train.annealing.best_step or not self.train.step:
+            if (self.run.path / "model.safetensors").is_file():
+                best = self.run.load_model(self.config, self.corpus.tokenizer.vocab_size, self.device)
+                self.model.load_state_dict(best.state_dict())
+        else:
+            self.run.save_model(self.model)  # without a validation split the last model is the one to keep
+        split = next((name for name in ("test", "valid") if name in self.corpus.splits), None)
+        if split is None or not self.train.step:
+            return None
+        rows = 1 if self._one_stream_is_quick(self.corpus.splits[split]) else VALIDATION_ROWS
+        result = measure(
+            NetworkPredictor(self.model), self.corpus.splits[split], self.corpus.tokenizer, split=split,
+            state=self._eval_state(), rows=rows, warmup=VALIDATION_WARMUP if rows > 1 else 0,
+        )
+        self.run.append({"kind": "final", "step": self.train.annealing.best_step, "split": split, **_figures(result.evaluation)}, {})
+        return result
+
+    def _validate(self) -> Evaluation:
+        return measure(
+            NetworkPredictor(self.model), self.corpus.splits["valid"], self.corpus.tokenizer, split="valid",
+            state=self._eval_state(), rows=VALIDATION_ROWS, warmup=VALIDATION_WARMUP,
+        ).evaluation
+
+    def _eval_state(self) -> str:
+        return "document" if self.config.training.state_policy == "document" else "carry"
+
+    def _keep(self, record: EvaluationRecord) -> None:
+        if record.is_best:
+            self.run.save_model(self.model)
+        place = {"step": record.step, "epoch": record.epoch, "tokens": record.tokens}
+        metrics = {"kind": "evaluation", **place, "split": "valid", "best": record.is_best, **_figures(record.evaluation)}
+        self.run.append(metrics, {"kind": "evaluation", **place, "seconds": round(self.train.elapsed, 3)})
+
+    def _frequency_order(self) -> torch.Tensor | None:
+        """Ids by falling frequency in the training split, where the adaptive softmax needs them and the tokenizer has another order."""
+        if self.config.model.head != "adaptive" or self.corpus.tokenizer.ids_by_frequency:
+            return None
+        counts = np.zeros(self.corpus.tokenizer.vocab_size, dtype=np.int64)
+        ids = self.corpus.splits["train"].ids
+        for start in range(0, len(ids), 2**22):
+            counts += np.bincount(ids[start : start + 2**22], minlength=len(counts))
+        return torch.from_numpy(np.argsort(-counts, kind="stable"))
+
+    def _one_stream_is_quick(self, tokens: TokenFile) -> bool:
+        """Whether one unbroken stream takes under a minute, from a fixed estimate: a matrix-vector product a step, then the output layer."""
+        recurrent = sum(parameter.numel() for parameter in self.model.recurrent.parameters())
+        output = self.config.model.hidden_size * self.corpus.tokenizer.vocab_size
+        return len(tokens) * (50e-6 + recurrent / 6e9 + output / 50e9) < ONE_STREAM_SECONDS
+
+    def _info(self) -> dict[str, Any]:
+        splits = {
+            name: {"tokens": len(split), "sha256": split.sha256, **vars(split.counts)} for name, split in self.corpus.splits.items()
+        }
+        return {
+            "corpus": {"name": self.corpus.name, **self.corpus.info},
+            "splits": splits,
+            "tokenizer_sha256": hashlib.sha256(self.corpus.tokenizer.to_json().encode()).hexdigest(),
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "versions": {"lmkit": lmkit_version(), "torch": torch.__version__, "numpy": np.__version__},
+            "device": str(self.device),
+            "cpu": describe_cpu(),
+            "threads": torch.get_num_threads(),
+            "precision": str(self.precision).removeprefix("torch."),
+        }
+
+
+class _Interval:
+    """Sums over the steps since the last log line."""
+
+    def __init__(self, train: TrainState) -> None:
+        self.train = train
+        self._clear()
+
+    def _clear(self) -> None:
+        self.nll, self.tokens, self.largest_norm, self.last = 0.0, 0, 0.0, None
+        self.started = self.train.elapsed
+
+    def add(self, record: StepRecord) -> None:
+        self.nll += record.nll
+        self.tokens += record.tokens
+        self.largest_norm = max(self.largest_norm, record.grad_norm)
+        self.last = record
+
+    def take(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The metrics and the timings of the interval; the next one begins."""
+        last = self.last
+        assert last is not None
+        place = {"kind": "training", "step": last.step, "epoch": last.epoch, "tokens": self.train.tokens}
+        nll = self.nll / self.tokens if self.tokens else None
+        metrics = {**place, "nll": nll, "lr": last.lr, "grad_norm": self.largest_norm}
+        seconds = self.train.elapsed - self.started
+        timings = {
+            **place,
+            "seconds": round(self.train.elapsed, 3),
+            "tokens_per_second": round(self.tokens / seconds) if seconds else None,
+            "time": round(time.time(), 3),
+        }
+        self._clear()
+        return metrics, timings
+
+
+def measure(
+    predictor: NetworkPredictor,
+    tokens: TokenFile,
+    tokenizer: Tokenizer,
+    *,
+    split: str,
+    state: str = "carry",
+    rows: int = 1,
+    warmup: int = 0,
+    window: int = EVAL_WINDOW,
+) -> Measurement:
+    """Evaluate a predictor on a token file under a state policy (carry, reset, document), with the text's counts added."""
+    windows = evaluation_windows(tokens, tokenizer.eos_id, state=state, rows=rows, warmup=warmup, window=window)
+    result = evaluate(predictor, windows, tokenizer.unk_id)
+    counts = tokens.counts
+    text = Evaluation(words=counts.words, line_ends=counts.line_ends, chars=counts.chars, bytes=counts.bytes)
+    precision = str(predictor.precision).removeprefix("torch.")
+    used = warmup if rows > 1 and state == "carry" else 0
+    return Measurement(result + text, split, state, min(rows, len(tokens)), used, window, precision, tokenizer.lossless)
+
+
+def evaluation_windows(
+    tokens: TokenFile, eos_id: int, *, state: str, rows: int, warmup: int, window: int
+) -> Iterator[Window]:
+    """The windows of an evaluation under a state policy."""
+    if state != "document":
+        return stream_windows(tokens.ids, eos_id=eos_id, window=window, rows=rows, warmup=warmup, state=state)
+    rows = max(1, min(rows, len(tokens.document_starts)))
+    documents = DocumentSampler(
+        tokens.ids, eos_id=eos_id, batch_size=rows, window=window, documents=tokens.document_starts, shuffled=False
+    )
+    return documents.epoch(0)
+
+
+def _training_sampler(config: Config, corpus: Corpus) -> Sampler:
+    train = corpus.splits["train"]
+    training = config.training
+    common = {
+        "eos_id": corpus.tokenizer.eos_id,
+        "batch_size": training.batch_size,
+        "window": training.window,
+        "seed": config.runtime.seed,
+    }
+    if training.sampler == "sequential":
+        return SequentialSampler(train.ids, **common, state=training.state_policy)
+    if training.sampler == "random":
+        return RandomSampler(train.ids, **common)
+    return DocumentSampler(train.ids, **common, documents=train.document_starts)
+
+
+def _check_length(config: Config, train: TokenFile) -> None:
+    rows, window = config.training.batch_size, config.training.window
+    if config.training.sampler != "document" and len(train) < rows * window:
+        fitting_window = min(window, max(1, len(train)))
+        fitting_rows = max(1, len(train) // fitting_window)
+        raise DataError(
+            f"The training text has {len(train):,} tokens: too short for {rows:,} rows of {window:,}. "
+            f"--batch-size {min(rows, fitting_rows)} --window {fitting_window} would fit."
+        )
+
+
+def _figures(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "nll": evaluation.nll,
+        "tokens_scored": evaluation.tokens,
+        "nats_per_token": evaluation.nats_per_token,
+        "perplexity": evaluation.perplexity,
+    }

@@ -1,0 +1,148 @@
+"""Corpus: a text cut into train, valid and test, and tokenised once into files that are memory-mapped."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import partial
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from lmkit.config import DataConfig
+from lmkit.errors import ConfigError, DataError, TokenizerError
+from lmkit.text.cache import Cache, content_key
+from lmkit.text.entry import encode_slices, watched
+from lmkit.text.kinds import TOKENIZERS
+from lmkit.text.source import WHOLE, Slice, Source, line_cut
+from lmkit.text.sources import open_local, open_source
+from lmkit.text.survey import Survey, survey_source
+from lmkit.text.token_file import START_DTYPE, TokenFile, write_tokens
+from lmkit.text.tokenizer import Tokenizer, load_tokenizer, tokenizer_from_json
+
+__all__ = ["Corpus", "Progress", "build_corpus", "encode_path", "encode_text"]
+
+# Changes when the same text would be cut, trained on or stored in another way.
+FORMAT = 1
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A tokenizer and the splits it was applied to: train and, unless their share is 0, valid and test.
+
+    ``info`` holds what a run records: the source, sizes, sha256, the range of each split in characters.
+    """
+
+    name: str
+    tokenizer: Tokenizer
+    splits: dict[str, TokenFile]
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+def build_corpus(
+    config: DataConfig,
+    *,
+    tokenizer: Tokenizer | None = None,
+    progress: Progress | None = None,
+    stdin: BinaryIO | None = None,
+    verify: bool = False,
+) -> Corpus:
+    """Read, cut and tokenise a corpus, or take it from the cache.
+
+    A tokenizer that is not given is trained on the training split alone, or read from the file that
+    ``config.tokenizer`` names. ``progress(stage, fraction)`` is called now and then. ``verify`` reads the text again
+    even where its files look unchanged. Memory does not grow with the text.
+
+    Raises DataError, CorpusError, TokenizerError, and FailedError where the disk is full.
+    """
+    report = progress or (lambda stage, fraction: None)
+    cache = Cache()
+    with open_source(config.corpus, stdin=stdin) as source:
+        survey = survey_source(source, cache, partial(report, "reading"), verify=verify)
+        slices = _cut(source, survey, config)
+        ranges = {name: [slice_.begin, slice_.end] for name, slice_ in slices.items()}
+        key = content_key(FORMAT, survey.key, ranges)
+        if tokenizer is None:
+            tokenizer = _tokenizer(config, key, slices["train"], cache, partial(report, "learning tokens"))
+        splits = encode_slices(
+            tokenizer, slices, config.documents, key, cache, partial(report, "encoding"), survey.check
+        )
+    info = {**source.info, **survey.info(), "source": source.description, "ranges": ranges}
+    return Corpus(source.name, tokenizer, splits, info)
+
+
+def encode_text(tokenizer: Tokenizer, text: str, *, documents: str = "file") -> TokenFile:
+    """A text as tokens, in memory."""
+    if not text:
+        raise DataError("The text is empty: there is nothing to encode.")
+    ids_file, starts_file = io.BytesIO(), io.BytesIO()
+    counts, sha256 = write_tokens(tokenizer, [(0, text)], documents, ids_file, starts_file)
+    ids = np.frombuffer(ids_file.getvalue(), dtype=tokenizer.id_dtype)
+    return TokenFile(ids, np.frombuffer(starts_file.getvalue(), dtype=START_DTYPE), counts, sha256)
+
+
+def encode_path(
+    tokenizer: Tokenizer,
+    path: str | os.PathLike[str],
+    *,
+    documents: str = "file",
+    stdin: BinaryIO | None = None,
+    progress: Progress | None = None,
+) -> TokenFile:
+    """A file, .gz, folder (all its files in order) or ``-`` as tokens, memory-mapped from the cache."""
+    report = progress or (lambda stage, fraction: None)
+    cache = Cache()
+    with open_local(path, stdin=stdin) as source:
+        survey = survey_source(source, cache, partial(report, "reading"))
+        slices = {WHOLE: Slice([document for part in source.parts.values() for document in part])}
+        key = content_key(FORMAT, survey.key)
+        encoding = partial(report, "encoding")
+        return encode_slices(tokenizer, slices, documents, key, cache, encoding, survey.check)[WHOLE]
+
+
+def _cut(source: Source, survey: Survey, config: DataConfig) -> dict[str, Slice]:
+    """The range of each split, in characters."""
+    if WHOLE not in source.parts:
+        return {name: Slice(documents) for name, documents in source.parts.items()}
+    documents = source.parts[WHOLE]
+    total = survey.chars
+    valid, test = Fraction(str(config.valid_fraction)), Fraction(str(config.test_fraction))
+    cuts = [int((1 - valid - test) * total), int((1 - test) * total)]
+    if config.split_at == "line":
+        cuts = [line_cut(documents, cut) for cut in cuts]
+    shares = {"train": 1 - valid - test, "valid": valid, "test": test}
+    borders = [0, *cuts, total]
+    slices = {}
+    for place, (name, share) in enumerate(shares.items()):
+        begin, end = borders[place], borders[place + 1]
+        if share and begin == end:
+            raise DataError(
+                f"The {name} split is empty: its share of {total} characters is {float(share):g}; "
+                f"give a longer text or other fractions (0 for no such split)."
+            )
+        if share:
+            slices[name] = Slice(documents, begin, end)
+    return slices
+
+
+def _tokenizer(config: DataConfig, key: str, train: Slice, cache: Cache, report: Callable[[float], None]) -> Tokenizer:
+    if config.tokenizer not in TOKENIZERS:
+        if config.vocab_size is not None or config.min_count != 1:
+            raise ConfigError("--vocab-size and --min-count do not go with a tokenizer file: leave them out.")
+        return load_tokenizer(config.tokenizer)
+    kind = TOKENIZERS[config.tokenizer]
+    path = cache.tokenizer_path(
+        content_key(key, kind.kind, kind.training_version(), config.vocab_size, config.min_count)
+    )
+    try:
+        return tokenizer_from_json(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError, TokenizerError):
+        pass
+    texts = (text for _, text in watched(train, report))
+    tokenizer = kind.train(texts, vocab_size=config.vocab_size, min_count=config.min_count)
+    cache.store_text(path, tokenizer.to_json())
+    return tokenizer

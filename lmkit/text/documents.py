@@ -1,0 +1,52 @@
+"""Where documents end inside a file: at each line, or at each run of blank lines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+__all__ = ["split_documents"]
+
+BLANK_LINES = re.compile(r"\n(?:[ \t\r]*\n)+")
+ONLY_BLANKS_LEFT = re.compile(r"[ \t\r]*\Z")
+
+
+def split_documents(chunks: Iterable[str], rule: str) -> Iterator[list[str]]:
+    """Cut a text into documents by ``line`` or ``blank-line``; joined they are the text again.
+
+    A document keeps the line end, or the blank lines, that close it; blank lines at the begin of the text belong to its
+    first document. Lists of whole documents come as the chunks do; memory grows with the longest document.
+    """
+    take = {"line": _take_lines, "blank-line": _take_paragraphs}[rule]
+    rest: list[str] = []
+    for chunk in chunks:
+        if "\n" not in chunk:
+            rest.append(chunk)
+            continue
+        whole, last = take("".join([*rest, chunk]))
+        rest = [last]
+        if whole:
+            yield whole
+    whole, last = take("".join(rest))
+    if whole or last:
+        yield [*whole, last] if last else whole
+
+
+def _take_lines(text: str) -> tuple[list[str], str]:
+    *whole, rest = text.split("\n")
+    return [line + "\n" for line in whole], rest
+
+
+def _take_paragraphs(text: str) -> tuple[list[str], str]:
+    whole = []
+    begin = 0
+    for match in BLANK_LINES.finditer(text):
+        end = match.end()
+        if ONLY_BLANKS_LEFT.match(text, end):
+            break  # the run of blank lines may go on in the next chunk
+        document = text[begin:end]
+        if document.isspace():
+            continue
+        whole.append(document)
+        begin = end
+    return whole, text[begin:]

@@ -1,0 +1,89 @@
+"""An entry of the cache: the splits of one corpus as token files, with their counts."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from lmkit.errors import DataError
+from lmkit.text.cache import Cache, content_key
+from lmkit.text.counts import Counts
+from lmkit.text.source import Piece, Slice
+from lmkit.text.token_file import START_DTYPE, TokenFile, map_ids, write_tokens
+from lmkit.text.tokenizer import Tokenizer
+
+__all__ = ["encode_slices", "watched"]
+
+
+def encode_slices(
+    tokenizer: Tokenizer,
+    slices: Mapping[str, Slice],
+    documents: str,
+    key: str,
+    cache: Cache,
+    report: Callable[[float], None],
+    check_source: Callable[[], None],
+) -> dict[str, TokenFile]:
+    """Each slice as a token file of the cache, written if it is not there.
+
+    ``key`` stands for the text and its cuts; ``check_source`` raises where the text changed while it was read.
+    """
+
+    def build(folder: Path) -> None:
+        meta = {name: _write(folder, name, tokenizer, slice_, documents, report) for name, slice_ in slices.items()}
+        check_source()
+        with open(folder / "meta.json", "w", encoding="utf-8") as file:
+            json.dump(meta, file)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def check(folder: Path) -> bool:
+        try:
+            return bool(_open(folder, slices, tokenizer))
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    entry = content_key(key, documents, tokenizer.to_json(), sys.byteorder, list(slices))
+    splits = _open(cache.entry(entry, build, check), slices, tokenizer)
+    for name, split in splits.items():
+        if not len(split):
+            raise DataError(f"The {name} split has no tokens: its text is only whitespace.")
+    return splits
+
+
+def watched(slice_: Slice, report: Callable[[float], None]) -> Iterator[Piece]:
+    """The slice's pieces, reporting how far they are where the slice's length is known."""
+    length = None if slice_.end is None else slice_.end - slice_.begin
+    done = 0
+    for number, text in slice_.pieces():
+        yield number, text
+        done += len(text)
+        if length:
+            report(done / length)
+    report(1.0)
+
+
+def _write(
+    folder: Path, name: str, tokenizer: Tokenizer, slice_: Slice, documents: str, report: Callable[[float], None]
+) -> dict[str, object]:
+    with open(folder / f"{name}.ids", "wb") as ids_file, open(folder / f"{name}.starts", "wb") as starts_file:
+        counts, sha256 = write_tokens(tokenizer, watched(slice_, report), documents, ids_file, starts_file)
+        os.fsync(ids_file.fileno())
+        os.fsync(starts_file.fileno())
+    return {"counts": dataclasses.asdict(counts), "sha256": sha256}
+
+
+def _open(folder: Path, slices: Mapping[str, Slice], tokenizer: Tokenizer) -> dict[str, TokenFile]:
+    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    splits = {}
+    for name in slices:
+        counts = Counts(**meta[name]["counts"])
+        path = folder / f"{name}.ids"
+        ids = map_ids(path, tokenizer.id_dtype, counts.tokens)
+        starts = map_ids(folder / f"{name}.starts", START_DTYPE, counts.documents)
+        splits[name] = TokenFile(ids, starts, counts, meta[name]["sha256"], path)
+    return splits

@@ -1,0 +1,97 @@
+"""Source: where a text comes from, as documents that can be read again and again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+__all__ = ["WHOLE", "Document", "Piece", "Slice", "Source", "line_cut", "pieces"]
+
+WHOLE = "text"
+Piece = tuple[int, str]
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text: ``chunks()`` reads it from its begin each time, in strings of at most about a million characters."""
+
+    name: str
+    chunks: Callable[[], Iterable[str]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Documents in parts: one part named ``text`` that is still to be cut, or the parts train, valid and test.
+
+    ``files`` are what the documents are read from; ``version`` identifies the content of a source without files, None
+    where nothing does.
+    """
+
+    name: str
+    description: str
+    parts: dict[str, list[Document]]
+    files: list[Path] = field(default_factory=list)
+    version: str | None = None
+    info: dict[str, Any] = field(default_factory=dict)
+
+    def stamp(self) -> list[list[Any]]:
+        """What changes when the content does, found without reading it; empty where nothing tells.
+
+        For each file its path, size, time of its last change, time of its inode's last change, and inode.
+        """
+        if self.version is not None:
+            return [[self.version, 0, 0, 0, 0]]
+        return [_stamp(path) for path in self.files]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The characters begin..end of some documents in a row; ``end`` None is their end."""
+
+    documents: list[Document]
+    begin: int = 0
+    end: int | None = None
+
+    def pieces(self) -> Iterator[Piece]:
+        """As the function ``pieces``."""
+        return pieces(self.documents, self.begin, self.end)
+
+
+def _stamp(path: Path) -> list[Any]:
+    found = os.stat(path)
+    return [str(path.resolve()), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+
+
+def pieces(documents: Sequence[Document], begin: int = 0, end: int | None = None) -> Iterator[Piece]:
+    """The characters begin..end of all documents in a row, as (number of the document, text) without empty texts."""
+    place = 0
+    for number, document in enumerate(documents):
+        for chunk in document.chunks():
+            start, place = place, place + len(chunk)
+            if place <= begin:
+                continue
+            if end is not None and start >= end:
+                return
+            text = chunk[max(0, begin - start) : None if end is None else end - start]
+            if text:
+                yield number, text
+
+
+def line_cut(documents: Sequence[Document], cut: int) -> int:
+    """The first end of a line or document that is not before ``cut``, in characters."""
+    if cut == 0:
+        return 0
+    place = cut - 1
+    document: int | None = None
+    for number, text in pieces(documents, cut - 1):
+        if document not in (None, number):
+            return place
+        found = text.find("\n")
+        if found >= 0:
+            return place + found + 1
+        document = number
+        place += len(text)
+    return place

@@ -1,0 +1,138 @@
+"""TokenFile: a split's ids, where its documents begin, and what was counted on the way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmkit.text.counts import Counts, TextMeter
+from lmkit.text.documents import split_documents
+from lmkit.text.source import Piece
+from lmkit.text.tokenizer import Ids, Tokenizer
+
+__all__ = ["START_DTYPE", "TokenFile", "TokenWriter", "map_ids", "write_tokens"]
+
+START_DTYPE = np.dtype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class TokenFile:
+    """One split as tokens.
+
+    ``ids`` is (N,) of the smallest unsigned type, in memory or memory-mapped; ``document_starts`` is (D,) int64, its
+    first entry 0; ``sha256`` is that of the split's text; ``path`` is the file behind ``ids``, None in memory.
+    """
+
+    ids: Ids
+    document_starts: NDArray[np.int64]
+    counts: Counts
+    sha256: str
+    path: Path | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class TokenWriter:
+    """Appends ids and document starts to two open files; with several documents each is closed by one ``<eos>``."""
+
+    def __init__(self, tokenizer: Tokenizer, ids_file: BinaryIO, starts_file: BinaryIO) -> None:
+        self._tokenizer = tokenizer
+        self._ids_file = ids_file
+        self._starts_file = starts_file
+        self._start = 0
+        self._last: int | None = None
+        self._closing_added = False
+        self.tokens = self.documents = self.oov = 0
+
+    def add(self, ids: Ids) -> None:
+        """Append ids to the open document."""
+        if not len(ids):
+            return
+        self._write(ids)
+        self._last = int(ids[-1])
+
+    def end_document(self) -> None:
+        """Close the open document with ``<eos>``, unless it ends in one."""
+        self._closing_added = self.tokens == self._start or self._last != self._tokenizer.eos_id
+        if self._closing_added:
+            self._write(np.array([self._tokenizer.eos_id], dtype=self._tokenizer.id_dtype))
+        self._starts_file.write(np.array([self._start], dtype=START_DTYPE).tobytes())
+        self.documents += 1
+        self._start = self.tokens
+        self._last = None
+
+    def add_documents(self, ids: Ids, lengths: NDArray[np.int64]) -> None:
+        """Append whole documents: their ids in a row, and how many of them each one has."""
+        eos = self._tokenizer.eos_id
+        ends = np.cumsum(lengths)
+        open_ = lengths == 0
+        open_[~open_] = ids[ends[~open_] - 1] != eos
+        self._write(np.insert(ids, ends[open_], eos))
+        ends += np.cumsum(open_) + self._start
+        starts = np.concatenate([[self._start], ends[:-1]]).astype(START_DTYPE)
+        self._starts_file.write(starts.tobytes())
+        self.documents += len(lengths)
+        self._start = self.tokens
+        self._closing_added = bool(open_[-1])
+
+    def finish(self) -> None:
+        """Take the closing ``<eos>`` back where there was only one document."""
+        if self.documents == 1 and self._closing_added:
+            self.tokens -= 1
+            self._ids_file.flush()
+            self._ids_file.truncate(self.tokens * self._tokenizer.id_dtype.itemsize)
+        self._ids_file.flush()
+        self._starts_file.flush()
+
+    def _write(self, ids: Ids) -> None:
+        unk = self._tokenizer.unk_id
+        if unk is not None:
+            self.oov += int(np.count_nonzero(ids == unk))
+        self.tokens += len(ids)
+        self._ids_file.write(np.ascontiguousarray(ids, dtype=self._tokenizer.id_dtype).tobytes())
+
+
+def write_tokens(
+    tokenizer: Tokenizer, texts: Iterable[Piece], documents: str, ids_file: BinaryIO, starts_file: BinaryIO
+) -> tuple[Counts, str]:
+    """Encode a split's text into two files in one pass; gives its counts and the sha256 of its text."""
+    writer = TokenWriter(tokenizer, ids_file, starts_file)
+    meter = TextMeter()
+    for _, group in groupby(texts, key=itemgetter(0)):
+        chunks = meter.watch(text for _, text in group)
+        if documents == "file":
+            for ids in tokenizer.encode_stream(chunks):
+                writer.add(ids)
+            writer.end_document()
+        else:
+            for whole in split_documents(chunks, documents):
+                writer.add_documents(*tokenizer.encode_batch(whole))
+    writer.finish()
+    counts = Counts(
+        words=meter.words,
+        line_ends=meter.line_ends,
+        chars=meter.chars,
+        bytes=meter.bytes,
+        oov=writer.oov,
+        tokens=writer.tokens,
+        documents=writer.documents,
+    )
+    return counts, meter.sha256
+
+
+def map_ids(path: Path, dtype: np.dtype[Any], length: int) -> NDArray[Any]:
+    """A file's numbers, memory-mapped for reading; an array in memory where there are none."""
+    if length == 0:
+        return np.empty(0, dtype=dtype)
+    if os.stat(path).st_size != length * dtype.itemsize:
+        raise ValueError(f"{path} has {os.stat(path).st_size} bytes, not {length * dtype.itemsize}")
+    return np.memmap(path, dtype=dtype, mode="r", shape=(length,))

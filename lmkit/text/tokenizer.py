@@ -1,0 +1,241 @@
+"""Tokenizer: text to ids and back, saved as a ``tokenizer.json`` that Hugging Face ``tokenizers`` reads alike."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmkit.errors import TokenizerError
+
+__all__ = [
+    "EOS",
+    "UNK",
+    "Ids",
+    "StreamDecoder",
+    "Tokenizer",
+    "id_dtype",
+    "load_tokenizer",
+    "rechunk",
+    "tokenizer_from_json",
+]
+
+Ids: TypeAlias = NDArray[Any]
+Spans: TypeAlias = NDArray[np.int64]
+
+UNK = "<unk>"
+EOS = "<eos>"
+CHUNK = 1 << 20
+
+
+def id_dtype(vocab_size: int) -> np.dtype[Any]:
+    """The smallest unsigned integer type that holds the ids 0..vocab_size-1."""
+    for dtype in (np.uint8, np.uint16, np.uint32):
+        if vocab_size <= np.iinfo(dtype).max + 1:
+            return np.dtype(dtype)
+    raise TokenizerError(f"A vocabulary of {vocab_size} tokens is too large: 2**32 is the limit.")
+
+
+def rechunk(chunks: Iterable[str], cut: Callable[[str], int]) -> Iterator[str]:
+    """Cut a text anew, only at the places that ``cut`` allows; a part without such a place is held back and joined.
+
+    ``cut(chunk)`` gives a position in the chunk, or -1. Memory grows with the longest part that cannot be cut.
+    """
+    pending: list[str] = []
+    for chunk in chunks:
+        for begin in range(0, len(chunk), CHUNK):
+            part = chunk[begin : begin + CHUNK]
+            place = cut(part)
+            if place < 0:
+                pending.append(part)
+                continue
+            yield "".join([*pending, part[:place]])
+            pending = [part[place:]]
+    rest = "".join(pending)
+    if rest:
+        yield rest
+
+
+class StreamDecoder(ABC):
+    """Turns ids into text one at a time; what ``push`` and ``flush`` return, joined, equals ``decode`` of the ids."""
+
+    @abstractmethod
+    def push(self, token_id: int) -> str:
+        """The text that this id completes: whole characters only, "" while bytes are held back."""
+
+    @abstractmethod
+    def flush(self) -> str:
+        """What is still held back, with U+FFFD for bytes that never became a character."""
+
+
+class Tokenizer(ABC):
+    """A vocabulary and the rule that splits text into it.
+
+    ``eos_id`` closes a document, ``unk_id`` stands for what is not in the vocabulary (None where nothing can be
+    missing). ``lossless`` says that text of known tokens survives the round trip. ``eos_is_line_end`` says that a line
+    end in the text is ``<eos>``. ``ids_by_frequency`` says that ids after the special ones descend by their training
+    frequency. ``id_dtype`` is the smallest unsigned type that holds every id.
+    """
+
+    kind: ClassVar[str]
+    eos_is_line_end: ClassVar[bool] = False
+    ids_by_frequency: ClassVar[bool] = False
+    eos_id: int
+    unk_id: int | None
+    lossless: bool
+
+    def __init__(self, vocabulary: Sequence[str]) -> None:
+        self.vocabulary = list(vocabulary)
+        self.id_dtype = id_dtype(len(self.vocabulary))
+        self._ids = {token: place for place, token in enumerate(self.vocabulary)}
+
+    @classmethod
+    @abstractmethod
+    def train(cls, texts: Iterable[str], *, vocab_size: int | None = None, min_count: int = 1) -> Self:
+        """Learn a vocabulary from a text given as chunks in order; memory is that of the vocabulary.
+
+        ``vocab_size`` is the largest allowed size, special tokens included; what occurs fewer than ``min_count`` times
+        is left out.
+        """
+
+    @classmethod
+    def training_version(cls) -> str:
+        """Changes when training on the same text may give another vocabulary."""
+        return "1"
+
+    @classmethod
+    @abstractmethod
+    def from_document(cls, document: dict[str, Any]) -> Self | None:
+        """The tokenizer that a parsed tokenizer.json describes, None if its structure is not this kind's."""
+
+    @abstractmethod
+    def document(self) -> dict[str, Any]:
+        """The content of tokenizer.json."""
+
+    @abstractmethod
+    def encode_batch(self, texts: Sequence[str]) -> tuple[Ids, NDArray[np.int64]]:
+        """Ids of several texts, each encoded by itself: all ids in one (N,) array, and the (len(texts),) lengths."""
+
+    @abstractmethod
+    def encode_with_offsets(self, text: str) -> tuple[Ids, Spans]:
+        """Ids (N,) and each one's span of characters (N, 2) in the text, begin included, end excluded."""
+
+    @abstractmethod
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of the ids."""
+
+    @abstractmethod
+    def stream_decoder(self) -> StreamDecoder:
+        """A fresh decoder that takes ids one at a time."""
+
+    @abstractmethod
+    def cut(self, chunk: str) -> int:
+        """The last place in a chunk of text where it can be cut without changing any id, -1 if there is none."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens, the special ones included."""
+        return len(self.vocabulary)
+
+    def encode(self, text: str) -> Ids:
+        """Ids of a text, (N,) of ``id_dtype``; a lone surrogate raises TokenizerError."""
+        return self.encode_batch([text])[0]
+
+    def encode_stream(self, chunks: Iterable[str]) -> Iterator[Ids]:
+        """Ids of a long text given in chunks, piece by piece; joined they equal ``encode`` of the joined text."""
+        for part in rechunk(chunks, self.cut):
+            yield self.encode(part)
+
+    def id_to_token(self, token_id: int) -> str:
+        """The token with this id; an id outside the vocabulary raises TokenizerError."""
+        if not 0 <= token_id < self.vocab_size:
+            raise TokenizerError(f"There is no token {token_id}: ids go from 0 to {self.vocab_size - 1}.")
+        return self.vocabulary[token_id]
+
+    def token_to_id(self, token: str) -> int | None:
+        """The id of a token, None if it is not in the vocabulary."""
+        return self._ids.get(token)
+
+    def to_json(self) -> str:
+        """The text of tokenizer.json, the same for equal tokenizers."""
+        return json.dumps(self.document(), ensure_ascii=False, separators=(",", ":"))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write tokenizer.json so that a reader finds the old file or the new one, never half of it."""
+        write_atomically(Path(path), self.to_json().encode("utf-8"))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name beside its own, then rename it."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def no_surrogates(error: UnicodeError) -> TokenizerError:
+    """The error for a text that is not Unicode text."""
+    return TokenizerError(f"The text holds a lone surrogate, which no UTF-8 text has ({error}): clean it first.")
+
+
+def join_ids(parts: Sequence[Sequence[int]], dtype: np.dtype[Any]) -> tuple[Ids, NDArray[np.int64]]:
+    """Lists of ids as one array, and the lists' lengths."""
+    lengths = np.fromiter(map(len, parts), dtype=np.int64, count=len(parts))
+    return np.fromiter(chain.from_iterable(parts), dtype=dtype, count=int(lengths.sum())), lengths
+
+
+def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
+    """Read a tokenizer.json: lmkit's own kinds by their structure, any other as a foreign tokenizer.
+
+    Raises TokenizerError where the file is missing, is no tokenizer, or has no end-of-text token.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise TokenizerError(f"There is no tokenizer file {path}: give char, word, bpe or a tokenizer.json.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise TokenizerError(f"The tokenizer file {path} cannot be read: {error}.") from error
+    return tokenizer_from_json(text, str(path))
+
+
+def tokenizer_from_json(text: str, name: str) -> Tokenizer:
+    """The tokenizer that the text of a tokenizer.json describes; ``name`` is what error messages call it."""
+    from lmkit.text.bpe import BPETokenizer
+    from lmkit.text.character import CharacterTokenizer
+    from lmkit.text.foreign import ForeignTokenizer
+    from lmkit.text.word import WordTokenizer
+
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise TokenizerError(f"{name} is not a tokenizer.json: it is not valid JSON ({error}).") from error
+    if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
+        raise TokenizerError(f"{name} is not a tokenizer.json: it has no table named model.")
+    for kind in (CharacterTokenizer, WordTokenizer, BPETokenizer):
+        tokenizer = kind.from_document(document)
+        if tokenizer is not None:
+            return tokenizer
+    return ForeignTokenizer.from_json(text, name)

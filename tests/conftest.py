@@ -1,0 +1,49 @@
+"""What every test stands on: no network, one thread, fixed seeds, a cache of its own, and the place of real corpora."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# Here and not in a fixture: the Hugging Face libraries read these when a test file imports them.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# deadline=None: no test asserts a time. In CI the same examples come every time, so a red run is the change's fault.
+hypothesis.settings.register_profile("lmkit", deadline=None, max_examples=50, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("lmkit")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the user's cache out of the tests, and torch on one thread: sums in one order, the same bits everywhere."""
+    import torch
+
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LMKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    """The same draws in a test whether it runs alone or after others."""
+    import torch
+
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Real corpora: the folder ``LMKIT_TEST_DATA``, or ``shared/data`` beside the checkout; skips without them."""
+    folder = Path(os.environ.get("LMKIT_TEST_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no real corpora: {folder} is not a folder; LMKIT_TEST_DATA can name another")
+    return folder

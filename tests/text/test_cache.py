@@ -1,0 +1,234 @@
+"""The cache of token files: whole entries only, by content, and no stale text."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import time
+
+import pytest
+
+from lmkit.config import DataConfig
+from lmkit.errors import DataError, FailedError
+from lmkit.text import build_corpus, cache_folder
+from lmkit.text import cache as cache_module
+from lmkit.text import survey as survey_module
+from lmkit.text.tokenizer import Tokenizer
+
+TEXT = "some text to be kept\n" * 40
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("LMKIT_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    settle(path)
+    return path
+
+
+def settle(path):
+    """Let the file look a minute old, so that the index trusts it."""
+    old = time.time() - 60
+    os.utime(path, (old, old))
+
+
+def build(path, **settings) -> str:
+    verify = settings.pop("verify", False)
+    corpus = build_corpus(DataConfig(corpus=str(path), **settings), verify=verify)
+    return "".join(corpus.tokenizer.decode(split.ids) for split in corpus.splits.values())
+
+
+def count_readings(monkeypatch) -> list[str]:
+    readings: list[str] = []
+    read = survey_module._read
+
+    def counting(source, *rest):
+        readings.append(source.name)
+        return read(source, *rest)
+
+    monkeypatch.setattr(survey_module, "_read", counting)
+    return readings
+
+
+def entries(folder) -> list[str]:
+    return sorted(entry.name for entry in (folder / "tokens").iterdir())
+
+
+def test_a_text_is_tokenised_once(path, folder, monkeypatch):
+    readings = count_readings(monkeypatch)
+    assert build(path) == TEXT
+    before = {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()}
+    monkeypatch.setattr(Tokenizer, "encode_stream", None)
+    assert build(path) == TEXT
+    assert readings == ["a"]
+    assert before == {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()}
+
+
+def test_the_same_text_under_another_name_is_the_same_entry(path, folder, tmp_path):
+    build(path)
+    build(shutil.copy(path, tmp_path / "b.txt"))
+    assert len(entries(folder)) == 1
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"tokenizer": "word"},
+        {"vocab_size": 5},
+        {"min_count": 100},
+        {"documents": "line"},
+        {"valid_fraction": 0.2},
+        {"split_at": "line"},
+    ],
+)
+def test_another_setting_is_another_entry(path, folder, settings):
+    build(path)
+    build(path, **settings)
+    assert len(entries(folder)) == 2
+
+
+def test_an_edit_of_the_same_size_is_seen(path):
+    build(path)
+    edited = TEXT.replace("kept", "lost")
+    path.write_text(edited, encoding="utf-8")
+    settle(path)
+    assert build(path) == edited
+
+
+def test_a_replaced_file_of_the_same_size_and_time_is_seen(path, tmp_path):
+    build(path)
+    found = path.stat()
+    other = tmp_path / "other"
+    edited = TEXT.replace("kept", "lost")
+    other.write_text(edited, encoding="utf-8")
+    os.utime(other, ns=(found.st_atime_ns, found.st_mtime_ns))
+    os.replace(other, path)
+    assert build(path) == edited
+
+
+def test_a_file_that_changed_a_moment_ago_is_read_again(path, monkeypatch):
+    path.touch()
+    readings = count_readings(monkeypatch)
+    build(path)
+    build(path)
+    assert len(readings) == 2
+
+
+def test_verify_reads_the_text_again(path, monkeypatch):
+    build(path)
+    readings = count_readings(monkeypatch)
+    monkeypatch.setattr(cache_module.Cache, "find_survey", None)
+    assert build(path, verify=True) == TEXT
+    assert readings == ["a"]
+
+
+def test_a_build_that_was_killed_leaves_nothing_that_is_taken_for_whole(path, folder, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def kill(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", kill)
+        patch.setattr(cache_module.shutil, "rmtree", lambda *_, **__: None)
+        with pytest.raises(Killed):
+            build(path)
+    (left,) = entries(folder)
+    assert left.startswith("building-")
+    assert build(path) == TEXT
+    assert len(entries(folder)) == 2
+
+
+def test_what_killed_processes_left_is_removed_after_a_day(path, folder):
+    left = folder / "tokens" / "building-old"
+    left.mkdir(parents=True)
+    (left / "train.ids").write_bytes(b"half")
+    fresh = folder / "tokens" / "building-new"
+    fresh.mkdir()
+    old = time.time() - 2 * cache_module.STALE_SECONDS
+    os.utime(left, (old, old))
+    build(path)
+    assert not left.exists()
+    assert fresh.exists()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing", "meta", "starts"])
+def test_a_damaged_entry_is_written_again(path, folder, damage):
+    build(path)
+    (entry,) = (folder / "tokens").iterdir()
+    if damage == "truncated":
+        os.truncate(entry / "train.ids", 10)
+    elif damage == "missing":
+        (entry / "valid.ids").unlink()
+    elif damage == "starts":
+        (entry / "test.starts").write_bytes(b"")
+    else:
+        (entry / "meta.json").write_text("{", encoding="utf-8")
+    assert build(path) == TEXT
+
+
+def test_damaged_small_files_are_written_again(path, folder):
+    build(path)
+    for file in [*(folder / "index").iterdir(), *(folder / "tokenizers").iterdir()]:
+        file.write_text("{", encoding="utf-8")
+    assert build(path) == TEXT
+    assert all(json.loads(file.read_text(encoding="utf-8")) for file in (folder / "index").iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_replaced_by_a_temporary_one(path, tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("LMKIT_CACHE", str(tmp_path / "file" / "cache"))
+    assert build(path) == TEXT
+    assert (tmp_path / "file").read_bytes() == b""
+
+
+def test_a_full_disk_is_no_mistake_of_the_user(path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(FailedError, match=r"disk .* is full: free some space, or set LMKIT_CACHE"):
+        build(path)
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(path, monkeypatch):
+    read = survey_module._read
+
+    def slow(*arguments):
+        found = read(*arguments)
+        path.write_text(TEXT.replace("kept", "lost"), encoding="utf-8")
+        return found
+
+    monkeypatch.setattr(survey_module, "_read", slow)
+    with pytest.raises(DataError, match="changed while it was read"):
+        build(path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder that is open cannot be replaced")
+def test_processes_that_build_the_same_entry_at_once_all_succeed(path, folder):
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(3) as pool:
+        assert pool.map(build, [path] * 6) == [TEXT] * 6
+    assert len(entries(folder)) == 1
+
+
+def test_the_place_of_the_cache_follows_the_platform(monkeypatch, tmp_path):
+    assert cache_folder() == tmp_path / "cache"
+    monkeypatch.delenv("LMKIT_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert cache_folder() == tmp_path / "xdg" / "lmkit"
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert cache_folder().parts[-3:] == ("Library", "Caches", "lmkit")
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
+    assert cache_folder() == tmp_path / "local" / "lmkit"

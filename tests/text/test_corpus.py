@@ -1,0 +1,230 @@
+"""The corpus: cut in the text, tokenised with a vocabulary of the training split alone, counted in every unit."""
+
+import gzip
+import hashlib
+import io
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmkit.config import DataConfig
+from lmkit.errors import ConfigError, DataError, TokenizerError
+from lmkit.text import CharacterTokenizer, Counts, build_corpus, encode_path, encode_text
+from lmkit.text.source import Document, line_cut, pieces
+
+TEXT = "".join(f"line {number} of the text\n" for number in range(50))
+
+
+def write(path, text):
+    path.write_bytes(text.encode())
+    return path
+
+
+def texts(corpus) -> dict[str, str]:
+    return {name: corpus.tokenizer.decode(split.ids) for name, split in corpus.splits.items()}
+
+
+def test_splits_are_cut_in_characters_and_cover_the_text(tmp_path):
+    corpus = build_corpus(DataConfig(corpus=str(write(tmp_path / "book.txt", TEXT))))
+    assert corpus.name == "book"
+    total = len(TEXT)
+    cuts = [total * 8 // 10, total * 9 // 10]
+    assert corpus.info["ranges"] == {"train": [0, cuts[0]], "valid": cuts, "test": [cuts[1], total]}
+    text = sum((split.counts for split in corpus.splits.values()), Counts.zero)
+    assert text.chars == text.bytes == text.tokens == total
+    assert text.documents == 3
+    for name, (begin, end) in corpus.info["ranges"].items():
+        split = corpus.splits[name]
+        assert split.sha256 == hashlib.sha256(TEXT[begin:end].encode()).hexdigest()
+        assert split.counts.words == len(TEXT[begin:end].split())
+        assert split.counts.line_ends == TEXT[begin:end].count("\n")
+        assert isinstance(split.ids, np.memmap)
+        assert split.ids.tolist() == corpus.tokenizer.encode(TEXT[begin:end]).tolist()
+    assert corpus.info["sha256"] == hashlib.sha256(TEXT.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "word", "bpe"])
+def test_splits_are_the_same_text_for_every_tokenizer(tmp_path, tokenizer):
+    path = write(tmp_path / "a.txt", TEXT)
+    corpus = build_corpus(DataConfig(corpus=str(path), tokenizer=tokenizer, vocab_size=300))
+    other = build_corpus(DataConfig(corpus=str(path)))
+    for name, split in corpus.splits.items():
+        assert split.sha256 == other.splits[name].sha256
+        assert split.counts.chars == other.splits[name].counts.chars
+
+
+@pytest.mark.parametrize(("valid", "test"), [(0.1, 0.0), (0.0, 0.1), (0.0, 0.0), (0.2, 0.7)])
+def test_fractions_are_exact_and_a_share_of_zero_is_no_split(tmp_path, valid, test):
+    text = "x" * 1000
+    config = DataConfig(corpus=str(write(tmp_path / "a.txt", text)), valid_fraction=valid, test_fraction=test)
+    found = {name: len(split) for name, split in build_corpus(config).splits.items()}
+    expected = {"train": round(1000 * (1 - valid - test)), "valid": round(1000 * valid), "test": round(1000 * test)}
+    assert found == {name: size for name, size in expected.items() if size}
+
+
+def test_tiny_shakespeare_keeps_111540_characters_for_validation(data_dir):
+    config = DataConfig(corpus=str(data_dir / "tinyshakespeare" / "input.txt"), test_fraction=0)
+    corpus = build_corpus(config)
+    assert {name: len(split) for name, split in corpus.splits.items()} == {"train": 1_003_854, "valid": 111_540}
+    assert corpus.tokenizer.vocab_size == 65 + 2
+    assert corpus.info["sha256"] == "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+
+
+def test_a_cut_can_move_to_the_next_line_end(tmp_path):
+    corpus = build_corpus(DataConfig(corpus=str(write(tmp_path / "a.txt", TEXT)), split_at="line"))
+    found = texts(corpus)
+    assert "".join(found.values()) == TEXT
+    assert all(text.endswith("\n") for text in found.values())
+    exact = [len(TEXT) * 8 // 10, len(TEXT) * 9 // 10]
+    moved = [corpus.info["ranges"]["train"][1], corpus.info["ranges"]["valid"][1]]
+    assert all(0 <= after - before < 25 for before, after in zip(exact, moved, strict=True))
+
+
+@given(st.lists(st.lists(st.text("ab\n", min_size=1)), min_size=1), st.data())
+def test_a_line_cut_is_the_first_end_of_a_line_or_document(documents, data):
+    text = "".join("".join(chunks) for chunks in documents)
+    cut = data.draw(st.integers(0, len(text)))
+    borders, place = {0, len(text)}, 0
+    for chunks in documents:
+        place += len("".join(chunks))
+        borders.add(place)
+    borders |= {at + 1 for at, character in enumerate(text) if character == "\n"}
+    made = [Document(str(number), lambda chunks=chunks: iter(chunks)) for number, chunks in enumerate(documents)]
+    assert line_cut(made, cut) == min(border for border in borders if border >= cut)
+    begin = data.draw(st.integers(0, cut))
+    assert "".join(part for _, part in pieces(made, begin, cut)) == text[begin:cut]
+
+
+@pytest.mark.parametrize("kind", ["char", "word"])
+def test_the_vocabulary_comes_from_the_training_split_alone(tmp_path, kind):
+    text = "a b\n" * 90 + "z\n" * 10 + "z y\n" * 10
+    path = write(tmp_path / "a.txt", text)
+    corpus = build_corpus(DataConfig(corpus=str(path), tokenizer=kind, valid_fraction=0.05, test_fraction=0.1))
+    assert not {"z", "y"} & set(corpus.tokenizer.vocabulary)
+    assert corpus.splits["train"].counts.oov == 0
+    oov = sum(split.counts.oov for split in corpus.splits.values())
+    assert oov == 30
+
+
+def test_a_given_tokenizer_is_used_as_it_is(tmp_path):
+    tokenizer = CharacterTokenizer.train(["line"])
+    corpus = build_corpus(DataConfig(corpus=str(write(tmp_path / "a.txt", TEXT))), tokenizer=tokenizer)
+    assert corpus.tokenizer is tokenizer
+    assert corpus.splits["train"].counts.oov > 0
+
+
+def test_a_tokenizer_file_is_used_and_cannot_be_resized(tmp_path):
+    path = write(tmp_path / "a.txt", TEXT)
+    file = tmp_path / "tokenizer.json"
+    CharacterTokenizer.train(["line"]).save(file)
+    corpus = build_corpus(DataConfig(corpus=str(path), tokenizer=str(file)))
+    assert corpus.tokenizer.vocab_size == 6
+    with pytest.raises(ConfigError, match="--vocab-size"):
+        build_corpus(DataConfig(corpus=str(path), tokenizer=str(file), vocab_size=10))
+    with pytest.raises(TokenizerError, match="no tokenizer file"):
+        build_corpus(DataConfig(corpus=str(path), tokenizer="chars"))
+
+
+def test_a_folder_of_files_has_a_document_for_each(tmp_path):
+    for number in range(10):
+        write(tmp_path / f"{number}.txt", f"text {number}" if number != 4 else "")
+    corpus = build_corpus(DataConfig(corpus=str(tmp_path), valid_fraction=0.25, test_fraction=0))
+    assert len("".join(f"text {number}" for number in range(9))) == 54
+    found = texts(corpus)
+    assert found["train"] == "text 0<eos>text 1<eos>text 2<eos>text 3<eos>text 5<eos>text 6<eos>tex<eos>"
+    assert found["valid"].endswith("<eos>text 9<eos>".replace("9", "<unk>"))
+    assert corpus.splits["train"].document_starts.tolist() == [0, 7, 14, 21, 28, 35, 42]
+
+
+def test_a_folder_with_splits_is_taken_as_it_is(tmp_path):
+    for name, text in {"train": "aab", "valid": "ba", "test": "c"}.items():
+        write(tmp_path / f"{name}.txt", text)
+    corpus = build_corpus(DataConfig(corpus=str(tmp_path), valid_fraction=0.5, test_fraction=0))
+    assert texts(corpus) == {"train": "aab", "valid": "ba", "test": "<unk>"}
+    assert set(corpus.info["sha256"]) == {"train", "valid", "test"}
+
+
+def test_a_packed_file_and_standard_input_give_the_same_ids(tmp_path):
+    plain = build_corpus(DataConfig(corpus=str(write(tmp_path / "a.txt", TEXT))))
+    packed_path = tmp_path / "b.txt.gz"
+    packed_path.write_bytes(gzip.compress(TEXT.encode()))
+    packed = build_corpus(DataConfig(corpus=str(packed_path)))
+    piped = build_corpus(DataConfig(corpus="-"), stdin=io.BytesIO(TEXT.encode()))
+    assert texts(plain) == texts(packed) == texts(piped)
+    assert plain.splits["train"].path == packed.splits["train"].path == piped.splits["train"].path
+
+
+def test_the_default_corpus_needs_nothing():
+    corpus = build_corpus(DataConfig())
+    assert corpus.name == "pydoc"
+    assert list(corpus.splits) == ["train", "valid", "test"]
+    assert corpus.splits["train"].counts.documents == 1
+    assert corpus.info["python"] == ".".join(map(str, sys.version_info[:3]))
+
+
+@pytest.mark.parametrize("documents", ["file", "line", "blank-line"])
+def test_encoding_a_path_equals_encoding_its_text(tmp_path, documents):
+    tokenizer = CharacterTokenizer.train([TEXT])
+    path = write(tmp_path / "a.txt", TEXT)
+    mapped = encode_path(tokenizer, path, documents=documents)
+    held = encode_text(tokenizer, TEXT, documents=documents)
+    assert mapped.ids.tolist() == held.ids.tolist()
+    assert mapped.document_starts.tolist() == held.document_starts.tolist()
+    assert mapped.counts == held.counts
+    assert mapped.sha256 == held.sha256 == hashlib.sha256(TEXT.encode()).hexdigest()
+    piped = encode_path(tokenizer, "-", documents=documents, stdin=io.BytesIO(TEXT.encode()))
+    assert piped.counts == held.counts
+
+
+def test_encoding_a_folder_takes_all_its_files(tmp_path):
+    write(tmp_path / "train.txt", "ab")
+    write(tmp_path / "test.txt", "ba")
+    tokenizer = CharacterTokenizer.train(["ab"])
+    assert tokenizer.decode(encode_path(tokenizer, tmp_path).ids) == "ab<eos>ba<eos>"
+
+
+def test_progress_names_the_stages_and_ends_at_one(tmp_path):
+    seen: dict[str, float] = {}
+    build_corpus(DataConfig(corpus=str(write(tmp_path / "a.txt", "seen" * 99))), progress=seen.__setitem__)
+    assert seen == {"reading": 1.0, "learning tokens": 1.0, "encoding": 1.0}
+
+
+def test_an_empty_text_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"^empty is empty: give a text"):
+        build_corpus(DataConfig(corpus=str(write(tmp_path / "empty.txt", ""))))
+    write(tmp_path / "train.txt", "a")
+    write(tmp_path / "valid.txt", "")
+    with pytest.raises(DataError, match="The valid file of .* is empty"):
+        build_corpus(DataConfig(corpus=str(tmp_path)))
+    with pytest.raises(DataError, match="is empty"):
+        encode_text(CharacterTokenizer.train(["a"]), "")
+    with pytest.raises(DataError, match="stdin is empty"):
+        build_corpus(DataConfig(corpus="-"), stdin=io.BytesIO())
+
+
+def test_a_split_that_comes_out_empty_is_refused_with_numbers(tmp_path):
+    with pytest.raises(DataError, match=r"valid split is empty: its share of 7 characters is 0.1"):
+        build_corpus(DataConfig(corpus=str(write(tmp_path / "a.txt", "seven c")), test_fraction=0.3))
+
+
+def test_a_text_of_whitespace_has_no_words(tmp_path):
+    with pytest.raises(DataError, match="has no tokens"):
+        build_corpus(DataConfig(corpus=str(write(tmp_path / "a.txt", " " * 50)), tokenizer="word"))
+
+
+def test_counts_add_up_from_zero():
+    one = Counts(words=1, line_ends=2, chars=3, bytes=4, oov=5, tokens=6, documents=7)
+    assert one + one == Counts(2, 4, 6, 8, 10, 12, 14)
+    assert sum([one, one], Counts.zero) == one + one
+
+
+def test_text_needs_neither_torch_nor_the_hugging_face_libraries_to_be_imported():
+    import subprocess
+
+    heavy = "torch click rich datasets tokenizers".split()
+    code = f"import sys, lmkit.text; print([name for name in {heavy} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

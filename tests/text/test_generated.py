@@ -1,0 +1,79 @@
+"""Generated texts: their stated entropy is the truth."""
+
+import math
+from itertools import product
+
+import pytest
+
+from lmkit.text.generated import GENERATORS, Brackets, Copy, Markov
+from lmkit.text.sources import open_source
+
+NAMES = sorted(GENERATORS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_nll_of_a_long_text_approaches_the_entropy_rate(name):
+    generator = GENERATORS[name]
+    length = 200_000
+    text = generator.sample(length, seed=7)
+    assert generator.nll(text) / length == pytest.approx(generator.entropy_rate, rel=0.01)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_seed_gives_one_text_and_another_seed_another(name):
+    generator = GENERATORS[name]
+    assert generator.sample(500) == generator.sample(500) == "".join(generator.chunks(500))
+    assert generator.sample(1000).startswith(generator.sample(500))
+    assert generator.sample(500, seed=1) != generator.sample(500)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_corpus_is_the_text_with_seed_zero(name):
+    with open_source(f"{name}:70000") as source:
+        assert "".join(source.parts["text"][0].chunks()) == GENERATORS[name].sample(70_000)
+        assert source.info["entropy_rate_nats_per_char"] == GENERATORS[name].entropy_rate
+
+
+@pytest.mark.parametrize(("name", "alphabet", "length"), [("markov", "\n abcdef", 4), ("brackets", "([{<)]}>\n", 4)])
+def test_the_odds_of_all_texts_of_one_length_sum_to_one(name, alphabet, length):
+    generator = GENERATORS[name]
+    total = sum(math.exp(-generator.nll("".join(text))) for text in product(alphabet, repeat=length))
+    assert total == pytest.approx(1.0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("markov", "abz"), ("brackets", "(]"), ("brackets", "\n"), ("copy", "abcdefgh=x")]
+)
+def test_a_text_that_cannot_be_written_is_infinitely_surprising(name, text):
+    assert GENERATORS[name].nll(text) == math.inf
+
+
+def test_every_prefix_of_a_text_can_be_written():
+    for name in NAMES:
+        text = GENERATORS[name].sample(60)
+        values = [GENERATORS[name].nll(text[:end]) for end in range(len(text) + 1)]
+        assert values[0] == 0
+        assert all(later >= earlier - 1e-12 for earlier, later in zip(values, values[1:], strict=False))
+
+
+def test_the_chain_is_stationary():
+    chain = Markov()
+    assert (chain.pairs.sum(axis=0) - chain.pairs.sum(axis=1)).__abs__().max() < 1e-12
+    assert 0.5 < chain.entropy_rate < math.log(len(chain.alphabet)) - 0.3
+
+
+def test_brackets_are_balanced_and_not_too_deep():
+    for line in Brackets().sample(20_000).split("\n")[:-1]:
+        depth = 0
+        for character in line:
+            depth += 1 if character in Brackets.opening else -1
+            assert 0 <= depth <= Brackets.depth
+        assert depth == 0
+        assert line
+
+
+def test_copies_are_copies():
+    for line in Copy().sample(1800).splitlines():
+        word, copy = line.split("=")
+        assert word == copy
+        assert len(word) == 8

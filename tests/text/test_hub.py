@@ -1,0 +1,83 @@
+"""Public data sets through `datasets`, without network."""
+
+import sys
+import types
+
+import pytest
+
+from lmkit.errors import CorpusError
+from lmkit.text.source import WHOLE
+from lmkit.text.sources import open_source
+
+
+def read(name):
+    with open_source(name) as source:
+        return {part: "".join(docs[0].chunks()) for part, docs in source.parts.items()}, source.stamp()
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """A stand-in for load_dataset that serves what a test gives it."""
+    datasets = pytest.importorskip("datasets")
+
+    def serve(content):
+        def load(path, config=None):
+            if isinstance(content, Exception):
+                raise content
+            return {name: datasets.Dataset.from_dict(columns) for name, columns in content.items()}
+
+        monkeypatch.setattr(datasets, "load_dataset", load)
+
+    return serve
+
+
+def test_splits_are_mapped_and_rows_end_in_a_line_end(served):
+    rows = {"train": ["a\n", "", "b"], "validation": ["c"], "test": ["d\n"], "other": ["x"]}
+    served({name: {"text": texts, "number": [0] * len(texts)} for name, texts in rows.items()})
+    parts, stamp = read("owner/name:config")
+    assert parts == {"train": "a\n\nb\n", "valid": "c\n", "test": "d\n"}
+    assert stamp[0][0].startswith("owner/name:config")
+
+
+def test_a_set_with_only_a_training_split_is_cut_like_a_file(served):
+    served({"train": {"Sentence": ["a", "b"]}})
+    assert read("owner/name")[0] == {WHOLE: "a\nb\n"}
+
+
+def test_a_registered_name_stands_for_its_set(served):
+    served({"train": {"text": ["a"]}, "test": {"text": ["b"]}})
+    assert read("wikitext-2")[0] == {"train": "a\n", "test": "b\n"}
+
+
+def test_a_set_without_text_or_training_split_says_what_it_has(served):
+    served({"train": {"question": ["a"], "answer": ["b"]}})
+    with pytest.raises(CorpusError, match="no column called text: it has question, answer"):
+        read("owner/name")
+    served({"test": {"text": ["a"]}})
+    with pytest.raises(CorpusError, match="no split called train: it has test"):
+        read("owner/name")
+
+
+def test_without_network_the_error_says_what_to_do(served):
+    served(ConnectionError("Couldn't reach 'owner/name' on the Hub"))
+    with pytest.raises(CorpusError, match=r"there is no network: .*pydoc"):
+        read("owner/name")
+
+
+def test_the_library_itself_offline_gives_that_error():
+    pytest.importorskip("datasets")
+    with pytest.raises(CorpusError, match="owner/no-such-set cannot be fetched, there is no network"):
+        read("owner/no-such-set")
+
+
+def test_any_other_failure_is_one_sentence(served):
+    served(RuntimeError("Dataset scripts are\nno longer supported"))
+    with pytest.raises(CorpusError, match="cannot be loaded .Dataset scripts are no longer supported.: check its name"):
+        read("owner/name")
+
+
+def test_without_the_package_the_error_names_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(CorpusError, match="pip install datasets"):
+        read("owner/name")
+    assert isinstance(sys, types.ModuleType)
