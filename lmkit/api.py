@@ -1,4 +1,6 @@
-"""What ``lmkit.load`` and ``lmkit.train`` return: a trained model with its tokenizer, ready to measure, score and sample."""
+"""What ``lmkit.load`` and ``lmkit.train`` return: a trained model with its tokenizer, ready to measure, score and
+sample.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from lmkit.config import Config
 from lmkit.errors import ConfigError, DataError, RunError
+from lmkit.evaluation.measurement import EVAL_WINDOW, Measurement, measure
 from lmkit.evaluation.perplexity import Evaluation, token_scores
 from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.generation.decoder import StepDecoder
@@ -22,7 +25,7 @@ from lmkit.hardware import choose_device
 from lmkit.model.language_model import LanguageModel
 from lmkit.run import RunDirectory
 from lmkit.samplers import stream_windows
-from lmkit.session import Measurement, Session, measure
+from lmkit.session import Session
 from lmkit.text.corpus import build_corpus, encode_path, encode_text
 from lmkit.text.token_file import TokenFile
 from lmkit.text.tokenizer import Tokenizer
@@ -31,7 +34,9 @@ __all__ = ["ScoredToken", "TrainedModel", "load", "train"]
 
 
 class ScoredToken(NamedTuple):
-    """One token of a scored text: what it is, where it stands (characters start:end of the text), and its log-probability in nats."""
+    """One token of a scored text: what it is, where it stands (characters start:end of the text), and its
+    log-probability in nats.
+    """
 
     token: str
     id: int
@@ -48,10 +53,13 @@ class ScoredToken(NamedTuple):
 class TrainedModel:
     """A language model with its tokenizer.
 
-    model: the network (``lmkit.LanguageModel``), in evaluation mode. tokenizer: text to ids and back. config: the run's configuration.
+    model: the network (``lmkit.LanguageModel``), in evaluation mode. tokenizer: text to ids and back. config: the
+    run's configuration.
     """
 
-    def __init__(self, model: LanguageModel, tokenizer: Tokenizer, config: Config, run: RunDirectory | None = None) -> None:
+    def __init__(
+        self, model: LanguageModel, tokenizer: Tokenizer, config: Config, run: RunDirectory | None = None
+    ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.config = config
@@ -81,10 +89,12 @@ class TrainedModel:
     ) -> str:
         """Continue the prompt by up to ``length`` tokens and return the new text.
 
-        ``rules`` are the fields of ``Decoding``: temperature, top_k, top_p, min_p. The text is a function of (prompt, decoding, seed, stream).
-        Raises ConfigError for impossible rules.
+        ``rules`` are the fields of ``Decoding``: temperature, top_k, top_p, min_p. The text is a function of (prompt,
+        decoding, seed, stream). Raises ConfigError for impossible rules.
         """
-        return "".join(self.stream(prompt, length=length, decoding=decoding, seed=seed, stream=stream, stop=stop, **rules))
+        return "".join(
+            self.stream(prompt, length=length, decoding=decoding, seed=seed, stream=stream, stop=stop, **rules)
+        )
 
     def stream(
         self,
@@ -110,11 +120,20 @@ class TrainedModel:
         return stream_text(ids, self.tokenizer.stream_decoder(), stop)
 
     def evaluate(
-        self, text: str, *, state: str | None = None, rows: int = 1, warmup: int = 0, window: int = 256, documents: str | None = None
+        self,
+        text: str,
+        *,
+        state: str | None = None,
+        rows: int = 1,
+        warmup: int = 0,
+        window: int = EVAL_WINDOW,
+        documents: str | None = None,
     ) -> Evaluation:
-        """Measure a text: nll in nats with all counts, from which every unit follows (``.perplexity``, ``.bits_per_byte``, ...).
+        """Measure a text: nll in nats with all counts, from which every unit follows (``.perplexity``,
+        ``.bits_per_byte``, ...).
 
-        state: carry (one unbroken stream), reset (every window from zero) or document; default: as the model was trained.
+        state: carry (one unbroken stream), reset (every window from zero) or document; default: as the model was
+        trained.
         """
         tokens = encode_text(self.tokenizer, text, documents=documents or self.config.data.documents)
         return self.measure(tokens, split="text", state=state, rows=rows, warmup=warmup, window=window).evaluation
@@ -123,8 +142,9 @@ class TrainedModel:
         """Perplexity of a text per token; options are those of ``evaluate``."""
         return self.evaluate(text, **options).perplexity
 
-    def score(self, text: str, *, window: int = 256) -> list[ScoredToken]:
-        """Every token of the text with its log-probability, the first one included; the state is carried from token to token.
+    def score(self, text: str, *, window: int = EVAL_WINDOW) -> list[ScoredToken]:
+        """Every token of the text with its log-probability, the first one included; the state is carried from token
+        to token.
 
         The sum of the log-probabilities is minus the nll of ``evaluate(text)`` for a text of one document.
         """
@@ -145,8 +165,10 @@ class TrainedModel:
             hidden, _ = self.model.features(ids, self.model.initial_state(1))
         return hidden[0]
 
-    def measure(self, tokens: TokenFile, *, split: str, precision: torch.dtype = torch.float32, **options: Any) -> Measurement:
-        """Evaluate a token file; options are those of ``lmkit.session.measure``."""
+    def measure(
+        self, tokens: TokenFile, *, split: str, precision: torch.dtype = torch.float32, **options: Any
+    ) -> Measurement:
+        """Evaluate a token file; options are those of ``lmkit.evaluation.measurement.measure``."""
         options["state"] = options.get("state") or self.eval_state
         return measure(NetworkPredictor(self.model, precision), tokens, self.tokenizer, split=split, **options)
 
@@ -165,7 +187,10 @@ class TrainedModel:
             raise RunError(f"The corpus has no {name} split: it has {', '.join(corpus.splits)}.")
         recorded = self.run.info().get("splits", {}).get(name, {}).get("sha256")
         if recorded != corpus.splits[name].sha256:
-            raise RunError(f"The {name} split of {corpus.name} has changed since the model was trained: give --file to measure another text.")
+            raise RunError(
+                f"The {name} split of {corpus.name} has changed since the model was trained: "
+                "give --file to measure another text."
+            )
         return name, corpus.splits[name]
 
     def file_tokens(self, path: str | os.PathLike[str]) -> TokenFile:
@@ -177,7 +202,11 @@ class TrainedModel:
         if self.tokenizer.unk_id is None or not text:
             return []
         ids, spans = self.tokenizer.encode_with_offsets(text)
-        unknown = [text[start:end] for id, (start, end) in zip(ids.tolist(), spans.tolist(), strict=True) if id == self.tokenizer.unk_id]
+        unknown = [
+            text[start:end]
+            for id, (start, end) in zip(ids.tolist(), spans.tolist(), strict=True)
+            if id == self.tokenizer.unk_id
+        ]
         return [piece for piece in dict.fromkeys(unknown) if piece != self.tokenizer.id_to_token(self.tokenizer.unk_id)]
 
     def _new_ids(self, prompt: str, decoding: Decoding, seed: int, stream: int, length: int) -> Iterator[int]:
@@ -187,7 +216,13 @@ class TrainedModel:
         ids = [eos, *(self.tokenizer.encode(prompt).tolist() if prompt else [])]
         stop_id = None if self.tokenizer.eos_is_line_end else eos
         columns = generate(
-            self._decoder, ids, self.model.initial_state(1), decoding=decoding, seed=seed, streams=[stream], stop_id=stop_id
+            self._decoder,
+            ids,
+            self.model.initial_state(1),
+            decoding=decoding,
+            seed=seed,
+            streams=[stream],
+            stop_id=stop_id,
         )
         for _, column in zip(range(length), columns, strict=False):
             if bool(column.finished[0]):
@@ -207,8 +242,8 @@ def load(path: str | os.PathLike[str], device: str = "auto") -> TrainedModel:
 def train(out: str | os.PathLike[str] | None = None, config: Config | None = None, **options: Any) -> TrainedModel:
     """Train a model without any display and return the best one.
 
-    options are fields of the configuration, as in ``train(corpus="book.txt", hidden_size=512, epochs=5)``. out: the run folder (default: the
-    first free ``runs/<corpus>-<n>``). For records while it trains use ``lmkit.Session``.
+    options are fields of the configuration, as in ``train(corpus="book.txt", hidden_size=512, epochs=5)``. out: the
+    run folder (default: the first free ``runs/<corpus>-<n>``). For records while it trains use ``lmkit.Session``.
     """
     session = Session((config or Config()).override(options), Path(out) if out is not None else None)
     for _ in session.records():

@@ -1,7 +1,8 @@
 """The configuration of a run: the only place where a default, a help text and a bound are written.
 
 The command line makes its options from these fields, presets and ``--config`` files are read into them, and a run
-folder's ``config.json`` is written from them. Field names are unique over the whole tree, so an override needs no section.
+folder's ``config.json`` is written from them. Field names are unique over the whole tree, so an override needs no
+section.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +32,6 @@ __all__ = [
 
 CONFIG_FORMAT = 1
 SAMPLER_STATES = {"sequential": ("carry", "reset"), "random": ("reset",), "document": ("document",)}
-
 
 
 def option(
@@ -78,7 +78,7 @@ class DataConfig(Section):
 
     corpus: str = option(
         "pydoc",
-        "Corpus: a name from `lmkit corpora`, a file, a folder, a .gz file, - for standard input, or a Hugging Face dataset.",
+        "Corpus: a name from `lmkit corpora`, a file, a folder, - for standard input, or a Hugging Face dataset.",
         flags=("--corpus", "--data", "--input-txt"),
     )
     tokenizer: str = option("char", "Tokenizer: char, word, bpe, or the path of a tokenizer.json.")
@@ -100,8 +100,8 @@ class DataConfig(Section):
     def check(self) -> None:
         if self.valid_fraction + self.test_fraction >= 1:
             raise ConfigError(
-                f"--valid-fraction {self.valid_fraction:g} and --test-fraction {self.test_fraction:g} leave nothing to train on: "
-                "their sum must stay below 1."
+                f"--valid-fraction {self.valid_fraction:g} and --test-fraction {self.test_fraction:g} leave nothing to "
+                "train on: their sum must stay below 1."
             )
         if not self.corpus:
             raise ConfigError("--corpus is empty: give a name from `lmkit corpora`, a file or a folder.")
@@ -130,11 +130,15 @@ class ModelConfig(Section):
     dropout: float = option(0.2, "Dropout on embeddings, between layers and on outputs.", minimum=0, below=1)
     embedding_dropout: float | None = option(None, "Dropout on embeddings (default: --dropout).", minimum=0, below=1)
     layer_dropout: float | None = option(None, "Dropout between layers (default: --dropout).", minimum=0, below=1)
-    output_dropout: float | None = option(None, "Dropout before the output layer (default: --dropout).", minimum=0, below=1)
+    output_dropout: float | None = option(
+        None, "Dropout before the output layer (default: --dropout).", minimum=0, below=1
+    )
     forget_bias: float | None = option(
         None, "Start value of the LSTM's forget-gate bias (default: torch's own, about 0)."
     )
-    head: str = option("full", "Output layer: full softmax, or adaptive for large vocabularies.", choices=("full", "adaptive"))
+    head: str = option(
+        "full", "Output layer: full softmax, or adaptive for large vocabularies.", choices=("full", "adaptive")
+    )
     cutoffs: tuple[int, ...] | None = option(
         None, "Adaptive softmax: where its clusters begin, by rank of frequency (default: V/16,V/4).", minimum=1
     )
@@ -189,12 +193,18 @@ class TrainingConfig(Section):
         minimum=0,
     )
     epochs: int | None = option(
-        None, "Stop after this many epochs (default 15 if nothing else ends the run).", flags=("--epochs", "--max-epochs", "--num-epochs"), minimum=1
+        None,
+        "Stop after this many epochs (default 15 if nothing else ends the run).",
+        flags=("--epochs", "--max-epochs", "--num-epochs"),
+        minimum=1,
     )
     max_steps: int | None = option(None, "Stop after this many steps.", flags=("--max-steps", "--max-iters"), minimum=1)
     max_seconds: float | None = option(None, "Stop after this many seconds inside the training loop.", above=0)
     eval_every: int | None = option(
-        None, "Validate every so many steps (default: every epoch).", flags=("--eval-every", "--eval-val-every"), minimum=1
+        None,
+        "Validate every so many steps (default: every epoch).",
+        flags=("--eval-every", "--eval-val-every"),
+        minimum=1,
     )
     patience: int | None = option(
         None, "Stop early after this many validations without a new best.", flags=("--patience",), minimum=1
@@ -332,7 +342,7 @@ def _check_number(item: dataclasses.Field[Any], flag: str, kind: type, value: An
     if kind is int and value != int(value):
         raise ConfigError(f"{flag} must be a whole number, not {value}.")
     bounds = item.metadata
-    tests = (
+    tests: tuple[tuple[str, str, Callable[[float], bool]], ...] = (
         ("minimum", "at least", lambda bound: value >= bound),
         ("above", "above", lambda bound: value > bound),
         ("maximum", "at most", lambda bound: value <= bound),

@@ -13,9 +13,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from lmkit.report import figures_of
+from lmkit.evaluation.measurement import Measurement
 from lmkit.run import RunDirectory
-from lmkit.session import Measurement, Session
+from lmkit.session import Session
 from lmkit.text.registry import CorpusEntry
 from lmkit.text.statistics import TokenizerStatistics
 from lmkit.training.loop import EvaluationRecord
@@ -106,11 +106,14 @@ class TrainingDisplay:
         speed = (train.tokens - self.tokens_shown) / seconds
         self.shown_at, self.tokens_shown, self.elapsed_shown = now, train.tokens, train.elapsed
         loss = self.nll / max(1, self.count)
-        figures = f"loss {loss:.3f}  ppl {_exp(loss):.4g}  lr {record.lr:.1e}  norm {record.grad_norm:.2f}  {speed:,.0f} tok/s"
+        figures = f"loss {loss:.3f}  ppl {_exp(loss):.4g}  lr {record.lr:.1e}  norm {record.grad_norm:.2f}"
+        figures += f"  {speed:,.0f} tok/s"
         self.nll, self.count = self.nll * 0.9, int(self.count * 0.9)  # a moving mean: old steps fade
         done = self.session.progress
         if self.live and self.task is not None:
-            self.progress.update(self.task, description=f"epoch {record.epoch + 1}", completed=done, figures=figures, refresh=True)
+            self.progress.update(
+                self.task, description=f"epoch {record.epoch + 1}", completed=done, figures=figures, refresh=True
+            )
         else:
             left = train.elapsed * (1 - done) / done if done else math.nan
             self.say(f"{done:4.0%}  epoch {record.epoch + 1}  step {record.step:,}  {figures}  {left:.0f} s left")
@@ -129,7 +132,10 @@ class TrainingDisplay:
         train = self.session.train
         if len(self.curve) > 1:
             self.say(f"validation {sparkline(self.curve)}  {self.curve[0]:.3f} → {min(self.curve):.3f} nats per token")
-        self.say(f"trained {train.step:,} steps, {train.tokens:,} tokens in {train.elapsed:.1f} s; best at step {train.annealing.best_step:,}")
+        self.say(
+            f"trained {train.step:,} steps, {train.tokens:,} tokens in {train.elapsed:.1f} s; "
+            f"best at step {train.annealing.best_step:,}"
+        )
         out = Console(highlight=False)
         out.print(escape(f"run {self.session.run.path}"), soft_wrap=True)
         if measurement is not None:
@@ -153,7 +159,7 @@ def sparkline(values: Sequence[float], width: int = 60) -> str:
 
 def show_measurement(measurement: Measurement, *, words_only: bool, file: TextIO) -> None:
     """Every figure of an evaluation in one table, with how it was measured."""
-    figures = figures_of(measurement)
+    figures = measurement.figures()
     result = measurement.evaluation
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
@@ -172,7 +178,11 @@ def show_measurement(measurement: Measurement, *, words_only: bool, file: TextIO
             _number(figures[word]),
             _joined(f"{result.words:,} words" + ("" if words_only else f" + {result.line_ends:,} line ends"), lossy),
         ),
-        ("without <unk>", _number(figures["perplexity_excluding_oov"]), f"perplexity; {result.oov:,} <unk>, {result.oov_rate:.2%} of tokens"),
+        (
+            "without <unk>",
+            _number(figures["perplexity_excluding_oov"]),
+            f"perplexity; {result.oov:,} <unk>, {result.oov_rate:.2%} of tokens",
+        ),
         ("nll", f"{result.nll:,.2f}", "nats, the sum"),
     ]
     for row in rows:
@@ -190,7 +200,9 @@ def show_corpora(entries: Sequence[CorpusEntry], *, whole: bool) -> None:
         for entry in entries:
             console.print(f"[bold]{escape(entry.name)}[/bold]  {escape(entry.title)}")
             console.print(escape(entry.description))
-            console.print(escape(f"{entry.kind}; source: {entry.source}; licence: {entry.licence}; size: {_size(entry.size)}"))
+            console.print(
+                escape(f"{entry.kind}; source: {entry.source}; licence: {entry.licence}; size: {_size(entry.size)}")
+            )
         return
     table = Table(box=None, pad_edge=False)
     for name in ("name", "kind", "size", "what it is"):
@@ -239,7 +251,9 @@ def show_run(run: RunDirectory) -> None:
     console = Console(highlight=False)
     console.print(f"[bold]{escape(str(run.path))}[/bold]")
     corpus = info.get("corpus", {})
-    console.print(escape(f"corpus {corpus.get('name', '?')}; {info.get('parameters', 0):,} parameters; {info.get('cpu', '')}"))
+    console.print(
+        escape(f"corpus {corpus.get('name', '?')}; {info.get('parameters', 0):,} parameters; {info.get('cpu', '')}")
+    )
     for section, values in config.to_dict().items():
         shown = ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
         console.print(f"[bold]{section}[/bold] {escape(shown)}")
@@ -248,7 +262,9 @@ def show_run(run: RunDirectory) -> None:
         console.print(f"validation {sparkline(curve)}  best {min(curve):.4f} nats per token")
     for record in metrics:
         if record.get("kind") == "final":
-            console.print(f"{record['split']} perplexity {record['perplexity']:.4f} over {record['tokens_scored']:,} tokens")
+            console.print(
+                f"{record['split']} perplexity {record['perplexity']:.4f} over {record['tokens_scored']:,} tokens"
+            )
 
 
 def _headlines(session: Session) -> list[str]:
@@ -266,7 +282,8 @@ def _headlines(session: Session) -> list[str]:
 
 def _headline_of(measurement: Measurement) -> str:
     result = measurement.evaluation
-    text = f"{measurement.split} perplexity {result.perplexity:.4g} per token, {result.bits_per_char:.3f} bits per character"
+    text = f"{measurement.split} perplexity {result.perplexity:.4g} per token"
+    text += f", {result.bits_per_char:.3f} bits per character"
     if not measurement.lossless:
         text += " (lossy: lower bound)"
     return f"{text} ({_rows(measurement)}, state {measurement.state}, {measurement.precision})"

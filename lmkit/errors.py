@@ -1,13 +1,13 @@
 """The errors that a user of lmkit can meet, as one tree.
 
-    LmkitError                  base: one clear sentence that says what to do; exit code 2
-    ├── ConfigError             an option or a configuration file is wrong or contradictory
-    ├── DataError               a text is missing, empty, badly encoded or too short
-    │   └── CorpusError         a corpus name is unknown, or its source cannot be reached
-    ├── TokenizerError          a tokenizer file cannot be used
-    ├── RunError                a run folder exists already, is damaged, or is not one of lmkit's
-    └── FailedError             failed through no mistake of the user; exit code 1
-        └── NonFiniteError      the loss or the gradient became infinite or not a number
+LmkitError                  base: one clear sentence that says what to do; exit code 2
+├── ConfigError             an option or a configuration file is wrong or contradictory
+├── DataError               a text is missing, empty, badly encoded or too short
+│   └── CorpusError         a corpus name is unknown, or its source cannot be reached
+├── TokenizerError          a tokenizer file cannot be used
+├── RunError                a run folder exists already, is damaged, or is not one of lmkit's
+└── FailedError             failed through no mistake of the user; exit code 1
+    └── NonFiniteError      the loss or the gradient became infinite or not a number
 """
 
 from __future__ import annotations

@@ -13,7 +13,9 @@ __all__ = ["default_mode", "sync_folder", "write_atomically"]
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write beside the file, flush to the disk, rename into place. Raises FailedError if the disk refuses (full, read-only)."""
+    """Write beside the file, flush to the disk, rename into place. Raises FailedError if the disk refuses (full,
+    read-only).
+    """
     data = content.encode("utf-8") if isinstance(content, str) else content
     temporary = None
     try:
@@ -33,7 +35,9 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries, so that a rename survives a power cut. Systems that cannot open folders have no such call."""
+    """Flush a folder's entries, so that a rename survives a power cut. Systems that cannot open folders have no such
+    call.
+    """
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)

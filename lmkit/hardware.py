@@ -23,8 +23,8 @@ THRESHOLD = 2**31 - 1
 def keep_freed_memory() -> None:
     """Tell glibc to keep freed memory instead of giving it back to the system.
 
-    Training frees and takes the same large buffers at each step; each time they come back from the system their pages are zeroed and
-    mapped anew. Call it before torch is imported. Elsewhere than on glibc it does nothing.
+    Training frees and takes the same large buffers at each step; each time they come back from the system their pages
+    are zeroed and mapped anew. Call it before torch is imported. Elsewhere than on glibc it does nothing.
     """
     if platform.libc_ver()[0] != "glibc":
         return
@@ -41,7 +41,9 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = next(candidate for candidate, there in present.items() if there)
     if not present[name]:
-        raise ConfigError(f"--device {name} is not available here: torch sees {', '.join(k for k, v in present.items() if v)}.")
+        raise ConfigError(
+            f"--device {name} is not available here: torch sees {', '.join(k for k, v in present.items() if v)}."
+        )
     return torch.device(name)
 
 
@@ -50,15 +52,17 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     import torch
 
     if name == "auto":
-        fast = {"cpu": _cpu_has_bfloat16, "cuda": torch.cuda.is_bf16_supported, "mps": lambda: False}
-        return torch.bfloat16 if fast[device.type]() else torch.float32
+        fast = _cpu_has_bfloat16() if device.type == "cpu" else device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if fast else torch.float32
     if name == "float16" and device.type != "cuda":
         raise ConfigError("--precision float16 needs --device cuda; on other devices use bfloat16 or float32.")
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
 
 
 def choose_threads(threads: int | None) -> int:
-    """Threads to compute with: the given number, else OMP_NUM_THREADS, else the physical cores that this process may use."""
+    """Threads to compute with: the given number, else OMP_NUM_THREADS, else the physical cores that this process may
+    use.
+    """
     if threads is not None:
         return threads
     wished = os.environ.get("OMP_NUM_THREADS", "")

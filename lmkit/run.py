@@ -1,11 +1,11 @@
 """The run directory: everything that a training run leaves behind, in files that hold no pickles.
 
-    RUN/  config.json        the configuration, all values written out
-          tokenizer.json     opens in Hugging Face tokenizers
-          model.safetensors  the best model on validation
-          run.json           corpus and its hashes, versions, threads, precision, device
-          metrics.jsonl      functions of the run: training and evaluation records
-          timings.jsonl      clocks and speeds of the same records
+RUN/  config.json        the configuration, all values written out
+      tokenizer.json     opens in Hugging Face tokenizers
+      model.safetensors  the best model on validation
+      run.json           corpus and its hashes, versions, threads, precision, device
+      metrics.jsonl      functions of the run: training and evaluation records
+      timings.jsonl      clocks and speeds of the same records
 """
 
 from __future__ import annotations
@@ -118,18 +118,22 @@ class RunDirectory:
         write_atomically(self.path / MODEL, save_tensors(tensors, metadata={"lmkit": note}))
 
     def load_model(self, config: Config, vocab_size: int, device: torch.device) -> LanguageModel:
-        """The best model of the run. Raises RunError if its file is missing, damaged, or does not fit the configuration."""
+        """The best model of the run. Raises RunError if its file is missing, damaged, or does not fit the
+        configuration.
+        """
         path = self.path / MODEL
         if not path.is_file():
             raise RunError(f"{self.path} holds no trained model yet: {MODEL} is missing.")
         with torch.device("meta"):
-            shapes = {name: tuple(tensor.shape) for name, tensor in _without_aliases(LanguageModel(config.model, vocab_size)).items()}
+            expected = _without_aliases(LanguageModel(config.model, vocab_size))
+        shapes = {name: tuple(tensor.shape) for name, tensor in expected.items()}
         stored = _stored_shapes(path)
         wrong = sorted(name for name in shapes.keys() | stored.keys() if shapes.get(name) != stored.get(name))
         if wrong:
             name = wrong[0]
             raise RunError(
-                f"{path} does not fit {CONFIG}: {name} has shape {_shape(stored, name)}, and {_shape(shapes, name)} is expected."
+                f"{path} does not fit {CONFIG}: {name} has shape {_shape(stored, name)}, "
+                f"and {_shape(shapes, name)} is expected."
             )
         try:
             tensors = load_tensors(path.read_bytes())
@@ -137,7 +141,8 @@ class RunDirectory:
             raise RunError(f"{path} is damaged: {error}.") from error
         with torch.random.fork_rng(devices=[]):
             model = LanguageModel(config.model, vocab_size, tensors.get("head.order"))
-        model.load_state_dict(tensors, strict=False)  # names were compared above; only aliases of tied weights are absent
+        # names were compared above: only second names of tied weights are absent
+        model.load_state_dict(tensors, strict=False)
         return model.to(device).eval()
 
     def append(self, metrics: Mapping[str, Any], timings: Mapping[str, Any]) -> None:
@@ -228,4 +233,3 @@ def _nearby(folder: Path) -> str:
 
 def _json(values: Mapping[str, Any]) -> str:
     return json.dumps(values, indent=2) + "\n"
-

@@ -1,8 +1,8 @@
 """Minibatch samplers: they cut a stream of tokens into windows, and are pure functions of (seed, epoch, index).
 
-Target i of a stream is ``stream[i]`` and its input ``stream[i - 1]``, with ``<eos>`` before the first: N tokens give N targets, and every
-one of them comes exactly once an epoch. In epoch e the first window has 1..window steps, drawn from (seed, e), so borders move
-from epoch to epoch and no target is lost.
+Target i of a stream is ``stream[i]`` and its input ``stream[i - 1]``, with ``<eos>`` before the first: N tokens give
+N targets, and every one of them comes exactly once an epoch. In epoch e the first window has 1..window steps, drawn
+from (seed, e), so borders move from epoch to epoch and no target is lost.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ ALL_ROWS = slice(None)
 class Window(NamedTuple):
     """One minibatch: what is read, what is to be predicted, and which rows begin anew.
 
-    inputs: (B, T) int64 token ids. targets: (B, T) int64, IGNORE where nothing is to be predicted. reset: (B,) bool, rows whose state is
-    zero before the first step of this window. advance: the next window of a row starts this many steps later.
+    inputs: (B, T) int64 token ids. targets: (B, T) int64, IGNORE where nothing is to be predicted. reset: (B,) bool,
+    rows whose state is zero before the first step of this window. advance: the next window of a row starts this many
+    steps later.
     """
 
     inputs: Tensor
@@ -51,14 +52,16 @@ class Window(NamedTuple):
 class Sampler(ABC):
     """Cuts a stream into windows.
 
-    stream: (N,) token ids of any integer type, usually a memory-mapped file. eos_id: what is read before the first token. batch_size,
-    window: rows and longest steps of a window. Memory is constant in N, and a process computes only its own rows.
+    stream: (N,) token ids of any integer type, usually a memory-mapped file. eos_id: what is read before the first
+    token. batch_size, window: rows and longest steps of a window. Memory is constant in N, and a process computes
+    only its own rows.
     """
 
     def __init__(self, stream: np.ndarray, *, eos_id: int, batch_size: int, window: int, seed: int = 0) -> None:
         if len(stream) < batch_size:
             raise DataError(
-                f"A text of {len(stream):,} tokens is too short for {batch_size:,} rows: use --batch-size {max(1, len(stream))} or less."
+                f"A text of {len(stream):,} tokens is too short for {batch_size:,} rows: "
+                f"use --batch-size {max(1, len(stream))} or less."
             )
         self.stream = stream
         self.eos_id = eos_id
@@ -92,9 +95,11 @@ class Sampler(ABC):
 
 
 class SequentialSampler(Sampler):
-    """Rows are contiguous parts of the stream and windows follow each other in them, so the hidden state can be carried.
+    """Rows are contiguous parts of the stream and windows follow each other in them, so the hidden state can be
+    carried.
 
-    The rows' lengths differ by at most one; the longer ones come first. ``state="reset"`` marks every window as a new beginning.
+    The rows' lengths differ by at most one; the longer ones come first. ``state="reset"`` marks every window as a new
+    beginning.
     """
 
     def __init__(
@@ -149,9 +154,9 @@ class RandomSampler(Sampler):
 class DocumentSampler(Sampler):
     """Each row reads one document after the other; a document begins with a state of zero and carries it to its end.
 
-    A row's part ends at the border of its document (the rest is padding) and the next window resets it. Documents come in a new random
-    order each epoch (in the stream's with ``shuffled=False``) and go to the row that is free first. ``documents`` (D,) holds where
-    each document starts.
+    A row's part ends at the border of its document (the rest is padding) and the next window resets it. Documents
+    come in a new random order each epoch (in the stream's with ``shuffled=False``) and go to the row that is free
+    first. ``documents`` (D,) holds where each document starts.
     """
 
     def __init__(
@@ -177,7 +182,9 @@ class DocumentSampler(Sampler):
 
     def epoch(self, number: int, start: int = 0, rows: slice = ALL_ROWS) -> Iterator[Window]:
         wanted = range(self.batch_size)[rows]
-        reading: list[tuple[int, int, int] | None] = [None] * self.batch_size  # window index, start, end of a row's document
+        reading: list[tuple[int, int, int] | None] = [
+            None
+        ] * self.batch_size  # window index, start, end of a row's document
         waiting = self._assignments(number)
         following = next(waiting, None)
         for index in range(self.num_windows(number)):
@@ -222,8 +229,8 @@ SAMPLERS: dict[str, type[Sampler]] = {
 class Shuffle:
     """A bijection of 0..size-1 keyed by (seed, epoch), computed place by place in constant memory.
 
-    A balanced Feistel network over the next power of four, walked until it lands inside the range (Black & Rogaway 2002, "Ciphers with
-    arbitrary finite domains").
+    A balanced Feistel network over the next power of four, walked until it lands inside the range (Black & Rogaway
+    2002, "Ciphers with arbitrary finite domains").
     """
 
     ROUNDS = 6
@@ -263,10 +270,12 @@ def first_window_steps(seed: int, epoch: int, window: int) -> int:
 def stream_windows(
     stream: np.ndarray, *, eos_id: int, window: int, rows: int = 1, warmup: int = 0, state: str = "carry"
 ) -> Iterator[Window]:
-    """Windows for evaluation: ``rows`` contiguous rows, each first reading up to ``warmup`` tokens before it without predicting them.
+    """Windows for evaluation: ``rows`` contiguous rows, each first reading up to ``warmup`` tokens before it without
+    predicting them.
 
-    Every token of the stream is a target exactly once whatever the arguments are; one row is the stream itself. With ``state="reset"``
-    each window starts from a state of zero and there is no warm-up. Raises DataError for an empty stream.
+    Every token of the stream is a target exactly once whatever the arguments are; one row is the stream itself. With
+    ``state="reset"`` each window starts from a state of zero and there is no warm-up. Raises DataError for an empty
+    stream.
     """
     if len(stream) == 0:
         raise DataError("There is no token to evaluate: the text is empty.")

@@ -5,57 +5,48 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
 from lmkit.config import Config
 from lmkit.errors import DataError
-from lmkit.evaluation.perplexity import Evaluation, evaluate
+from lmkit.evaluation.measurement import Measurement, measure
+from lmkit.evaluation.perplexity import Evaluation
 from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.hardware import choose_device, choose_precision, choose_threads, describe_cpu
 from lmkit.model.language_model import LanguageModel, SequenceLoss
 from lmkit.run import RunDirectory, free_run_path, lmkit_version, refuse_existing
-from lmkit.samplers import DocumentSampler, RandomSampler, Sampler, SequentialSampler, Window, stream_windows
-from lmkit.text.corpus import Corpus, TokenFile, build_corpus
-from lmkit.text.tokenizer import Tokenizer
+from lmkit.samplers import SAMPLERS, Sampler
+from lmkit.text.corpus import Corpus, build_corpus
+from lmkit.text.token_file import TokenFile
 from lmkit.training.loop import EvaluationRecord, fit, progress_of
 from lmkit.training.optimizers import make_optimizer
 from lmkit.training.state import TrainState
 from lmkit.training.step import StepRecord, Update
 
-__all__ = ["Measurement", "Session", "evaluation_windows", "measure"]
+__all__ = ["Session"]
 
-EVAL_WINDOW = 256
 VALIDATION_ROWS = 64
 VALIDATION_WARMUP = 256
 LOG_EVERY = 20
 ONE_STREAM_SECONDS = 60
 
 
-class Measurement(NamedTuple):
-    """An evaluation and how it was made: the split, the state policy, rows, warm-up and window in tokens, and the precision."""
-
-    evaluation: Evaluation
-    split: str
-    state: str
-    rows: int
-    warmup: int
-    window: int
-    precision: str
-    lossless: bool
-
-
 class Session:
-    """One training run. ``records`` trains, writes metrics and keeps the best model; ``close`` measures the best model.
+    """One training run. ``records`` trains, writes metrics and keeps the best model; ``close`` measures the best
+    model.
 
-    Everything is checked and made before the run folder appears: a mistake in the options or the text leaves nothing behind. Raises
-    LmkitError for every mistake of the user.
+    Everything is checked and made before the run folder appears: a mistake in the options or the text leaves nothing
+    behind. Raises LmkitError for every mistake of the user.
     """
 
-    def __init__(self, config: Config, out: Path | None = None, progress: Callable[[str, float], None] | None = None) -> None:
+    def __init__(
+        self, config: Config, out: Path | None = None, progress: Callable[[str, float], None] | None = None
+    ) -> None:
         if out is not None:
             refuse_existing(out)
         self.device = choose_device(config.runtime.device)
@@ -96,7 +87,9 @@ class Session:
             self.run.append(*interval.take())
 
     def close(self) -> Measurement | None:
-        """Put the best weights back and measure them on the test split, or on validation where there is no test; None without both."""
+        """Put the best weights back and measure them on the test split, or on validation where there is no test; None
+        without both.
+        """
         if self.train.annealing.best_step or not self.train.step:
             if (self.run.path / "model.safetensors").is_file():
                 best = self.run.load_model(self.config, self.corpus.tokenizer.vocab_size, self.device)
@@ -108,16 +101,28 @@ class Session:
             return None
         rows = 1 if self._one_stream_is_quick(self.corpus.splits[split]) else VALIDATION_ROWS
         result = measure(
-            NetworkPredictor(self.model), self.corpus.splits[split], self.corpus.tokenizer, split=split,
-            state=self._eval_state(), rows=rows, warmup=VALIDATION_WARMUP if rows > 1 else 0,
+            NetworkPredictor(self.model),
+            self.corpus.splits[split],
+            self.corpus.tokenizer,
+            split=split,
+            state=self._eval_state(),
+            rows=rows,
+            warmup=VALIDATION_WARMUP if rows > 1 else 0,
         )
-        self.run.append({"kind": "final", "step": self.train.annealing.best_step, "split": split, **_figures(result.evaluation)}, {})
+        self.run.append(
+            {"kind": "final", "step": self.train.annealing.best_step, "split": split, **_figures(result.evaluation)}, {}
+        )
         return result
 
     def _validate(self) -> Evaluation:
         return measure(
-            NetworkPredictor(self.model), self.corpus.splits["valid"], self.corpus.tokenizer, split="valid",
-            state=self._eval_state(), rows=VALIDATION_ROWS, warmup=VALIDATION_WARMUP,
+            NetworkPredictor(self.model),
+            self.corpus.splits["valid"],
+            self.corpus.tokenizer,
+            split="valid",
+            state=self._eval_state(),
+            rows=VALIDATION_ROWS,
+            warmup=VALIDATION_WARMUP,
         ).evaluation
 
     def _eval_state(self) -> str:
@@ -127,11 +132,19 @@ class Session:
         if record.is_best:
             self.run.save_model(self.model)
         place = {"step": record.step, "epoch": record.epoch, "tokens": record.tokens}
-        metrics = {"kind": "evaluation", **place, "split": "valid", "best": record.is_best, **_figures(record.evaluation)}
+        metrics = {
+            "kind": "evaluation",
+            **place,
+            "split": "valid",
+            "best": record.is_best,
+            **_figures(record.evaluation),
+        }
         self.run.append(metrics, {"kind": "evaluation", **place, "seconds": round(self.train.elapsed, 3)})
 
     def _frequency_order(self) -> torch.Tensor | None:
-        """Ids by falling frequency in the training split, where the adaptive softmax needs them and the tokenizer has another order."""
+        """Ids by falling frequency in the training split, where the adaptive softmax needs them and the tokenizer has
+        another order.
+        """
         if self.config.model.head != "adaptive" or self.corpus.tokenizer.ids_by_frequency:
             return None
         counts = np.zeros(self.corpus.tokenizer.vocab_size, dtype=np.int64)
@@ -141,14 +154,17 @@ class Session:
         return torch.from_numpy(np.argsort(-counts, kind="stable"))
 
     def _one_stream_is_quick(self, tokens: TokenFile) -> bool:
-        """Whether one unbroken stream takes under a minute, from a fixed estimate: a matrix-vector product a step, then the output layer."""
+        """Whether one unbroken stream takes under a minute, from a fixed estimate: a matrix-vector product a step,
+        then the output layer.
+        """
         recurrent = sum(parameter.numel() for parameter in self.model.recurrent.parameters())
         output = self.config.model.hidden_size * self.corpus.tokenizer.vocab_size
         return len(tokens) * (50e-6 + recurrent / 6e9 + output / 50e9) < ONE_STREAM_SECONDS
 
     def _info(self) -> dict[str, Any]:
         splits = {
-            name: {"tokens": len(split), "sha256": split.sha256, **vars(split.counts)} for name, split in self.corpus.splits.items()
+            name: {"tokens": len(split), "sha256": split.sha256, **vars(split.counts)}
+            for name, split in self.corpus.splits.items()
         }
         return {
             "corpus": {"name": self.corpus.name, **self.corpus.info},
@@ -171,7 +187,8 @@ class _Interval:
         self._clear()
 
     def _clear(self) -> None:
-        self.nll, self.tokens, self.largest_norm, self.last = 0.0, 0, 0.0, None
+        self.nll, self.tokens, self.largest_norm = 0.0, 0, 0.0
+        self.last: StepRecord | None = None
         self.started = self.train.elapsed
 
     def add(self, record: StepRecord) -> None:
@@ -198,54 +215,23 @@ class _Interval:
         return metrics, timings
 
 
-def measure(
-    predictor: NetworkPredictor,
-    tokens: TokenFile,
-    tokenizer: Tokenizer,
-    *,
-    split: str,
-    state: str = "carry",
-    rows: int = 1,
-    warmup: int = 0,
-    window: int = EVAL_WINDOW,
-) -> Measurement:
-    """Evaluate a predictor on a token file under a state policy (carry, reset, document), with the text's counts added."""
-    windows = evaluation_windows(tokens, tokenizer.eos_id, state=state, rows=rows, warmup=warmup, window=window)
-    result = evaluate(predictor, windows, tokenizer.unk_id)
-    counts = tokens.counts
-    text = Evaluation(words=counts.words, line_ends=counts.line_ends, chars=counts.chars, bytes=counts.bytes)
-    precision = str(predictor.precision).removeprefix("torch.")
-    used = warmup if rows > 1 and state == "carry" else 0
-    return Measurement(result + text, split, state, min(rows, len(tokens)), used, window, precision, tokenizer.lossless)
-
-
-def evaluation_windows(
-    tokens: TokenFile, eos_id: int, *, state: str, rows: int, warmup: int, window: int
-) -> Iterator[Window]:
-    """The windows of an evaluation under a state policy."""
-    if state != "document":
-        return stream_windows(tokens.ids, eos_id=eos_id, window=window, rows=rows, warmup=warmup, state=state)
-    rows = max(1, min(rows, len(tokens.document_starts)))
-    documents = DocumentSampler(
-        tokens.ids, eos_id=eos_id, batch_size=rows, window=window, documents=tokens.document_starts, shuffled=False
-    )
-    return documents.epoch(0)
-
-
 def _training_sampler(config: Config, corpus: Corpus) -> Sampler:
     train = corpus.splits["train"]
     training = config.training
-    common = {
-        "eos_id": corpus.tokenizer.eos_id,
-        "batch_size": training.batch_size,
-        "window": training.window,
-        "seed": config.runtime.seed,
+    kind = partial(
+        SAMPLERS[training.sampler],
+        train.ids,
+        eos_id=corpus.tokenizer.eos_id,
+        batch_size=training.batch_size,
+        window=training.window,
+        seed=config.runtime.seed,
+    )
+    own: dict[str, Any] = {
+        "sequential": {"state": training.state_policy},
+        "random": {},
+        "document": {"documents": train.document_starts},
     }
-    if training.sampler == "sequential":
-        return SequentialSampler(train.ids, **common, state=training.state_policy)
-    if training.sampler == "random":
-        return RandomSampler(train.ids, **common)
-    return DocumentSampler(train.ids, **common, documents=train.document_starts)
+    return kind(**own[training.sampler])
 
 
 def _check_length(config: Config, train: TokenFile) -> None:

@@ -31,7 +31,7 @@ class _Failure(click.ClickException):
 
     def __init__(self, error: LmkitError) -> None:
         super().__init__(str(error))
-        self.exit_code = error.exit_code
+        vars(self)["exit_code"] = error.exit_code  # click declares it for the class, and reads it from the instance
 
 
 class _Group(click.Group):
@@ -86,7 +86,9 @@ def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) 
         "max_content_width": 110,
     },
 )
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
+)
 def main() -> None:
     """Train, measure and use recurrent language models.
 

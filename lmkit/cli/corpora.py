@@ -7,6 +7,8 @@ import json
 
 import click
 
+__all__ = ["command"]
+
 
 @click.command()
 @click.argument("name", required=False)

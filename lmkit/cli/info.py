@@ -9,6 +9,8 @@ import click
 
 from lmkit.cli.options import preset_names
 
+__all__ = ["command"]
+
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path), required=False)

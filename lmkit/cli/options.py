@@ -31,7 +31,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 SECTIONS = (DataConfig, ModelConfig, TrainingConfig, RuntimeConfig)
 
 
-class NumberList(click.ParamType):
+class NumberList(click.ParamType[tuple[int, ...]]):
     """Whole numbers with commas between them."""
 
     name = "numbers"
@@ -103,5 +103,9 @@ def _option(item: dataclasses.Field[Any], hint: Any) -> Callable[[F], F]:
     choices = item.metadata["choices"]
     if choices:
         return click.option(*names, item.name, type=click.Choice(choices), default=None, help=help)
-    click_type = NumberList() if typing.get_origin(kind) is tuple else {int: click.INT, float: click.FLOAT, str: click.STRING}[kind]
+    click_type = (
+        NumberList()
+        if typing.get_origin(kind) is tuple
+        else {int: click.INT, float: click.FLOAT, str: click.STRING}[kind]
+    )
     return click.option(*names, item.name, type=click_type, default=None, help=help)

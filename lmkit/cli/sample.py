@@ -14,17 +14,49 @@ from lmkit.cli.options import runtime_options
 if TYPE_CHECKING:
     from lmkit.api import TrainedModel
 
+__all__ = ["command"]
+
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--prompt", "--primetext", "--start-text", "--prime", default="", help="Text to continue; without it the model starts from <eos>.")
-@click.option("--length", "--max-new-tokens", "--words", type=int, default=500, show_default=True, help="Tokens to write: characters, words or pieces.")
-@click.option("--temperature", "-t", type=float, default=1.0, show_default=True, help="Below 1 bolder, above 1 wilder; 0 always takes the most probable token.")
+@click.option(
+    "--prompt",
+    "--primetext",
+    "--start-text",
+    "--prime",
+    default="",
+    help="Text to continue; without it the model starts from <eos>.",
+)
+@click.option(
+    "--length",
+    "--max-new-tokens",
+    "--words",
+    type=int,
+    default=500,
+    show_default=True,
+    help="Tokens to write: characters, words or pieces.",
+)
+@click.option(
+    "--temperature",
+    "-t",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Below 1 bolder, above 1 wilder; 0 always takes the most probable token.",
+)
 @click.option("--top-k", type=int, help="Draw among the k most probable tokens.")
 @click.option("--top-p", type=float, help="Draw among the tokens that make up this probability.")
 @click.option("--min-p", type=float, help="Draw among tokens at least this share as probable as the best.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed gives the same text.")
-@click.option("--num", type=click.IntRange(min=1), default=1, show_default=True, help="Texts to write; text n is the same whatever their number.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed gives the same text."
+)
+@click.option(
+    "--num",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Texts to write; text n is the same whatever their number.",
+)
 @click.option("--stop", multiple=True, help="Stop before this string; may be given several times.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a text.")
 @runtime_options

@@ -7,14 +7,27 @@ from pathlib import Path
 
 import click
 
+__all__ = ["command"]
+
 
 @click.command()
 @click.argument("file")
-@click.option("--tokenizer", default="char", show_default=True, help="char, word or bpe (learnt from the file), a tokenizer.json, or a run folder.")
+@click.option(
+    "--tokenizer",
+    default="char",
+    show_default=True,
+    help="char, word or bpe (learnt from the file), a tokenizer.json, or a run folder.",
+)
 @click.option("--vocab-size", type=click.IntRange(min=4), help="Largest vocabulary.")
-@click.option("--stats", is_flag=True, help="Compare char, word and BPE: learnt on the first 90 % of the text, applied to the rest.")
+@click.option(
+    "--stats",
+    is_flag=True,
+    help="Compare char, word and BPE: learnt on the first 90 % of the text, applied to the rest.",
+)
 @click.option("--limit", type=click.IntRange(min=1), default=200, show_default=True, help="Tokens to show.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: one object a token, or one a tokenizer with --stats.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON: one object a token, or one a tokenizer with --stats."
+)
 def command(file: str, tokenizer: str, vocab_size: int | None, stats: bool, limit: int, as_json: bool) -> None:
     """Show the tokens of a text, or compare tokenizers on it."""
     if stats:

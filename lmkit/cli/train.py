@@ -16,7 +16,10 @@ from lmkit.config import Config
 
 if TYPE_CHECKING:
     from lmkit.console import TrainingDisplay
-    from lmkit.session import Measurement, Session
+    from lmkit.evaluation.measurement import Measurement
+    from lmkit.session import Session
+
+__all__ = ["command"]
 
 SAMPLE_LENGTH = 120
 FINAL_LENGTH = 400
@@ -26,12 +29,15 @@ FINAL_LENGTH = 400
 @config_options
 @click.option("--preset", help="Start from a preset: see `lmkit info --presets`.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="Read options from a TOML file.")
-@click.option("--out", type=click.Path(path_type=Path), help="The run folder (default: the first free runs/<corpus>-<n>).")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="The run folder (default: the first free runs/<corpus>-<n>)."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on standard output.")
 def command(preset: str | None, config_file: Path | None, out: Path | None, as_json: bool, **given: Any) -> None:
     """Train a language model on a text.
 
-    Without any option it trains a character model on the embedded corpus. Ctrl-C ends the training early and keeps the best model so far.
+    Without any option it trains a character model on the embedded corpus. Ctrl-C ends the training early and keeps
+    the best model so far.
     """
     config = make_config(preset, config_file, given)
     config = _with_absolute_corpus(config)
@@ -87,7 +93,9 @@ def _first_interrupt() -> Iterator[list[int]]:
 def _sample(session: Session, length: int) -> str:
     from lmkit.api import TrainedModel
 
-    return TrainedModel(session.model, session.corpus.tokenizer, session.config).sample(length=length, seed=session.config.runtime.seed, temperature=0.8)
+    return TrainedModel(session.model, session.corpus.tokenizer, session.config).sample(
+        length=length, seed=session.config.runtime.seed, temperature=0.8
+    )
 
 
 def _report(session: Session, result: Measurement | None, display: TrainingDisplay, as_json: bool) -> None:
@@ -95,15 +103,17 @@ def _report(session: Session, result: Measurement | None, display: TrainingDispl
     if not as_json:
         display.result(result, text)
         return
-    figures: dict[str, Any] = {"run": str(session.run.path), "steps": session.train.step, "tokens": session.train.tokens}
+    figures: dict[str, Any] = {
+        "run": str(session.run.path),
+        "steps": session.train.step,
+        "tokens": session.train.tokens,
+    }
     figures["seconds"] = round(session.train.elapsed, 3)
     if session.train.annealing.best_step:
         figures["best_step"] = session.train.annealing.best_step
         figures["valid_nats_per_token"] = session.train.annealing.best
     if result is not None:
-        from lmkit.report import figures_of
-
-        figures["result"] = figures_of(result)
+        figures["result"] = result.figures()
     click.echo(json.dumps(figures))
 
 

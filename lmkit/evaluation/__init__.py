@@ -1,1 +1,1 @@
-"""Measuring what a model predicts: log-probabilities of tokens, perplexity, and the counts that make them comparable."""
+"""Measuring what a model predicts: log-probabilities, perplexity, and the counts that make them comparable."""

@@ -21,7 +21,9 @@ LN2 = math.log(2.0)
 
 
 class TokenScores(NamedTuple):
-    """The scores of one window: targets (B, T) with IGNORE where there is none, log_probs (B, T) in nats, 0 where IGNORE."""
+    """The scores of one window: targets (B, T) with IGNORE where there is none, log_probs (B, T) in nats, 0 where
+    IGNORE.
+    """
 
     targets: Tensor
     log_probs: Tensor
@@ -43,8 +45,9 @@ def token_scores(predictor: Predictor[S], windows: Iterable[Window]) -> Iterator
 class Evaluation:
     """What was measured on a text, as sums and counts that add up.
 
-    nll: negative log-likelihood in nats, a sum over ``tokens`` targets. oov_nll, oov: the part of it that fell on ``<unk>``. words: words
-    separated by white space; line_ends, chars (code points) and bytes (UTF-8) count the original text.
+    nll: negative log-likelihood in nats, a sum over ``tokens`` targets. oov_nll, oov: the part of it that fell on
+    ``<unk>``. words: words separated by white space; line_ends, chars (code points) and bytes (UTF-8) count the
+    original text.
     """
 
     nll: float = 0.0

@@ -40,7 +40,9 @@ class Predictor(Protocol[S]):
 
 
 class NetworkPredictor:
-    """A language model as a predictor: no dropout, no gradient, its parameters' precision (float32 unless told otherwise)."""
+    """A language model as a predictor: no dropout, no gradient, its parameters' precision (float32 unless told
+    otherwise).
+    """
 
     def __init__(self, model: LanguageModel, precision: torch.dtype = torch.float32) -> None:
         self.model = model

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from lmkit.model.cells import CELLS
 from lmkit.model.head import FullSoftmax
 from lmkit.model.language_model import LanguageModel
+from lmkit.model.recurrent import layer_weights
 from lmkit.model.state import State
 
 __all__ = ["Step", "StepDecoder"]
@@ -20,20 +21,23 @@ TABLE_ENTRIES = 2**22  # 16 MiB: the first layer's input products of every token
 
 
 class StepDecoder:
-    """One step of a language model on the written-out cells: tokens (B,) and a state in, logits (B, V) and a state out.
+    """One step of a language model on the written-out cells: tokens (B,) and a state in, logits (B, V) and a state
+    out.
 
-    Each row is computed by itself, so a row's numbers, and with them a sampled text, do not depend on which other rows are there. Torch's
-    own LSTM prepares its weights anew at every call, which makes it several times slower than this at one step.
+    Each row is computed by itself, so a row's numbers, and with them a sampled text, do not depend on which other
+    rows are there. Torch's own LSTM prepares its weights anew at every call, which makes it several times slower than
+    this at one step.
     """
 
     def __init__(self, model: LanguageModel) -> None:
         self.model = model.eval()
         self.kind = CELLS[model.config.cell]
-        first = model.recurrent.layers[0]
+        self.layers = [layer_weights(layer) for layer in model.recurrent.layers]
+        first = self.layers[0]
         self.table: Tensor | None = None
-        if model.vocab_size * first.weight_ih_l0.shape[0] <= TABLE_ENTRIES:
+        if model.vocab_size * first.weight_ih.shape[0] <= TABLE_ENTRIES:
             with torch.no_grad():
-                self.table = F.linear(model.embedding.weight, first.weight_ih_l0, first.bias_ih_l0)
+                self.table = F.linear(model.embedding.weight, first.weight_ih, first.bias_ih)
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
@@ -49,14 +53,14 @@ class StepDecoder:
     def _row(self, token: Tensor, state: State, row: int) -> tuple[Tensor, State]:
         inputs: Tensor | None = None
         new_state = []
-        for layer, values in zip(self.model.recurrent.layers, state, strict=True):
+        for layer, values in zip(self.layers, state, strict=True):
             values = tuple(value[row : row + 1] for value in values)
             if inputs is None and self.table is not None:
                 from_input = self.table[token]
             else:
                 inputs = self.model.embedding(token) if inputs is None else inputs
-                from_input = F.linear(inputs, layer.weight_ih_l0, layer.bias_ih_l0)
-            values = self.kind.step(from_input, F.linear(values[0], layer.weight_hh_l0, layer.bias_hh_l0), values)
+                from_input = F.linear(inputs, layer.weight_ih, layer.bias_ih)
+            values = self.kind.step(from_input, F.linear(values[0], layer.weight_hh, layer.bias_hh), values)
             inputs = values[0]
             new_state.append(values)
         assert inputs is not None

@@ -1,4 +1,6 @@
-"""Decoding: from logits to a token. Rules are functions from logits to logits; ``Decoding`` puts them in order and draws."""
+"""Decoding: from logits to a token. Rules are functions from logits to logits; ``Decoding`` puts them in order and
+draws.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
 
 
 def keep_min_p(logits: Tensor, p: float) -> Tensor:
-    """Keep the tokens that are at least p times as probable as the most probable one (Nguyen et al. 2024, arXiv 2407.01082)."""
+    """Keep the tokens that are at least p times as probable as the most probable one (Nguyen et al. 2024, arXiv
+    2407.01082).
+    """
     return logits.masked_fill(logits < logits.max(dim=-1, keepdim=True).values + math.log(p), -math.inf)
 
 
@@ -46,7 +50,9 @@ def keyed_uniforms(seed: int, streams: list[int], position: int) -> list[float]:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How a token is chosen: temperature first, then top-k, top-p and min-p, then a draw. Temperature 0 takes the most probable."""
+    """How a token is chosen: temperature first, then top-k, top-p and min-p, then a draw. Temperature 0 takes the
+    most probable.
+    """
 
     temperature: float = 1.0
     top_k: int | None = None
@@ -78,7 +84,9 @@ class Decoding:
         return logits
 
     def choose(self, logits: Tensor, uniforms: list[float]) -> Tensor:
-        """A token for each row of logits (B, V), by inverting the cumulative distribution at the row's uniform number: (B,)."""
+        """A token for each row of logits (B, V), by inverting the cumulative distribution at the row's uniform
+        number: (B,).
+        """
         if self.temperature == 0:
             return logits.argmax(dim=-1)
         cumulative = self.filter(logits).softmax(dim=-1).cumsum(dim=-1)

@@ -16,7 +16,9 @@ __all__ = ["Column", "StreamDecoder", "generate", "stream_text"]
 
 
 class Column(NamedTuple):
-    """One new token for each stream: ids (B,), the model's own log-probabilities in nats (B,), and which streams have ended (B,)."""
+    """One new token for each stream: ids (B,), the model's own log-probabilities in nats (B,), and which streams have
+    ended (B,).
+    """
 
     ids: Tensor
     log_probs: Tensor
@@ -43,9 +45,9 @@ def generate(
 ) -> Iterator[Column]:
     """Continue the prompt without end, once for each of the streams.
 
-    prompt: at least one id, usually ``<eos>`` first; it is read once, from the given state of one row, and the state is carried into every
-    stream. The token at a place depends on (seed, stream, place) and the prompt only, not on the other streams. A stream that chose
-    ``stop_id`` is finished and repeats it.
+    prompt: at least one id, usually ``<eos>`` first; it is read once, from the given state of one row, and the state
+    is carried into every stream. The token at a place depends on (seed, stream, place) and the prompt only, not on
+    the other streams. A stream that chose ``stop_id`` is finished and repeats it.
     """
     assert prompt, "a prompt holds at least <eos>"
     device = state[0][0].device

@@ -1,20 +1,21 @@
 """The cells written out from their equations: one step, plain tensor operations.
 
-Tests hold torch's kernels to these functions, gradients included, and single-token decoding runs on them. Parameters come in
-torch's layout: ``weight_ih`` (gates * H, E), ``weight_hh`` (gates * H, H), gates stacked in torch's order.
+Tests hold torch's kernels to these functions, gradients included, and single-token decoding runs on them. Parameters
+come in torch's layout: ``weight_ih`` (gates * H, E), ``weight_hh`` (gates * H, H), gates stacked in torch's order.
 
-Sources: Elman (1990) for the plain network; Le, Jaitly & Hinton (2015), arXiv 1504.00941, for the IRNN; Hochreiter & Schmidhuber
-(1997) with the forget gate of Gers et al. (2000) for the LSTM; Cho et al. (2014), arXiv 1406.1078, for the GRU, in the variant
-that multiplies the reset gate after the matrix product, as cuDNN and torch compute it.
+Sources: Elman (1990) for the plain network; Le, Jaitly & Hinton (2015), arXiv 1504.00941, for the IRNN; Hochreiter &
+Schmidhuber (1997) with the forget gate of Gers et al. (2000) for the LSTM; Cho et al. (2014), arXiv 1406.1078, for
+the GRU, in the variant that multiplies the reset gate after the matrix product, as cuDNN and torch compute it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__ = ["CELLS", "CellKind", "gru_step", "irnn_step", "lstm_step", "rnn_step"]
 
@@ -49,18 +50,17 @@ def lstm_step(from_input: Tensor, from_state: Tensor, state: tuple[Tensor, ...])
 
 
 class CellKind(NamedTuple):
-    """One kind of cell: its torch module, the module's non-linearity if it has a choice, gates, tensors of state, and step."""
+    """One kind of cell: how torch's one-layer module of it is made, gates, tensors of state, and step."""
 
-    module: type[torch.nn.RNNBase]
-    nonlinearity: str | None
+    module: Callable[[int, int], nn.Module]
     num_gates: int
     num_states: int
     step: Step
 
 
 CELLS: dict[str, CellKind] = {
-    "rnn": CellKind(torch.nn.RNN, "tanh", 1, 1, rnn_step),
-    "irnn": CellKind(torch.nn.RNN, "relu", 1, 1, irnn_step),
-    "gru": CellKind(torch.nn.GRU, None, 3, 1, gru_step),
-    "lstm": CellKind(torch.nn.LSTM, None, 4, 2, lstm_step),
+    "rnn": CellKind(nn.RNN, 1, 1, rnn_step),
+    "irnn": CellKind(partial(nn.RNN, nonlinearity="relu"), 1, 1, irnn_step),
+    "gru": CellKind(nn.GRU, 3, 1, gru_step),
+    "lstm": CellKind(nn.LSTM, 4, 2, lstm_step),
 }

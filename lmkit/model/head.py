@@ -1,7 +1,7 @@
 """Output layers behind one interface: hidden vectors in, log-probabilities out.
 
-Both compute in the precision of their input's autocast for the matrix products and in float32 for the normalisation, and both
-give probabilities that sum to one over the whole vocabulary.
+Both compute in the precision of their input's autocast for the matrix products and in float32 for the normalisation,
+and both give probabilities that sum to one over the whole vocabulary.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """Negative log-likelihood in nats of targets (N,) under hidden (N, D): (N,) float32, 0 where the target is IGNORE."""
+        """Negative log-likelihood in nats of targets (N,) under hidden (N, D): (N,) float32, 0 where the target is
+        IGNORE.
+        """
 
     @abstractmethod
     def log_probs(self, hidden: Tensor) -> Tensor:
@@ -36,8 +38,8 @@ class Head(nn.Module, ABC):
 class FullSoftmax(Head):
     """An exact softmax over the whole vocabulary (N, D) -> (N, V).
 
-    ``tied`` is the embedding's weight (V, E) to share; where E is not D a linear projection without bias comes before it
-    (Press & Wolf 2017, arXiv 1608.05859; Inan et al. 2017, arXiv 1611.01462).
+    ``tied`` is the embedding's weight (V, E) to share; where E is not D a linear projection without bias comes before
+    it (Press & Wolf 2017, arXiv 1608.05859; Inan et al. 2017, arXiv 1611.01462).
     """
 
     def __init__(self, hidden_size: int, vocab_size: int, tied: nn.Parameter | None = None) -> None:
@@ -66,18 +68,24 @@ class FullSoftmax(Head):
 
 
 class AdaptiveSoftmax(Head):
-    """Adaptive softmax (Grave et al. 2017, arXiv 1609.04309): an exact, two-level softmax that is cheap for frequent tokens.
+    """Adaptive softmax (Grave et al. 2017, arXiv 1609.04309): an exact, two-level softmax that is cheap for frequent
+    tokens.
 
-    Tokens are ranked by frequency; ``order[rank]`` is the id of a rank. The head holds the most frequent ``cutoffs[0]`` tokens and one
-    entry for each tail cluster; cluster i holds ranks ``cutoffs[i-1]:cutoffs[i]``. Untied, cluster i works at width D / 4^i;
-    tied, every cluster uses the embedding's rows at full width.
+    Tokens are ranked by frequency; ``order[rank]`` is the id of a rank. The head holds the most frequent
+    ``cutoffs[0]`` tokens and one entry for each tail cluster; cluster i holds ranks ``cutoffs[i-1]:cutoffs[i]``.
+    Untied, cluster i works at width D / 4^i; tied, every cluster uses the embedding's rows at full width.
     """
 
     order: Tensor
     rank: Tensor
 
     def __init__(
-        self, hidden_size: int, vocab_size: int, cutoffs: tuple[int, ...], tied: nn.Parameter | None = None, order: Tensor | None = None
+        self,
+        hidden_size: int,
+        vocab_size: int,
+        cutoffs: tuple[int, ...],
+        tied: nn.Parameter | None = None,
+        order: Tensor | None = None,
     ) -> None:
         super().__init__()
         order = torch.arange(vocab_size) if order is None else order.long()

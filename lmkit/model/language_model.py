@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,14 +12,16 @@ from lmkit.config import ModelConfig
 from lmkit.errors import ConfigError
 from lmkit.model.cells import CELLS
 from lmkit.model.head import AdaptiveSoftmax, FullSoftmax, Head
-from lmkit.model.recurrent import RecurrentStack
+from lmkit.model.recurrent import RecurrentStack, layer_weights
 from lmkit.model.state import State
 
 __all__ = ["LanguageModel", "SequenceLoss", "Trace", "default_cutoffs"]
 
 
 class Trace(NamedTuple):
-    """What every layer held at every step: ``h`` and ``c`` are lists over layers of (B, T, H); ``c`` is empty without cells."""
+    """What every layer held at every step: ``h`` and ``c`` are lists over layers of (B, T, H); ``c`` is empty without
+    cells.
+    """
 
     h: list[Tensor]
     c: list[Tensor]
@@ -28,14 +30,14 @@ class Trace(NamedTuple):
 class LanguageModel(nn.Module):
     """A recurrent language model over ``vocab_size`` tokens.
 
-    Tokens (B, T) and a state go in; predictions and the new state come out. Nothing is kept on the model between calls, and a window of
-    one token is a step::
+    Tokens (B, T) and a state go in; predictions and the new state come out. Nothing is kept on the model between
+    calls, and a window of one token is a step::
 
         state = model.initial_state(1)
         logits, state = model(tokens, state)      # logits (1, T, V): what follows each token
 
-    ``frequency_order`` (V,) gives token ids from the most to the least frequent, for the adaptive softmax; None means that the ids are in
-    that order already.
+    ``frequency_order`` (V,) gives token ids from the most to the least frequent, for the adaptive softmax; None means
+    that the ids are in that order already.
     """
 
     def __init__(self, config: ModelConfig, vocab_size: int, frequency_order: Tensor | None = None) -> None:
@@ -49,7 +51,7 @@ class LanguageModel(nn.Module):
         self.recurrent = RecurrentStack(
             config.cell, embedding_size, config.hidden_size, config.num_layers, layer_dropout, config.forget_bias
         )
-        tied = self.embedding.weight if config.tie_embeddings else None
+        tied = cast(nn.Parameter, self.embedding.weight) if config.tie_embeddings else None
         self.head: Head = (
             FullSoftmax(config.hidden_size, vocab_size, tied)
             if config.head == "full"
@@ -61,7 +63,9 @@ class LanguageModel(nn.Module):
         return self.recurrent.initial_state(batch_size)
 
     def features(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        """Hidden vectors (B, T, D) after each of the tokens (B, T), and the new state: the encoder, without the output layer."""
+        """Hidden vectors (B, T, D) after each of the tokens (B, T), and the new state: the encoder, without the
+        output layer.
+        """
         hidden_TBD, state = self._encode(tokens.t(), state)
         return hidden_TBD.transpose(0, 1), state
 
@@ -83,10 +87,10 @@ class LanguageModel(nn.Module):
         inputs = self.embedding(tokens)
         h, c = [], []
         for layer, values in zip(self.recurrent.layers, state, strict=True):
-            steps = []
+            weights, steps = layer_weights(layer), []
             for t in range(tokens.shape[1]):
-                from_input = F.linear(inputs[:, t], layer.weight_ih_l0, layer.bias_ih_l0)
-                from_state = F.linear(values[0], layer.weight_hh_l0, layer.bias_hh_l0)
+                from_input = F.linear(inputs[:, t], weights.weight_ih, weights.bias_ih)
+                from_state = F.linear(values[0], weights.weight_hh, weights.bias_hh)
                 values = kind.step(from_input, from_state, values)
                 steps.append(values)
             inputs = torch.stack([step[0] for step in steps], dim=1)
@@ -103,14 +107,18 @@ class LanguageModel(nn.Module):
 
 
 class SequenceLoss(nn.Module):
-    """What training calls: one module whose forward gives (nll sum, count, state), so that a data-parallel wrapper fits around it."""
+    """What training calls: one module whose forward gives (nll sum, count, state), so that a data-parallel wrapper
+    fits around it.
+    """
 
     def __init__(self, model: LanguageModel) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, inputs: Tensor, targets: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
-        """Inputs and targets (B, T); the nll is a sum in nats over the targets that are not IGNORE, the count their number."""
+        """Inputs and targets (B, T); the nll is a sum in nats over the targets that are not IGNORE, the count their
+        number.
+        """
         nll, state = self.model.nll_sum(inputs, targets, state)
         return nll, (targets >= 0).sum(), state
 
@@ -124,6 +132,7 @@ def _cutoffs(config: ModelConfig, vocab_size: int) -> tuple[int, ...]:
     cutoffs = config.cutoffs or default_cutoffs(vocab_size)
     if not cutoffs or cutoffs[-1] >= vocab_size:
         raise ConfigError(
-            f"--head adaptive needs cutoffs below the vocabulary size {vocab_size}: give smaller --cutoffs or use --head full."
+            f"--head adaptive needs cutoffs below the vocabulary size {vocab_size}: "
+            "give smaller --cutoffs or use --head full."
         )
     return cutoffs

@@ -1,6 +1,8 @@
-"""A stack of recurrent layers: one one-layer torch module each, with torch's kernels, names and layout of parameters."""
+"""A stack of recurrent layers: one one-layer torch module each, with torch's kernels and parameters."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -9,37 +11,43 @@ from torch.nn import functional as F
 from lmkit.model.cells import CELLS
 from lmkit.model.state import State
 
-__all__ = ["RecurrentStack"]
+__all__ = ["LayerWeights", "RecurrentStack", "layer_weights"]
 
 
 class RecurrentStack(nn.Module):
     """Layers of one cell, with dropout between them.
 
-    One module per layer rather than torch's own multi-layer module: the state of each layer is then a value of its own, and
-    every layer can take the fastest kernel.
+    One module per layer rather than torch's own multi-layer module: the state of each layer is then a value of its
+    own, and every layer can take the fastest kernel.
     """
 
     def __init__(
-        self, cell: str, input_size: int, hidden_size: int, num_layers: int, dropout: float, forget_bias: float | None = None
+        self,
+        cell: str,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        dropout: float,
+        forget_bias: float | None = None,
     ) -> None:
         super().__init__()
         self.kind = CELLS[cell]
         self.hidden_size = hidden_size
         self.dropout = dropout
-        choice = {"nonlinearity": self.kind.nonlinearity} if self.kind.nonlinearity else {}
         sizes = [input_size] + [hidden_size] * (num_layers - 1)
-        self.layers = nn.ModuleList(self.kind.module(size, hidden_size, **choice) for size in sizes)
+        self.layers = nn.ModuleList(self.kind.module(size, hidden_size) for size in sizes)
         for layer in self.layers:
             if cell == "irnn":
-                _identity_init(layer)
+                _identity_init(layer_weights(layer))
             if forget_bias is not None:
-                _set_forget_bias(layer, forget_bias)
+                _set_forget_bias(layer_weights(layer), forget_bias)
 
     def initial_state(self, batch_size: int) -> State:
         """Zeros, (B, H) for each tensor of each layer."""
         weight = next(self.parameters())
         zeros = [
-            tuple(weight.new_zeros(batch_size, self.hidden_size) for _ in range(self.kind.num_states)) for _ in self.layers
+            tuple(weight.new_zeros(batch_size, self.hidden_size) for _ in range(self.kind.num_states))
+            for _ in self.layers
         ]
         return tuple(zeros)
 
@@ -57,20 +65,33 @@ class RecurrentStack(nn.Module):
         return inputs, tuple(new_state)
 
 
-@torch.no_grad()
-def _identity_init(layer: nn.Module) -> None:
-    """Le et al. (2015), section 2: identity recurrence, zero biases, other weights Gaussian with standard deviation 0.001."""
-    assert isinstance(layer, nn.RNN)
-    nn.init.eye_(layer.weight_hh_l0)
-    nn.init.normal_(layer.weight_ih_l0, std=0.001)
-    nn.init.zeros_(layer.bias_ih_l0)
-    nn.init.zeros_(layer.bias_hh_l0)
+class LayerWeights(NamedTuple):
+    """The parameters of a layer in torch's layout, G gates stacked: (G * H, E), (G * H, H) and twice (G * H,)."""
+
+    weight_ih: Tensor
+    weight_hh: Tensor
+    bias_ih: Tensor
+    bias_hh: Tensor
+
+
+def layer_weights(layer: nn.Module) -> LayerWeights:
+    """The parameters of a one-layer torch module."""
+    parameters = dict(layer.named_parameters())
+    return LayerWeights(*(parameters[f"{name}_l0"] for name in LayerWeights._fields))
 
 
 @torch.no_grad()
-def _set_forget_bias(layer: nn.Module, value: float) -> None:
+def _identity_init(weights: LayerWeights) -> None:
+    """Le et al. (2015), section 2: identity recurrence, zero biases, other weights of standard deviation 0.001."""
+    nn.init.eye_(weights.weight_hh)
+    nn.init.normal_(weights.weight_ih, std=0.001)
+    nn.init.zeros_(weights.bias_ih)
+    nn.init.zeros_(weights.bias_hh)
+
+
+@torch.no_grad()
+def _set_forget_bias(weights: LayerWeights, value: float) -> None:
     """Torch adds two biases: the whole value goes into one of them and zero into the other."""
-    assert isinstance(layer, nn.LSTM)
-    hidden = layer.hidden_size
-    layer.bias_ih_l0[hidden : 2 * hidden] = value
-    layer.bias_hh_l0[hidden : 2 * hidden] = 0
+    forget = slice(weights.weight_hh.shape[1], 2 * weights.weight_hh.shape[1])
+    weights.bias_ih[forget] = value
+    weights.bias_hh[forget] = 0

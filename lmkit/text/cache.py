@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lmkit.errors import FailedError
-from lmkit.text.tokenizer import write_atomically
+from lmkit.text.atomic import write_atomically
 
 __all__ = ["Cache", "cache_folder", "content_key"]
 
@@ -26,6 +27,7 @@ DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 STALE_SECONDS = 24 * 3600
 # A file changed this shortly before it was hashed may change again within the clock's resolution.
 SETTLED_SECONDS = 2.0
+MOVES = 5
 
 
 def cache_folder() -> Path:
@@ -92,7 +94,8 @@ class Cache:
         with _disk_errors(self.folder):
             target.parent.mkdir(parents=True, exist_ok=True)
             _remove_stale(target.parent)
-            temporary = Path(tempfile.mkdtemp(prefix="building-", dir=target.parent))
+            temporary = target.with_name(f"building-{secrets.token_hex(8)}")
+            temporary.mkdir()
         try:
             with _disk_errors(self.folder):
                 build(temporary)
@@ -107,14 +110,17 @@ class Cache:
 
 
 def _move(temporary: Path, target: Path, check: Callable[[Path], bool]) -> None:
-    try:
-        os.rename(temporary, target)
-    except OSError:
-        if not check(target):
-            shutil.rmtree(target, ignore_errors=True)
+    for attempt in range(MOVES):
+        try:
             os.rename(temporary, target)
-        else:
-            shutil.rmtree(temporary, ignore_errors=True)
+            return
+        except OSError:
+            if check(target):  # another process was faster
+                shutil.rmtree(temporary, ignore_errors=True)
+                return
+            if attempt == MOVES - 1:
+                raise
+            shutil.rmtree(target, ignore_errors=True)
 
 
 def _remove_stale(folder: Path) -> None:

@@ -27,6 +27,7 @@ class CharacterTokenizer(Tokenizer):
     """
 
     kind: ClassVar[str] = "char"
+    joins_chunks: ClassVar[bool] = False
     ids_by_frequency: ClassVar[bool] = True
     unk_id = 0
     eos_id = 1

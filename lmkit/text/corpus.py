@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
@@ -17,7 +17,7 @@ from lmkit.errors import ConfigError, DataError, TokenizerError
 from lmkit.text.cache import Cache, content_key
 from lmkit.text.entry import encode_slices, watched
 from lmkit.text.kinds import TOKENIZERS
-from lmkit.text.source import WHOLE, Slice, Source, line_cut
+from lmkit.text.source import WHOLE, Piece, Slice, Source, line_cut
 from lmkit.text.sources import open_local, open_source
 from lmkit.text.survey import Survey, survey_source
 from lmkit.text.token_file import START_DTYPE, TokenFile, write_tokens
@@ -92,13 +92,18 @@ def encode_path(
     documents: str = "file",
     stdin: BinaryIO | None = None,
     progress: Progress | None = None,
+    verify: bool = False,
 ) -> TokenFile:
-    """A file, .gz, folder (all its files in order) or ``-`` as tokens, memory-mapped from the cache."""
+    """A file, .gz, folder (all its files in order) or ``-`` as tokens, memory-mapped from the cache.
+
+    The arguments are those of ``build_corpus``. Raises DataError, and FailedError where the disk is full.
+    """
     report = progress or (lambda stage, fraction: None)
     cache = Cache()
     with open_local(path, stdin=stdin) as source:
-        survey = survey_source(source, cache, partial(report, "reading"))
-        slices = {WHOLE: Slice([document for part in source.parts.values() for document in part])}
+        survey = survey_source(source, cache, partial(report, "reading"), verify=verify)
+        whole = [document for part in source.parts.values() for document in part]
+        slices = {WHOLE: Slice(whole, 0, survey.chars)}
         key = content_key(FORMAT, survey.key)
         encoding = partial(report, "encoding")
         return encode_slices(tokenizer, slices, documents, key, cache, encoding, survey.check)[WHOLE]
@@ -107,7 +112,8 @@ def encode_path(
 def _cut(source: Source, survey: Survey, config: DataConfig) -> dict[str, Slice]:
     """The range of each split, in characters."""
     if WHOLE not in source.parts:
-        return {name: Slice(documents) for name, documents in source.parts.items()}
+        sizes = {name: int(part["chars"]) for name, part in survey.parts.items()}
+        return {name: Slice(documents, 0, sizes[name]) for name, documents in source.parts.items()}
     documents = source.parts[WHOLE]
     total = survey.chars
     valid, test = Fraction(str(config.valid_fraction)), Fraction(str(config.test_fraction))
@@ -142,7 +148,18 @@ def _tokenizer(config: DataConfig, key: str, train: Slice, cache: Cache, report:
         return tokenizer_from_json(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError, TokenizerError):
         pass
-    texts = (text for _, text in watched(train, report))
+    (pieces,) = watched([train], report)
+    texts = _training_texts(pieces, separate=kind.joins_chunks)
     tokenizer = kind.train(texts, vocab_size=config.vocab_size, min_count=config.min_count)
     cache.store_text(path, tokenizer.to_json())
     return tokenizer
+
+
+def _training_texts(texts: Iterable[Piece], *, separate: bool) -> Iterator[str]:
+    """The texts alone; ``separate`` ends each document with a line end, so that no word reaches over two of them."""
+    last: Piece | None = None
+    for number, text in texts:
+        if separate and last and last[0] != number and not last[1].endswith("\n"):
+            yield "\n"
+        yield text
+        last = number, text

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from lmkit.errors import DataError
@@ -34,7 +34,8 @@ def encode_slices(
     """
 
     def build(folder: Path) -> None:
-        meta = {name: _write(folder, name, tokenizer, slice_, documents, report) for name, slice_ in slices.items()}
+        texts = zip(slices, watched(slices.values(), report), strict=True)
+        meta = {name: _write(folder, name, tokenizer, pieces, documents) for name, pieces in texts}
         check_source()
         with open(folder / "meta.json", "w", encoding="utf-8") as file:
             json.dump(meta, file)
@@ -55,23 +56,25 @@ def encode_slices(
     return splits
 
 
-def watched(slice_: Slice, report: Callable[[float], None]) -> Iterator[Piece]:
-    """The slice's pieces, reporting how far they are where the slice's length is known."""
-    length = None if slice_.end is None else slice_.end - slice_.begin
+def watched(slices: Iterable[Slice], report: Callable[[float], None]) -> list[Iterator[Piece]]:
+    """The pieces of each slice, to be taken in this order; ``report`` hears which share of all is done."""
+    slices = list(slices)
+    total = sum(slice_.chars for slice_ in slices)
     done = 0
-    for number, text in slice_.pieces():
-        yield number, text
-        done += len(text)
-        if length:
-            report(done / length)
-    report(1.0)
+
+    def watch(slice_: Slice) -> Iterator[Piece]:
+        nonlocal done
+        for number, text in slice_.pieces():
+            yield number, text
+            done += len(text)
+            report(done / total)
+
+    return [watch(slice_) for slice_ in slices]
 
 
-def _write(
-    folder: Path, name: str, tokenizer: Tokenizer, slice_: Slice, documents: str, report: Callable[[float], None]
-) -> dict[str, object]:
+def _write(folder: Path, name: str, tokenizer: Tokenizer, texts: Iterable[Piece], documents: str) -> dict[str, object]:
     with open(folder / f"{name}.ids", "wb") as ids_file, open(folder / f"{name}.starts", "wb") as starts_file:
-        counts, sha256 = write_tokens(tokenizer, watched(slice_, report), documents, ids_file, starts_file)
+        counts, sha256 = write_tokens(tokenizer, texts, documents, ids_file, starts_file)
         os.fsync(ids_file.fileno())
         os.fsync(starts_file.fileno())
     return {"counts": dataclasses.asdict(counts), "sha256": sha256}

@@ -49,11 +49,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Slice:
-    """The characters begin..end of some documents in a row; ``end`` None is their end."""
+    """The characters begin..end of some documents in a row."""
 
     documents: list[Document]
-    begin: int = 0
-    end: int | None = None
+    begin: int
+    end: int
+
+    @property
+    def chars(self) -> int:
+        """How many characters that are."""
+        return self.end - self.begin
 
     def pieces(self) -> Iterator[Piece]:
         """As the function ``pieces``."""

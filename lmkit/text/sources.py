@@ -154,7 +154,10 @@ def _open_remote(name: str, known: list[str]) -> Source:
     if HUB_NAME.fullmatch(name):
         from lmkit.text.hub import open_dataset
 
-        return open_dataset(name)
+        try:
+            return open_dataset(name)
+        except CorpusError as error:
+            raise CorpusError(f"There is no file or folder {name}, and t{str(error)[1:]}") from error
     close = difflib.get_close_matches(name, known, n=2)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}."
     raise CorpusError(f"There is no corpus, file or folder called {name!r}: {hint}")

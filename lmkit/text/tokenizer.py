@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
@@ -16,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmkit.errors import TokenizerError
+from lmkit.text.atomic import write_atomically
 
 __all__ = [
     "EOS",
@@ -83,10 +82,11 @@ class Tokenizer(ABC):
     ``eos_id`` closes a document, ``unk_id`` stands for what is not in the vocabulary (None where nothing can be
     missing). ``lossless`` says that text of known tokens survives the round trip. ``eos_is_line_end`` says that a line
     end in the text is ``<eos>``. ``ids_by_frequency`` says that ids after the special ones descend by their training
-    frequency. ``id_dtype`` is the smallest unsigned type that holds every id.
+    frequency. ``joins_chunks`` says that a token can reach over the border of two chunks. ``id_dtype`` is the smallest unsigned type that holds every id.
     """
 
     kind: ClassVar[str]
+    joins_chunks: ClassVar[bool] = True
     eos_is_line_end: ClassVar[bool] = False
     ids_by_frequency: ClassVar[bool] = False
     eos_id: int
@@ -172,28 +172,6 @@ class Tokenizer(ABC):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write tokenizer.json so that a reader finds the old file or the new one, never half of it."""
         write_atomically(Path(path), self.to_json().encode("utf-8"))
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name beside its own, then rename it."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def no_surrogates(error: UnicodeError) -> TokenizerError:

@@ -28,12 +28,17 @@ class EvaluationRecord:
 
 
 def fit(
-    train: TrainState, sampler: Sampler, config: TrainingConfig, update: Update, validate: Callable[[], Evaluation] | None
+    train: TrainState,
+    sampler: Sampler,
+    config: TrainingConfig,
+    update: Update,
+    validate: Callable[[], Evaluation] | None,
 ) -> Iterator[StepRecord | EvaluationRecord]:
     """Train until epochs, steps or seconds run out, or until validation stops getting better.
 
-    The train state is whole at every yield. ``validate`` is called every ``eval_every`` steps (each epoch without it) and at the end;
-    None trains without validation. Seconds count from one yield's return to the next yield, so what the caller does is not training time.
+    The train state is whole at every yield. ``validate`` is called every ``eval_every`` steps (each epoch without it)
+    and at the end; None trains without validation. Seconds count from one yield's return to the next yield, so what
+    the caller does is not training time.
     """
     validated_at = -1
     while not _finished(train, sampler, config):

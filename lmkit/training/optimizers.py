@@ -28,8 +28,9 @@ def make_optimizer(model: nn.Module, config: TrainingConfig) -> Optimizer:
 def learning_rate(config: TrainingConfig, progress: float, annealing: float = 1.0) -> float:
     """The learning rate at a progress in [0, 1].
 
-    constant: lr. plateau: lr * annealing, the product of all divisions by ``lr_decay`` so far. cosine: a linear rise over the share
-    ``warmup``, then half a cosine down to zero (Loshchilov & Hutter 2017, arXiv 1608.03983, without restarts).
+    constant: lr. plateau: lr * annealing, the product of all divisions by ``lr_decay`` so far. cosine: a linear rise
+    over the share ``warmup``, then half a cosine down to zero (Loshchilov & Hutter 2017, arXiv 1608.03983, without
+    restarts).
     """
     if config.schedule_name == "constant":
         return config.lr

@@ -25,7 +25,7 @@ class Annealing:
     bad_validations: int = 0
 
     def update(self, nats_per_token: float, step: int, lr_decay: float) -> bool:
-        """Take note of a validation; return whether it is a new best. Each one that is not divides the learning rate."""
+        """Take note of a validation; return whether it is the best. Each one that is not divides the learning rate."""
         if nats_per_token < self.best:
             self.best, self.best_step, self.bad_validations = nats_per_token, step, 0
             return True
@@ -38,8 +38,8 @@ class Annealing:
 class TrainState:
     """The whole state of a training run, between two steps.
 
-    carried: the recurrent state that the next window continues (None at the start of an epoch). epoch, index: the place in the data, the next
-    window to train on. elapsed: seconds inside the loop, without set-up and evaluation.
+    carried: the recurrent state that the next window continues (None at the start of an epoch). epoch, index: the
+    place in the data, the next window to train on. elapsed: seconds inside the loop, without set-up and evaluation.
     """
 
     model: LanguageModel

@@ -19,7 +19,9 @@ __all__ = ["StepRecord", "Update", "train_step"]
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What one step did: nll (a sum in nats over ``tokens`` targets), the learning rate and the gradient norm before clipping."""
+    """What one step did: nll (a sum in nats over ``tokens`` targets), the learning rate and the gradient norm before
+    clipping.
+    """
 
     step: int
     epoch: int
@@ -33,8 +35,9 @@ class StepRecord:
 class Update:
     """How the steps of a run are taken.
 
-    loss: the module that gives (nll sum, count, state). targets_per_window: mean targets in a window of this epoch; the loss is nll /
-    targets_per_window, so every target weighs the same whatever its window. precision: of the forward pass; float32 means no autocast.
+    loss: the module that gives (nll sum, count, state). targets_per_window: mean targets in a window of this epoch;
+    the loss is nll / targets_per_window, so every target weighs the same whatever its window. precision: of the
+    forward pass; float32 means no autocast.
     """
 
     loss: SequenceLoss
@@ -44,8 +47,12 @@ class Update:
     scaler: torch.amp.GradScaler
 
 
-def train_step(train: TrainState, window: Window, update: Update, *, lr: float, targets_per_window: float) -> StepRecord:
-    """Train on one window and advance the state. Raises NonFiniteError, before anything has changed, if loss or gradient is not finite."""
+def train_step(
+    train: TrainState, window: Window, update: Update, *, lr: float, targets_per_window: float
+) -> StepRecord:
+    """Train on one window and advance the state. Raises NonFiniteError, before anything has changed, if loss or
+    gradient is not finite.
+    """
     train.model.train()
     tokens = int((window.targets != IGNORE).sum())
     state = _starting_state(train, window, update.device)
@@ -85,6 +92,6 @@ def _refuse_nonfinite(step: int, nll: float, norm: float, scaler: torch.amp.Grad
     # a float16 scaler looks for its own overflows, skips the update and tries a smaller scale
     if not math.isfinite(nll) or not (math.isfinite(norm) or scaler.is_enabled()):
         raise NonFiniteError(
-            f"Step {step + 1}: the loss is {nll:g} and the gradient norm {norm:g}. The model is as it was before this step; "
-            "a smaller --lr or --clip usually helps."
+            f"Step {step + 1}: the loss is {nll:g} and the gradient norm {norm:g}. The model is as it was before "
+            "this step; a smaller --lr or --clip usually helps."
         )

@@ -1,5 +1,9 @@
 """The byte-level BPE tokenizer."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from lmkit.errors import TokenizerError
@@ -57,6 +61,25 @@ def test_a_character_that_never_becomes_whole_is_replaced(tokenizer):
     first = tokenizer.encode("é").tolist()[0]
     assert decoder.push(first) == ""
     assert decoder.flush() == "\ufffd" == tokenizer.decode([first])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_after_training_neither_warns_nor_hangs():
+    code = """
+import os, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+from lmkit.text import BPETokenizer
+t = BPETokenizer.train(["to be or not to be\\n"] * 9999)
+t.encode("to be or not to be\\n" * 99999)
+child = os.fork()
+if child:
+    os._exit(os.waitpid(child, 0)[1])
+t.encode("to be or not to be\\n" * 99999)
+os._exit(0)
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "TOKENIZERS_PARALLELISM"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=100)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_a_vocabulary_smaller_than_the_bytes_is_refused():

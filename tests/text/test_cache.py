@@ -16,7 +16,7 @@ from lmkit.text import cache as cache_module
 from lmkit.text import survey as survey_module
 from lmkit.text.tokenizer import Tokenizer
 
-TEXT = "some text to be kept\n" * 40
+TEXT = "some text to be kept\n" * 41
 
 
 @pytest.fixture(autouse=True)
@@ -139,7 +139,7 @@ def test_a_build_that_was_killed_leaves_nothing_that_is_taken_for_whole(path, fo
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "rename", kill)
-        patch.setattr(cache_module.shutil, "rmtree", lambda *_, **__: None)
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)
         with pytest.raises(Killed):
             build(path)
     (left,) = entries(folder)

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -92,7 +93,7 @@ def test_a_line_cut_is_the_first_end_of_a_line_or_document(documents, data):
         place += len("".join(chunks))
         borders.add(place)
     borders |= {at + 1 for at, character in enumerate(text) if character == "\n"}
-    made = [Document(str(number), lambda chunks=chunks: iter(chunks)) for number, chunks in enumerate(documents)]
+    made = [Document(str(number), partial(iter, chunks)) for number, chunks in enumerate(documents)]
     assert line_cut(made, cut) == min(border for border in borders if border >= cut)
     begin = data.draw(st.integers(0, cut))
     assert "".join(part for _, part in pieces(made, begin, cut)) == text[begin:cut]
@@ -132,9 +133,8 @@ def test_a_folder_of_files_has_a_document_for_each(tmp_path):
     for number in range(10):
         write(tmp_path / f"{number}.txt", f"text {number}" if number != 4 else "")
     corpus = build_corpus(DataConfig(corpus=str(tmp_path), valid_fraction=0.25, test_fraction=0))
-    assert len("".join(f"text {number}" for number in range(9))) == 54
     found = texts(corpus)
-    assert found["train"] == "text 0<eos>text 1<eos>text 2<eos>text 3<eos>text 5<eos>text 6<eos>tex<eos>"
+    assert found["train"] == "text 0<eos>text 1<eos>text 2<eos>text 3<eos>text 5<eos>text 6<eos>text<eos>"
     assert found["valid"].endswith("<eos>text 9<eos>".replace("9", "<unk>"))
     assert corpus.splits["train"].document_starts.tolist() == [0, 7, 14, 21, 28, 35, 42]
 
@@ -192,12 +192,32 @@ def test_progress_names_the_stages_and_ends_at_one(tmp_path):
     assert seen == {"reading": 1.0, "learning tokens": 1.0, "encoding": 1.0}
 
 
+def test_progress_never_goes_back(tmp_path):
+    for name in ("train", "valid", "test"):
+        write(tmp_path / f"{name}.txt", f"progress of {name}" * 9)
+    told: dict[str, list[float]] = {}
+    build_corpus(
+        DataConfig(corpus=str(tmp_path)), progress=lambda stage, share: told.setdefault(stage, []).append(share)
+    )
+    assert all(shares == sorted(shares) and shares[-1] == 1 for shares in told.values())
+    assert len(told["encoding"]) == 3
+
+
+def test_no_word_reaches_over_two_documents(tmp_path):
+    for number, text in enumerate(["one", "two", "three\n", "one"]):
+        write(tmp_path / f"{number}.txt", text)
+    config = DataConfig(corpus=str(tmp_path), tokenizer="word", valid_fraction=0, test_fraction=0)
+    corpus = build_corpus(config)
+    assert corpus.tokenizer.vocabulary == ["<unk>", "<eos>", "one", "three", "two"]
+    assert texts(corpus) == {"train": "one\ntwo\nthree\none\n"}
+
+
 def test_an_empty_text_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"^empty is empty: give a text"):
         build_corpus(DataConfig(corpus=str(write(tmp_path / "empty.txt", ""))))
     write(tmp_path / "train.txt", "a")
     write(tmp_path / "valid.txt", "")
-    with pytest.raises(DataError, match="The valid file of .* is empty"):
+    with pytest.raises(DataError, match=r"The valid file of .* is empty"):
         build_corpus(DataConfig(corpus=str(tmp_path)))
     with pytest.raises(DataError, match="is empty"):
         encode_text(CharacterTokenizer.train(["a"]), "")
@@ -224,7 +244,7 @@ def test_counts_add_up_from_zero():
 def test_text_needs_neither_torch_nor_the_hugging_face_libraries_to_be_imported():
     import subprocess
 
-    heavy = "torch click rich datasets tokenizers".split()
+    heavy = ["torch", "click", "rich", "datasets", "tokenizers"]
     code = f"import sys, lmkit.text; print([name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

@@ -78,4 +78,6 @@ def test_each_document_has_the_ids_of_its_own_text(kind, rule, text):
     assert found == expected
     assert file.counts.tokens == len(file)
     assert file.counts.documents == len(file.document_starts)
-    assert file.counts.oov == sum(int((file.ids == tokenizer.unk_id).sum()) for _ in [0] if tokenizer.unk_id is not None)
+    assert file.counts.oov == sum(
+        int((file.ids == tokenizer.unk_id).sum()) for _ in [0] if tokenizer.unk_id is not None
+    )

@@ -1,7 +1,6 @@
 """Public data sets through `datasets`, without network."""
 
 import sys
-import types
 
 import pytest
 
@@ -66,13 +65,16 @@ def test_without_network_the_error_says_what_to_do(served):
 
 def test_the_library_itself_offline_gives_that_error():
     pytest.importorskip("datasets")
-    with pytest.raises(CorpusError, match="owner/no-such-set cannot be fetched, there is no network"):
+    with pytest.raises(
+        CorpusError,
+        match="no file or folder owner/no-such-set, and the data set .* cannot be fetched, there is no network",
+    ):
         read("owner/no-such-set")
 
 
 def test_any_other_failure_is_one_sentence(served):
     served(RuntimeError("Dataset scripts are\nno longer supported"))
-    with pytest.raises(CorpusError, match="cannot be loaded .Dataset scripts are no longer supported.: check its name"):
+    with pytest.raises(CorpusError, match=r"cannot be loaded .Dataset scripts are no longer.*: check its name"):
         read("owner/name")
 
 
@@ -80,4 +82,3 @@ def test_without_the_package_the_error_names_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(CorpusError, match="pip install datasets"):
         read("owner/name")
-    assert isinstance(sys, types.ModuleType)

@@ -1,0 +1,94 @@
+"""A measurement: an evaluation of a text, with the text's own counts and how it was made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from lmkit.evaluation.perplexity import Evaluation, evaluate
+from lmkit.evaluation.predictor import NetworkPredictor
+from lmkit.samplers import DocumentSampler, Window, stream_windows
+from lmkit.text.token_file import TokenFile
+from lmkit.text.tokenizer import Tokenizer
+
+__all__ = ["EVAL_WINDOW", "Measurement", "evaluation_windows", "measure"]
+
+EVAL_WINDOW = 256
+
+
+class Measurement(NamedTuple):
+    """An evaluation and how it was made: the split, the state policy, rows, warm-up and window in tokens, and the
+    precision.
+    """
+
+    evaluation: Evaluation
+    split: str
+    state: str
+    rows: int
+    warmup: int
+    window: int
+    precision: str
+    lossless: bool
+
+    def figures(self) -> dict[str, Any]:
+        """All figures by name, ready for JSON; one that does not exist (no word in the text) is None."""
+        result = self.evaluation
+        figures = {
+            "nll_nats": result.nll,
+            "tokens": result.tokens,
+            "words": result.words,
+            "line_ends": result.line_ends,
+            "chars": result.chars,
+            "bytes": result.bytes,
+            "oov_tokens": result.oov,
+            "oov_rate": result.oov_rate,
+            "nats_per_token": result.nats_per_token,
+            "bits_per_token": result.bits_per_token,
+            "perplexity": result.perplexity,
+            "perplexity_excluding_oov": result.perplexity_excluding_oov,
+            "word_perplexity": result.word_perplexity,
+            "words_only_perplexity": result.words_only_perplexity,
+            "bits_per_char": result.bits_per_char,
+            "bits_per_byte": result.bits_per_byte,
+        }
+        finite: dict[str, Any] = {name: value if math.isfinite(value) else None for name, value in figures.items()}
+        how = self._asdict()
+        del how["evaluation"]
+        return {**finite, **how}
+
+
+def measure(
+    predictor: NetworkPredictor,
+    tokens: TokenFile,
+    tokenizer: Tokenizer,
+    *,
+    split: str,
+    state: str = "carry",
+    rows: int = 1,
+    warmup: int = 0,
+    window: int = EVAL_WINDOW,
+) -> Measurement:
+    """Evaluate a predictor on a token file under a state policy (carry, reset, document), with the text's counts
+    added.
+    """
+    windows = evaluation_windows(tokens, tokenizer.eos_id, state=state, rows=rows, warmup=warmup, window=window)
+    result = evaluate(predictor, windows, tokenizer.unk_id)
+    counts = tokens.counts
+    text = Evaluation(words=counts.words, line_ends=counts.line_ends, chars=counts.chars, bytes=counts.bytes)
+    precision = str(predictor.precision).removeprefix("torch.")
+    used = warmup if rows > 1 and state == "carry" else 0
+    return Measurement(result + text, split, state, min(rows, len(tokens)), used, window, precision, tokenizer.lossless)
+
+
+def evaluation_windows(
+    tokens: TokenFile, eos_id: int, *, state: str, rows: int, warmup: int, window: int
+) -> Iterator[Window]:
+    """The windows of an evaluation under a state policy."""
+    if state != "document":
+        return stream_windows(tokens.ids, eos_id=eos_id, window=window, rows=rows, warmup=warmup, state=state)
+    rows = max(1, min(rows, len(tokens.document_starts)))
+    documents = DocumentSampler(
+        tokens.ids, eos_id=eos_id, batch_size=rows, window=window, documents=tokens.document_starts, shuffled=False
+    )
+    return documents.epoch(0)
