@@ -11,7 +11,7 @@ __all__ = ["write_atomically"]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name beside its own, then rename it: a reader finds the old file or the new one."""
+    """Write a file under a temporary name beside its own, then rename it; a reader finds the old or the new one."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with open(temporary, "xb") as file:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmkit.errors import TokenizerError
+from lmkit.text.lookup import tokens_in_order
 from lmkit.text.rust import encode_parts, import_tokenizers, parallel
 from lmkit.text.tokenizer import EOS, Ids, Spans, StreamDecoder, Tokenizer, no_surrogates, rechunk
 from lmkit.text.whitespace import cut_before_space
@@ -98,10 +99,8 @@ class BPETokenizer(Tokenizer):
         added = document.get("added_tokens")
         if model.get("type") != "BPE" or frame != _frame(added=False) or not plain or fixes or added:
             return None
-        vocab = model["vocab"]
-        tokens = sorted(vocab, key=vocab.__getitem__)
-        in_order = [vocab[token] for token in tokens] == list(range(len(tokens)))
-        if not in_order or tokens[0] != EOS or not set(byte_alphabet()) <= set(tokens):
+        tokens = tokens_in_order(model.get("vocab"))
+        if not tokens or tokens[0] != EOS or not set(byte_alphabet()) <= set(tokens):
             return None
         merges = [tuple(pair) if isinstance(pair, list) else tuple(pair.split(" ")) for pair in model["merges"]]
         return cls(tokens, merges)

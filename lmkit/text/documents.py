@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 __all__ = ["split_documents"]
 
 BLANK_LINES = re.compile(r"\n(?:[ \t\r]*\n)+")
+BLANKS = " \t\r\n"
 ONLY_BLANKS_LEFT = re.compile(r"[ \t\r]*\Z")
 
 
@@ -20,7 +21,7 @@ def split_documents(chunks: Iterable[str], rule: str) -> Iterator[list[str]]:
     take = {"line": _take_lines, "blank-line": _take_paragraphs}[rule]
     rest: list[str] = []
     for chunk in chunks:
-        if "\n" not in chunk:
+        if "\n" not in chunk or (rule == "blank-line" and not _may_end_paragraph(rest, chunk)):
             rest.append(chunk)
             continue
         whole, last = take("".join([*rest, chunk]))
@@ -30,6 +31,12 @@ def split_documents(chunks: Iterable[str], rule: str) -> Iterator[list[str]]:
     whole, last = take("".join(rest))
     if whole or last:
         yield [*whole, last] if last else whole
+
+
+def _may_end_paragraph(rest: list[str], chunk: str) -> bool:
+    """Whether a chunk can bring blank lines, so that a long text without any is not searched again and again."""
+    after_blank = bool(rest) and rest[-1][-1:] in BLANKS
+    return after_blank or BLANK_LINES.search(chunk) is not None
 
 
 def _take_lines(text: str) -> tuple[list[str], str]:

@@ -8,7 +8,7 @@ from typing import Any
 from lmkit.errors import TokenizerError
 from lmkit.text.tokenizer import EOS, UNK
 
-__all__ = ["rank_tokens", "read_vocabulary", "word_level_document"]
+__all__ = ["rank_tokens", "read_vocabulary", "tokens_in_order", "word_level_document"]
 
 SPECIALS = (UNK, EOS)
 
@@ -55,9 +55,15 @@ def read_vocabulary(document: Mapping[str, Any], pattern: Mapping[str, Any]) -> 
     if any(document.get(part) != pattern[part] for part in parts) or document.get("added_tokens"):
         return None
     model = document["model"]
-    vocab = model.get("vocab")
-    if model.get("type") != "WordLevel" or model.get("unk_token") != UNK or not isinstance(vocab, dict):
+    if model.get("type") != "WordLevel" or model.get("unk_token") != UNK:
+        return None
+    tokens = tokens_in_order(model.get("vocab"))
+    return tokens if tokens and tuple(tokens[:2]) == SPECIALS else None
+
+
+def tokens_in_order(vocab: Any) -> list[str] | None:
+    """The tokens of a table from token to id, None unless the ids are 0, 1, 2 and so on."""
+    if not isinstance(vocab, dict) or not all(type(place) is int for place in vocab.values()):
         return None
     tokens = sorted(vocab, key=vocab.__getitem__)
-    in_order = [vocab[token] for token in tokens] == list(range(len(tokens)))
-    return tokens if in_order and tuple(tokens[:2]) == SPECIALS else None
+    return tokens if [vocab[token] for token in tokens] == list(range(len(tokens))) else None

@@ -17,6 +17,7 @@ __all__ = ["encode_parts", "import_tokenizers", "parallel"]
 
 SWITCH = "TOKENIZERS_PARALLELISM"
 USERS_SETTING = os.environ.get(SWITCH)
+PROCESS = os.getpid()
 
 
 def import_tokenizers() -> Any:
@@ -29,14 +30,18 @@ def import_tokenizers() -> Any:
 
 @contextlib.contextmanager
 def parallel() -> Iterator[None]:
-    """Threads for a long training or encoding, where the user has not chosen otherwise."""
-    if USERS_SETTING is None:
-        os.environ[SWITCH] = "true"
+    """Threads for a long training or encoding, where the user has not chosen otherwise.
+
+    Never in a forked process: the library's threads stay behind in the parent, and a call that waits for them hangs.
+    """
+    if USERS_SETTING is not None or os.getpid() != PROCESS:
+        yield
+        return
+    os.environ[SWITCH] = "true"
     try:
         yield
     finally:
-        if USERS_SETTING is None:
-            os.environ[SWITCH] = "false"
+        os.environ[SWITCH] = "false"
 
 
 def encode_parts(rust: Any, texts: Sequence[Sequence[str]], dtype: np.dtype[Any]) -> tuple[Ids, NDArray[np.int64]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import os
 import re
 import shutil
@@ -76,8 +77,8 @@ def _open_path(name: str) -> Source:
             return _open_folder(path)
         if path.exists():
             return _open_file(path)
-    except PermissionError:
-        raise DataError(f"{path} may not be read: check its permissions.") from None
+    except PermissionError as error:
+        raise DataError(f"{error.filename or path} may not be read: check its permissions.") from None
     raise DataError(_missing(name))
 
 
@@ -113,16 +114,23 @@ def _find_split(folder: Path, names: tuple[str, ...]) -> Path | None:
 def _find_texts(folder: Path) -> tuple[list[Path], list[Path]]:
     """Files in the order of their relative names: *.txt always, others if they look like text, hidden ones never."""
     files = []
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         files += [Path(place, name) for name in names if not name.startswith(".")]
     files = sorted((path for path in files if path.is_file()), key=lambda path: path.relative_to(folder).as_posix())
     kept: list[Path] = []
     skipped: list[Path] = []
     for path in files:
+        if not os.access(path, os.R_OK):
+            raise PermissionError(errno.EACCES, "not readable", str(path))
         is_text = path.name.endswith(ALWAYS_TEXT) or looks_like_text(path)
         (kept if is_text else skipped).append(path)
     return kept, skipped
+
+
+def _raise(error: OSError) -> None:
+    """A folder that cannot be listed is an error: nothing is left out in silence."""
+    raise error
 
 
 def _documents(paths: list[Path], folder: Path) -> list[Document]:

@@ -79,10 +79,10 @@ class StreamDecoder(ABC):
 class Tokenizer(ABC):
     """A vocabulary and the rule that splits text into it.
 
-    ``eos_id`` closes a document, ``unk_id`` stands for what is not in the vocabulary (None where nothing can be
-    missing). ``lossless`` says that text of known tokens survives the round trip. ``eos_is_line_end`` says that a line
-    end in the text is ``<eos>``. ``ids_by_frequency`` says that ids after the special ones descend by their training
-    frequency. ``joins_chunks`` says that a token can reach over the border of two chunks. ``id_dtype`` is the smallest unsigned type that holds every id.
+    ``eos_id`` closes a document; ``unk_id`` stands for what is not in the vocabulary, None where nothing can miss.
+    ``lossless``: text of known tokens survives the round trip. ``eos_is_line_end``: line ends in text are ``<eos>``.
+    ``joins_chunks``: a token can reach over the border of two chunks. ``ids_by_frequency``: ids after the special ones
+    descend by their training frequency. ``id_dtype`` is the smallest unsigned type that holds every id.
     """
 
     kind: ClassVar[str]

@@ -30,6 +30,22 @@ def test_documents_are_the_text_and_the_same_for_any_chunks(rule, chunks):
     assert cut == documents(text, rule)
 
 
+def test_a_long_text_without_blank_lines_is_not_searched_again_and_again(monkeypatch):
+    from lmkit.text import documents as module
+
+    joined = []
+    take = module._take_paragraphs
+
+    def counting(text):
+        joined.append(len(text))
+        return take(text)
+
+    monkeypatch.setattr(module, "_take_paragraphs", counting)
+    chunks = ["no blank line\nin here"] * 1000
+    assert list(split_documents(chunks, "blank-line")) == [["".join(chunks)]]
+    assert len(joined) == 1
+
+
 def test_a_line_keeps_its_line_end():
     assert documents("a\r\n\nb", "line") == ["a\r\n", "\n", "b"]
 

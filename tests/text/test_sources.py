@@ -188,6 +188,24 @@ def test_permission_errors_are_told_in_one_sentence(tmp_path, monkeypatch):
     assert "may not be read: check its permissions" in message(path)
 
 
+def test_a_file_or_folder_inside_a_folder_that_may_not_be_read_is_an_error(tmp_path, monkeypatch):
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (tmp_path / "a.md").write_bytes(b"a")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda *_: False)
+        assert "a.md may not be read" in message(tmp_path)
+    scan = os.scandir
+
+    def refuse(place):
+        if str(place) == str(inner):
+            raise PermissionError(13, "Permission denied", str(place))
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert "inner may not be read" in message(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["./book", "/nowhere/at/all", "~/nothing-there", "a/b/c", "bok.txt", "data/bok.txt"])
 def test_a_mistyped_path_fails_at_once_as_a_missing_file(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -171,6 +171,8 @@ def test_a_write_that_fails_half_way_leaves_the_old_file(tmp_path, monkeypatch):
         (b"[1]", "no table named model"),
         (b"{}", "no table named model"),
         (b'{"model": {"type": "Nonsense"}}', "can read"),
+        (b'{"model": {"type": "BPE"}}', "can read"),
+        (b'{"model": {"type": "WordLevel", "vocab": {"a": "b"}, "unk_token": "<unk>"}}', "can read"),
         (b"\xff\xfe", "cannot be read"),
     ],
 )
