@@ -133,6 +133,11 @@ class ModelConfig(Section):
     output_dropout: float | None = option(
         None, "Dropout before the output layer (default: --dropout).", minimum=0, below=1
     )
+    locked_dropout: bool = option(
+        False,
+        "Keep a dropout mask for all steps of a window (variational dropout); quicker than a new one each step.",
+        flags=("--locked-dropout", "--variational-dropout"),
+    )
     forget_bias: float | None = option(
         None, "Start value of the LSTM's forget-gate bias (default: torch's own, about 0)."
     )

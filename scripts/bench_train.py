@@ -78,10 +78,10 @@ def plain() -> float:
 
 def lmkit() -> float:
     """The same through lmkit, set up as the command line does it. Returns tokens per second."""
-    from lmkit.hardware import choose_threads, keep_freed_memory, quiet_waiting
+    from lmkit.hardware import choose_threads, keep_freed_memory, wait_politely
 
     keep_freed_memory()
-    quiet_waiting()
+    wait_politely()
     import torch
 
     from lmkit.config import Config
@@ -113,7 +113,9 @@ def lmkit() -> float:
     train = TrainState(model, make_optimizer(model, config.training))
     stream = make_stream(BATCH * (WINDOW * (steps + 1) + 1))
     sampler = SequentialSampler(stream, eos_id=1, batch_size=BATCH, window=WINDOW)
-    update = Update(SequenceLoss(model), torch.device("cpu"), torch.float32, CLIP, torch.amp.GradScaler("cpu", enabled=False))
+    update = Update(
+        SequenceLoss(model), torch.device("cpu"), torch.float32, CLIP, torch.amp.GradScaler("cpu", enabled=False)
+    )
     started = tokens = 0.0
     for record in fit(train, sampler, config.training, update, None):
         if record.step == WARM_STEPS:
@@ -133,7 +135,9 @@ def main() -> None:
     speeds: dict[str, list[float]] = {"plain": [], "lmkit": []}
     for number in range(arguments.rounds):
         for side in ("plain", "lmkit") if number % 2 == 0 else ("lmkit", "plain"):
-            done = subprocess.run([sys.executable, __file__, "--worker", side], capture_output=True, text=True, check=True)
+            done = subprocess.run(
+                [sys.executable, __file__, "--worker", side], capture_output=True, text=True, check=True
+            )
             speeds[side].append(float(done.stdout))
     report(speeds, arguments.json)
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from lmkit.errors import LmkitError
-from lmkit.hardware import keep_freed_memory
+from lmkit.hardware import keep_freed_memory, wait_politely
 
 __all__ = ["main"]
 
@@ -99,3 +99,4 @@ def main() -> None:
     lmkit sample runs/book-1 --prompt "It" what it writes
     """
     keep_freed_memory()
+    wait_politely()

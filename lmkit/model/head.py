@@ -12,8 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lmkit.model.softmax_loss import linear_nll_sum
+
 __all__ = ["IGNORE", "AdaptiveSoftmax", "FullSoftmax", "Head"]
 
+ROWS_STEP = 64
 IGNORE = -100  # a target of this value is not predicted; torch's own convention
 
 
@@ -61,7 +64,9 @@ class FullSoftmax(Head):
         return F.cross_entropy(self.logits(hidden).float(), targets, ignore_index=IGNORE, reduction="none")
 
     def nll_sum(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(self.logits(hidden).float(), targets, ignore_index=IGNORE, reduction="sum")
+        if self.projection is not None:
+            hidden = self.projection(hidden)
+        return linear_nll_sum(hidden, self.weight, self.bias, targets)
 
     def log_probs(self, hidden: Tensor) -> Tensor:
         return F.log_softmax(self.logits(hidden).float(), dim=-1)
@@ -91,8 +96,8 @@ class AdaptiveSoftmax(Head):
         order = torch.arange(vocab_size) if order is None else order.long()
         self.register_buffer("order", order)
         self.register_buffer("rank", torch.argsort(order), persistent=False)
+        self.in_order = bool((order == torch.arange(vocab_size)).all()) if order.device.type != "meta" else True
         self.borders = (*cutoffs, vocab_size)
-        self.vocab_size = vocab_size
         width = hidden_size if tied is None else tied.shape[1]
         self.projection = nn.Linear(hidden_size, width, bias=False) if width != hidden_size else None
         self.cluster_weight = nn.Parameter(torch.empty(len(cutoffs), width).uniform_(-0.1, 0.1))
@@ -101,65 +106,74 @@ class AdaptiveSoftmax(Head):
         self.tied = tied
         if tied is None:
             self.head_weight = nn.Parameter(torch.empty(cutoffs[0], width).uniform_(-0.1, 0.1))
-            self.tails = nn.ModuleList(
-                _Tail(width, max(1, width // 4 ** (number + 1)), self.borders[number + 1] - self.borders[number])
-                for number in range(len(cutoffs))
+            widths = [max(1, width // 4 ** (number + 1)) for number in range(len(cutoffs))]
+            self.reductions = nn.ModuleList(nn.Linear(width, small, bias=False) for small in widths)
+            self.expansions = nn.ParameterList(
+                torch.empty(self.borders[number + 1] - self.borders[number], small).uniform_(-0.1, 0.1)
+                for number, small in enumerate(widths)
             )
 
     def nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
         hidden = hidden if self.projection is None else self.projection(hidden)
-        known = targets != IGNORE
-        ranks = self.rank[targets.clamp_min(0)]
-        cluster = torch.bucketize(ranks, self._inner_borders(ranks.device), right=True)
-        entry = torch.where(cluster == 0, ranks, self.borders[0] + cluster - 1).masked_fill(~known, IGNORE)
-        nll = F.cross_entropy(self._head_logits(hidden).float(), entry, ignore_index=IGNORE, reduction="none")
-        for number in range(len(self.borders) - 1):
-            (rows,) = torch.nonzero((cluster == number + 1) & known, as_tuple=True)
+        entry, members = self._places(targets)
+        first, *tails = self._clusters()
+        nll = F.cross_entropy(F.linear(hidden, *first).float(), entry, ignore_index=IGNORE, reduction="none")
+        for number, (rows, places) in enumerate(members):
             if rows.numel():
-                logits = self._tail_logits(number, hidden.index_select(0, rows)).float()
-                inside = F.cross_entropy(logits, ranks[rows] - self.borders[number], reduction="none")
-                nll = nll.index_add(0, rows, inside)
+                logits = F.linear(self._reduce(number, hidden.index_select(0, rows)), *tails[number]).float()
+                nll = nll.index_add(0, rows, F.cross_entropy(logits, places, reduction="none"))
         return nll
+
+    def nll_sum(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        hidden = hidden if self.projection is None else self.projection(hidden)
+        entry, members = self._places(targets)
+        first, *tails = self._clusters()
+        total = linear_nll_sum(hidden, *first, entry)
+        for number, (rows, places) in enumerate(members):
+            if rows.numel():
+                # matrix kernels are prepared for each new size, which costs more than the product: few sizes are used
+                padding = (0, -rows.numel() % ROWS_STEP)
+                reduced = self._reduce(number, hidden.index_select(0, F.pad(rows, padding)))
+                total = total + linear_nll_sum(reduced, *tails[number], F.pad(places, padding, value=IGNORE))
+        return total
 
     def log_probs(self, hidden: Tensor) -> Tensor:
         hidden = hidden if self.projection is None else self.projection(hidden)
-        head = F.log_softmax(self._head_logits(hidden).float(), dim=-1)
+        first, *tails = self._clusters()
+        head = F.log_softmax(F.linear(hidden, *first).float(), dim=-1)
         parts = [head[:, : self.borders[0]]]
-        for number in range(len(self.borders) - 1):
-            inside = F.log_softmax(self._tail_logits(number, hidden).float(), dim=-1)
+        for number, tail in enumerate(tails):
+            inside = F.log_softmax(F.linear(self._reduce(number, hidden), *tail).float(), dim=-1)
             parts.append(inside + head[:, self.borders[0] + number, None])
         return torch.cat(parts, dim=1).index_select(1, self.rank)
 
-    def _inner_borders(self, device: torch.device) -> Tensor:
-        return torch.tensor(self.borders[:-1], device=device)
+    def _places(self, targets: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """Each target's entry in the head, and for each tail cluster which rows belong to it and their places in it."""
+        known = targets != IGNORE
+        ranks = self.rank[targets.clamp_min(0)]
+        cluster = torch.bucketize(ranks, torch.tensor(self.borders[:-1], device=ranks.device), right=True)
+        entry = torch.where(cluster == 0, ranks, self.borders[0] + cluster - 1).masked_fill(~known, IGNORE)
+        members = []
+        for number in range(len(self.borders) - 1):
+            (rows,) = torch.nonzero((cluster == number + 1) & known, as_tuple=True)
+            members.append((rows, ranks[rows] - self.borders[number]))
+        return entry, members
 
-    def _head_logits(self, hidden: Tensor) -> Tensor:
-        first = self.borders[0]
-        weight = self.head_weight if self.tied is None else self._rows(0, first)
-        weight = torch.cat([weight, self.cluster_weight])
-        return F.linear(hidden, weight, torch.cat([self.bias[:first], self.cluster_bias]))
-
-    def _tail_logits(self, number: int, hidden: Tensor) -> Tensor:
-        start, end = self.borders[number], self.borders[number + 1]
-        bias = self.bias[start:end]
+    def _clusters(self) -> list[tuple[Tensor, Tensor]]:
+        """Weight and bias of the head, with the clusters' entries at its end, and of each tail cluster."""
+        sizes = [end - start for start, end in zip((0, *self.borders), self.borders, strict=False)]
         if self.tied is None:
-            return torch.add(self.tails[number](hidden), bias)
-        return F.linear(hidden, self._rows(start, end), bias)
+            weights = [self.head_weight, *self.expansions]
+        else:
+            # one split, whose gradient is one concatenation: a slice for each cluster would make a full gradient each
+            weights = list((self.tied if self.in_order else self.tied.index_select(0, self.order)).split(sizes))
+        first, *biases = self.bias.split(sizes)
+        weights[0] = torch.cat([weights[0], self.cluster_weight])
+        return list(zip(weights, [torch.cat([first, self.cluster_bias]), *biases], strict=True))
 
-    def _rows(self, start: int, end: int) -> Tensor:
-        """The embedding's rows of the ranks from start to end."""
-        assert self.tied is not None
-        return F.embedding(self.order[start:end], self.tied)
-
-
-class _Tail(nn.Module):
-    """A cluster of rare tokens: a projection to a small width, then one output per token."""
-
-    def __init__(self, hidden_size: int, width: int, size: int) -> None:
-        super().__init__()
-        self.reduce = nn.Linear(hidden_size, width, bias=False)
-        self.expand = nn.Linear(width, size, bias=False)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        logits: Tensor = self.expand(self.reduce(hidden))
-        return logits
+    def _reduce(self, number: int, hidden: Tensor) -> Tensor:
+        """The hidden vectors at the width of a tail cluster."""
+        if self.tied is not None:
+            return hidden
+        reduced: Tensor = self.reductions[number](hidden)
+        return reduced

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from lmkit.config import ModelConfig
 from lmkit.errors import ConfigError
 from lmkit.model.cells import CELLS
+from lmkit.model.dropout import dropout
 from lmkit.model.head import AdaptiveSoftmax, FullSoftmax, Head
 from lmkit.model.recurrent import RecurrentStack, layer_weights
 from lmkit.model.state import State
@@ -45,11 +46,18 @@ class LanguageModel(nn.Module):
         embedding_size = config.embedding_size or config.hidden_size
         self.config = config
         self.vocab_size = vocab_size
+        self.locked = config.locked_dropout
         self.embedding_dropout, layer_dropout, self.output_dropout = config.dropouts
         self.embedding = nn.Embedding(vocab_size, embedding_size)
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
         self.recurrent = RecurrentStack(
-            config.cell, embedding_size, config.hidden_size, config.num_layers, layer_dropout, config.forget_bias
+            config.cell,
+            embedding_size,
+            config.hidden_size,
+            config.num_layers,
+            dropout=layer_dropout,
+            locked=config.locked_dropout,
+            forget_bias=config.forget_bias,
         )
         tied = cast(nn.Parameter, self.embedding.weight) if config.tie_embeddings else None
         self.head: Head = (
@@ -101,9 +109,12 @@ class LanguageModel(nn.Module):
 
     def _encode(self, tokens_TB: Tensor, state: State) -> tuple[Tensor, State]:
         """Time comes first inside: torch's kernels want it, and no copy is made on the way to the output layer."""
-        inputs_TBE = F.dropout(self.embedding(tokens_TB), self.embedding_dropout, self.training)
+        inputs_TBE = self._drop(self.embedding(tokens_TB), self.embedding_dropout)
         hidden_TBD, state = self.recurrent(inputs_TBE, state)
-        return F.dropout(hidden_TBD, self.output_dropout, self.training), state
+        return self._drop(hidden_TBD, self.output_dropout), state
+
+    def _drop(self, values: Tensor, rate: float) -> Tensor:
+        return dropout(values, rate, training=self.training, locked=self.locked)
 
 
 class SequenceLoss(nn.Module):

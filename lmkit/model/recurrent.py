@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lmkit.model.cells import CELLS
+from lmkit.model.dropout import dropout as drop
 from lmkit.model.state import State
 
 __all__ = ["LayerWeights", "RecurrentStack", "layer_weights"]
@@ -27,13 +27,16 @@ class RecurrentStack(nn.Module):
         input_size: int,
         hidden_size: int,
         num_layers: int,
-        dropout: float,
+        *,
+        dropout: float = 0.0,
+        locked: bool = False,
         forget_bias: float | None = None,
     ) -> None:
         super().__init__()
         self.kind = CELLS[cell]
         self.hidden_size = hidden_size
         self.dropout = dropout
+        self.locked = locked
         sizes = [input_size] + [hidden_size] * (num_layers - 1)
         self.layers = nn.ModuleList(self.kind.module(size, hidden_size) for size in sizes)
         for layer in self.layers:
@@ -56,7 +59,7 @@ class RecurrentStack(nn.Module):
         new_state = []
         for number, (layer, values) in enumerate(zip(self.layers, state, strict=True)):
             if number > 0:
-                inputs = F.dropout(inputs, self.dropout, self.training)
+                inputs = drop(inputs, self.dropout, training=self.training, locked=self.locked)
             # torch keeps a dimension for layers in front; the LSTM takes its state as a pair, the others as a tensor
             wide = tuple(value.unsqueeze(0) for value in values)
             inputs, last = layer(inputs, wide if len(wide) > 1 else wide[0])

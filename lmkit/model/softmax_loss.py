@@ -1,0 +1,86 @@
+"""Softmax over a large vocabulary with its gradient computed on the way: what makes an exact softmax quick on a CPU.
+
+The composition of ``F.linear`` and ``F.cross_entropy`` writes and reads the (N, V) logits, log-probabilities and
+their gradients several times over. Here a block of rows is turned from logits into probabilities and into its
+gradient in place, while it is still in the cache, and the two gradient products follow at once; backward only scales
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+__all__ = ["linear_nll_sum"]
+
+IGNORE = -100
+SMALL_VOCABULARY = 1024  # below it the plain composition is as quick
+LOGITS_AT_ONCE = 2**23  # 32 MiB of float32
+
+
+def linear_nll_sum(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    """Summed nll in nats of targets (N,) under softmax(hidden @ weight.T + bias), hidden (N, D), weight (V, D), bias
+    (V,).
+
+    Targets of -100 are left out. Under autocast the products run in its precision and the softmax in float32.
+    """
+    needs_gradient = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
+    if hidden.device.type != "cpu" or len(weight) < SMALL_VOCABULARY or not needs_gradient:
+        logits = F.linear(hidden, weight, bias).float()
+        return F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum")
+    precision = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else hidden.dtype
+    return cast(Callable[..., Tensor], _LinearNllSum.apply)(hidden, weight, bias, targets, precision)
+
+
+class _LinearNllSum(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, precision: torch.dtype
+    ) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            total, *gradients = _loss_and_gradients(
+                hidden.to(precision), weight.to(precision), bias.to(precision), targets, torch.float32
+            )
+        grad_hidden, grad_weight, grad_bias = gradients
+        ctx.save_for_backward(grad_hidden.to(hidden.dtype), grad_weight.to(weight.dtype), grad_bias.to(bias.dtype))
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        grad_hidden, grad_weight, grad_bias = ctx.saved_tensors
+        return grad_hidden * grad, grad_weight.mul_(grad), grad_bias.mul_(grad), None, None
+
+
+def _loss_and_gradients(
+    hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, sums: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The summed nll and its gradients by hidden, weight and bias; sums over rows are kept in precision ``sums``."""
+    sums = torch.float64 if hidden.dtype == torch.float64 else sums
+    grad_hidden = torch.empty_like(hidden)
+    grad_weight = torch.zeros(weight.shape, dtype=sums)
+    grad_bias = torch.zeros(bias.shape, dtype=sums)
+    total = torch.zeros((), dtype=sums)
+    block = max(64, LOGITS_AT_ONCE // len(weight))
+    for start in range(0, len(hidden), block):
+        rows, wanted = hidden[start : start + block], targets[start : start + block, None]
+        ignored = wanted == IGNORE
+        places = wanted.clamp_min(0)
+        scores = torch.log_softmax(torch.addmm(bias, rows, weight.t()), dim=-1, dtype=sums)
+        total -= scores.gather(1, places).masked_fill_(ignored, 0).sum()
+        # d nll / d logits = probabilities - one-hot target
+        gradient = scores.exp_().scatter_add_(1, places, torch.full(places.shape, -1.0, dtype=sums))
+        gradient.masked_fill_(ignored, 0)
+        grad_bias += gradient.sum(0)
+        low = gradient.to(hidden.dtype)
+        grad_hidden[start : start + block] = low @ weight  # a product with out= takes a much slower path in bfloat16
+        if low.dtype == sums:
+            grad_weight.addmm_(low.t(), rows)
+        else:
+            grad_weight += low.t() @ rows
+    return total, grad_hidden, grad_weight, grad_bias

@@ -1,0 +1,161 @@
+"""A measurement: an evaluation under a state policy, with the text's own counts."""
+
+import json
+import math
+from itertools import pairwise
+
+import pytest
+
+from lmkit.evaluation.measurement import evaluation_windows, measure
+from lmkit.evaluation.perplexity import Evaluation, evaluate, token_scores
+from lmkit.evaluation.predictor import NetworkPredictor
+from lmkit.samplers import IGNORE, stream_windows
+from lmkit.text.corpus import encode_text
+from lmkit.text.kinds import TOKENIZERS
+
+LINES = ["a cab", "dad had a bad bed", "é", "be a bee", "a cab", "", "ha"]
+TEXT = "\n".join(LINES) + "\n"
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return TOKENIZERS["char"].train(["abcde h\n" * 3])  # no é
+
+
+@pytest.fixture(scope="module")
+def words():
+    return TOKENIZERS["word"].train(["a cab dad had a bad bed be a bee\n"])
+
+
+@pytest.fixture
+def predictor(make_model, tokenizer):
+    return NetworkPredictor(make_model("lstm", vocab_size=tokenizer.vocab_size))
+
+
+def measured(predictor, tokenizer, documents="file", **options):
+    tokens = encode_text(tokenizer, TEXT, documents=documents)
+    return measure(predictor, tokens, tokenizer, **{"split": "test", **options})
+
+
+def test_a_measurement_counts_the_text_in_every_unit(predictor, tokenizer):
+    found = measured(predictor, tokenizer).evaluation
+    assert found.chars == len(TEXT) == found.tokens
+    assert found.bytes == len(TEXT) + 1  # é has two
+    assert found.words == len(TEXT.split())
+    assert found.line_ends == len(LINES)
+    assert found.oov == 1
+    expected = evaluate(
+        predictor,
+        stream_windows(encode_text(tokenizer, TEXT).ids, eos_id=tokenizer.eos_id, window=9),
+        tokenizer.unk_id,
+    )
+    assert found.nll == pytest.approx(expected.nll, rel=1e-6)
+    assert found.oov_nll == pytest.approx(expected.oov_nll, rel=1e-6)
+
+
+def test_a_measurement_says_how_it_was_made(predictor, tokenizer):
+    made = measured(predictor, tokenizer, rows=2, warmup=30, window=5, split="valid")
+    assert (made.split, made.state, made.rows, made.warmup, made.window) == ("valid", "carry", 2, 30, 5)
+    assert made.precision == "float32"
+    assert made.lossless == tokenizer.lossless
+
+
+def test_figures_are_ready_for_json(predictor, tokenizer):
+    made = measured(predictor, tokenizer)
+    figures = json.loads(json.dumps(made.figures(), allow_nan=False))
+    found = made.evaluation
+    expected = {
+        "nll_nats": found.nll,
+        "tokens": found.tokens,
+        "perplexity": found.perplexity,
+        "bits_per_token": found.bits_per_token,
+        "bits_per_char": found.bits_per_char,
+        "bits_per_byte": found.bits_per_byte,
+        "word_perplexity": found.word_perplexity,
+        "oov_tokens": found.oov,
+        "perplexity_excluding_oov": found.perplexity_excluding_oov,
+        "state": "carry",
+        "rows": 1,
+        "warmup": 0,
+        "window": made.window,
+        "precision": "float32",
+        "split": "test",
+        "lossless": made.lossless,
+    }
+    assert {name: figures[name] for name in expected} == expected
+
+
+def test_a_figure_that_does_not_exist_is_none(predictor, tokenizer):
+    tokens = encode_text(tokenizer, " ")
+    figures = measure(predictor, tokens, tokenizer, split="test").figures()
+    assert figures["word_perplexity"] is None
+    assert figures["perplexity"] is not None
+    json.dumps(figures, allow_nan=False)
+
+
+def test_figures_of_a_hopeless_model_are_ready_for_json(predictor, tokenizer):
+    hopeless = measured(predictor, tokenizer)._replace(
+        evaluation=Evaluation(nll=1e9, tokens=3, chars=3, bytes=3, words=1)
+    )
+    json.dumps(hopeless.figures(), allow_nan=False)
+
+
+def test_the_number_does_not_depend_on_the_window(predictor, tokenizer):
+    values = [measured(predictor, tokenizer, window=window).evaluation.nll for window in (1, 5, 35, 1000)]
+    assert values == pytest.approx([values[0]] * 4, rel=1e-6)
+
+
+def test_carried_documents_are_one_stream(predictor, tokenizer):
+    tokens = encode_text(tokenizer, TEXT, documents="line")
+    found = measure(predictor, tokens, tokenizer, split="test")
+    assert found.evaluation.tokens == len(tokens.ids)
+    stream = evaluate(predictor, stream_windows(tokens.ids, eos_id=tokenizer.eos_id, window=1000))
+    assert found.evaluation.nll == pytest.approx(stream.nll, rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["char", "word"])
+@pytest.mark.parametrize(("rows", "window"), [(1, 3), (1, 1000), (3, 4), (50, 2)])
+def test_the_state_begins_anew_at_each_document(make_model, tokenizer, words, kind, rows, window):
+    tokenizer = {"char": tokenizer, "word": words}[kind]
+    predictor = NetworkPredictor(make_model("gru", vocab_size=tokenizer.vocab_size))
+    tokens = encode_text(tokenizer, TEXT, documents="line")
+    made = measure(predictor, tokens, tokenizer, split="test", state="document", rows=rows, window=window)
+    bounds = [*tokens.document_starts.tolist(), len(tokens.ids)]
+    separate = Evaluation()
+    for start, end in pairwise(bounds):
+        piece = stream_windows(tokens.ids[start:end], eos_id=tokenizer.eos_id, window=1000)
+        separate += evaluate(predictor, piece, tokenizer.unk_id)
+    assert made.evaluation.tokens == separate.tokens == len(tokens.ids)
+    assert made.evaluation.nll == pytest.approx(separate.nll, rel=1e-6)
+    assert made.evaluation.oov == separate.oov
+    assert made.state == "document"
+
+
+def test_equal_documents_get_equal_scores_wherever_they_stand(predictor, tokenizer):
+    def document_scores(lines):
+        tokens = encode_text(tokenizer, "\n".join(lines) + "\n", documents="line")
+        windows = evaluation_windows(tokens, tokenizer.eos_id, state="document", rows=1, warmup=0, window=100)
+        for scores in token_scores(predictor, windows):
+            yield float(scores.log_probs[scores.targets != IGNORE].sum())
+
+    lines = ["a cab", "dad", "a cab", "bee"]
+    forward, backward = list(document_scores(lines)), list(document_scores(lines[::-1]))
+    assert forward == pytest.approx(backward[::-1], rel=1e-6)
+    assert forward[0] == pytest.approx(forward[2], rel=1e-6)
+    assert not math.isclose(forward[0], forward[1], rel_tol=1e-3)
+
+
+def test_reset_windows_start_from_zero(predictor, tokenizer):
+    tokens = encode_text(tokenizer, TEXT)
+    made = measured(predictor, tokenizer, state="reset", window=4)
+    expected = evaluate(predictor, stream_windows(tokens.ids, eos_id=tokenizer.eos_id, window=4, state="reset"))
+    assert made.evaluation.nll == pytest.approx(expected.nll, rel=1e-6)
+    assert made.window == 4
+    assert made.evaluation.nll != pytest.approx(measured(predictor, tokenizer).evaluation.nll, rel=1e-4)
+
+
+def test_word_perplexity_of_a_word_model_is_its_perplexity(make_model, words):
+    predictor = NetworkPredictor(make_model("lstm", vocab_size=words.vocab_size))
+    found = measure(predictor, encode_text(words, TEXT), words, split="test").evaluation
+    assert found.tokens == found.words + found.line_ends
+    assert found.word_perplexity == pytest.approx(found.perplexity, rel=1e-9)
