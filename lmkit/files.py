@@ -4,33 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 from lmkit.errors import FailedError
 
-__all__ = ["default_mode", "sync_folder", "write_atomically"]
+__all__ = ["default_mode", "replace_file", "sync_folder", "write_atomically"]
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write under a temporary name beside the file, flush to the disk, rename into place. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write beside the file, flush to the disk, rename into place. Raises FailedError if the disk refuses (full,
-    read-only).
-    """
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    temporary = None
+    """``replace_file`` for what a user asked for: raises FailedError if the disk refuses (full, read-only)."""
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, default_mode(0o666))  # mkstemp makes files that only their owner may read
-        os.replace(temporary, path)
-        sync_folder(path.parent)
+        replace_file(path, content.encode("utf-8") if isinstance(content, str) else content)
     except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
         raise FailedError(f"Cannot write {path}: {error.strerror or error}.") from error
 
 
@@ -48,7 +50,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def default_mode(mode: int) -> int:
-    """The mode that a new file or folder gets here: temporary ones are made for their owner alone."""
+    """The mode that a new folder gets here: temporary ones are made for their owner alone."""
     mask = os.umask(0)
     os.umask(mask)
     return mode & ~mask

@@ -2,9 +2,10 @@
 
     .venv/bin/python scripts/bench_train.py --rounds 5 --json result.json
 
-Both train the configuration of PyTorch's word_language_model example (preset pytorch-examples) on the same stream of 33,278
-types with Zipf's frequencies. Each round starts a fresh process for each side. The plain loop is what a competent person writes
-from the documentation; it is frozen: do not change it, or figures of different days cannot be compared.
+Both train the configuration of PyTorch's word_language_model example (preset pytorch-examples) on the same stream of
+33,278 types with Zipf's frequencies. Each round starts a fresh process for each side. The plain loop is what a
+competent person writes from the documentation; it is frozen: do not change it, or figures of different days cannot be
+compared.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lmkit.errors import FailedError
-from lmkit.text.atomic import write_atomically
+from lmkit.files import replace_file
 
 __all__ = ["Cache", "cache_folder", "content_key"]
 
@@ -77,7 +77,7 @@ class Cache:
         """Write a small file whole."""
         with _disk_errors(self.folder):
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, text.encode("utf-8"))
+            replace_file(path, text.encode("utf-8"))
 
     def tokenizer_path(self, key: str) -> Path:
         """Where a trained tokenizer is kept."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmkit.errors import TokenizerError
-from lmkit.text.atomic import write_atomically
+from lmkit.files import replace_file
 
 __all__ = [
     "EOS",
@@ -171,7 +171,7 @@ class Tokenizer(ABC):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write tokenizer.json so that a reader finds the old file or the new one, never half of it."""
-        write_atomically(Path(path), self.to_json().encode("utf-8"))
+        replace_file(Path(path), self.to_json().encode("utf-8"))
 
 
 def no_surrogates(error: UnicodeError) -> TokenizerError:
