@@ -25,10 +25,45 @@ from lmkit.config import (
 )
 from lmkit.errors import ConfigError
 
-__all__ = ["config_options", "make_config", "preset_names", "runtime_options"]
+__all__ = ["SectionedCommand", "config_options", "make_config", "preset_names", "runtime_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-SECTIONS = (DataConfig, ModelConfig, TrainingConfig, RuntimeConfig)
+TITLES: dict[type, str] = {
+    DataConfig: "Text",
+    ModelConfig: "Model",
+    TrainingConfig: "Training",
+    RuntimeConfig: "Machine",
+}
+
+
+class ConfigOption(click.Option):
+    """An option of a section of the configuration. Help shows its first name; others, of older toolkits, are taken."""
+
+    def __init__(self, *args: Any, section: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.section = section
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        names = self.opts
+        self.opts = names[:1]
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.opts = names
+
+
+class SectionedCommand(click.Command):
+    """A command whose help lists the options by section."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                sections.setdefault(getattr(parameter, "section", "Run"), []).append(record)
+        for section, records in sections.items():
+            with formatter.section(section):
+                formatter.write_dl(records)
 
 
 class NumberList(click.ParamType[tuple[int, ...]]):
@@ -45,9 +80,9 @@ class NumberList(click.ParamType[tuple[int, ...]]):
 
 def config_options(function: F) -> F:
     """Add an option for every field of every section."""
-    for section in reversed(SECTIONS):
+    for section in reversed(TITLES):
         for item, hint in reversed(list(fields_of(section))):
-            function = _option(item, hint)(function)
+            function = _option(item, hint, TITLES[section])(function)
     return function
 
 
@@ -55,7 +90,7 @@ def runtime_options(function: F) -> F:
     """Add --device and --threads, for commands that use a model that is there."""
     for item, hint in reversed(list(fields_of(RuntimeConfig))):
         if item.name in ("device", "threads"):
-            function = _option(item, hint)(function)
+            function = _option(item, hint, TITLES[RuntimeConfig])(function)
     return function
 
 
@@ -90,7 +125,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: {error}") from error
 
 
-def _option(item: dataclasses.Field[Any], hint: Any) -> Callable[[F], F]:
+def _option(item: dataclasses.Field[Any], hint: Any, section: str) -> Callable[[F], F]:
     names = item.metadata["flags"] or (flag_of(item),)
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     kind = next(kind for kind in kinds if kind is not type(None))
@@ -99,13 +134,11 @@ def _option(item: dataclasses.Field[Any], hint: Any) -> Callable[[F], F]:
         help += f"  [default: {item.default:g}]" if kind is float else f"  [default: {item.default}]"
     if kind is bool:
         negative = "--no-" + names[0].removeprefix("--")
-        return click.option(f"{names[0]}/{negative}", *names[1:], item.name, default=None, help=help)
+        names = (f"{names[0]}/{negative}", *names[1:])
+        return click.option(*names, item.name, cls=ConfigOption, section=section, default=None, help=help)
     choices = item.metadata["choices"]
-    if choices:
-        return click.option(*names, item.name, type=click.Choice(choices), default=None, help=help)
-    click_type = (
-        NumberList()
-        if typing.get_origin(kind) is tuple
-        else {int: click.INT, float: click.FLOAT, str: click.STRING}[kind]
+    plain: dict[Any, click.ParamType[Any]] = {int: click.INT, float: click.FLOAT, str: click.STRING}
+    kind_of_value = click.Choice(choices) if choices else plain.get(kind) or NumberList()
+    return click.option(
+        *names, item.name, cls=ConfigOption, section=section, type=kind_of_value, default=None, help=help
     )
-    return click.option(*names, item.name, type=click_type, default=None, help=help)

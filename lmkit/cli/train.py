@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmkit.cli.options import config_options, make_config
+from lmkit.cli.options import SectionedCommand, config_options, make_config
 from lmkit.config import Config
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ SAMPLE_LENGTH = 120
 FINAL_LENGTH = 400
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @config_options
 @click.option("--preset", help="Start from a preset: see `lmkit info --presets`.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="Read options from a TOML file.")
@@ -37,7 +37,7 @@ def command(preset: str | None, config_file: Path | None, out: Path | None, as_j
     """Train a language model on a text.
 
     Without any option it trains a character model on the embedded corpus. Ctrl-C ends the training early and keeps
-    the best model so far.
+    the best model so far. Option names of older toolkits (--nhid, --emsize, --bptt, --learning-rate) are taken too.
     """
     config = make_config(preset, config_file, given)
     config = _with_absolute_corpus(config)

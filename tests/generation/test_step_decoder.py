@@ -1,0 +1,87 @@
+"""The step decoder gives what the model gives, whatever the model's parts."""
+
+import pytest
+import torch
+
+from lmkit.generation import decoder as decoder_module
+from lmkit.generation.decoder import StepDecoder
+
+CELLS = ["rnn", "irnn", "gru", "lstm"]
+HEADS = [
+    {},
+    {"tie_embeddings": True},
+    {"tie_embeddings": True, "embedding_size": 5},
+    {"embedding_size": 5},
+    {"head": "adaptive", "cutoffs": (4, 8)},
+    {"head": "adaptive", "cutoffs": (4, 8), "frequency_order": torch.tensor([3, 1, 2, 0, 7, 6, 5, 4, 11, 10, 9, 8])},
+    {"head": "adaptive", "cutoffs": (4, 8), "tie_embeddings": True, "embedding_size": 5},
+]
+
+
+def assert_equal_steps(model, decoder, tokens):
+    state = decoder_state = model.initial_state(len(tokens))
+    for column in tokens.T:
+        logits, state = model(column[:, None], state)
+        found, decoder_state = decoder(column, decoder_state)
+        assert found.shape == logits[:, 0].shape
+        torch.testing.assert_close(found.log_softmax(1), logits[:, 0].log_softmax(1), rtol=1e-5, atol=1e-5)
+        for layer, other in zip(decoder_state, state, strict=True):
+            torch.testing.assert_close(layer, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("options", HEADS)
+@pytest.mark.parametrize("num_layers", [1, 3])
+@torch.no_grad()
+def test_the_decoder_is_the_model(make_model, cell, options, num_layers):
+    model = make_model(cell, num_layers=num_layers, **options)
+    assert_equal_steps(model, StepDecoder(model), torch.randint(12, (3, 20)))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@torch.no_grad()
+def test_a_vocabulary_too_large_for_a_table_gives_the_same(make_model, monkeypatch, cell):
+    monkeypatch.setattr(decoder_module, "TABLE_ENTRIES", 0)
+    model = make_model(cell, num_layers=2)
+    assert_equal_steps(model, StepDecoder(model), torch.randint(12, (3, 20)))
+
+
+@torch.no_grad()
+def test_the_decoder_knows_no_dropout(make_model):
+    model = make_model("gru", num_layers=2, dropout=0.5).train()
+    decoder = StepDecoder(model)
+    tokens = torch.randint(12, (2, 10))
+    found = decoder(tokens[:, 0], model.initial_state(2))[0]
+    assert found.equal(StepDecoder(model.eval())(tokens[:, 0], model.initial_state(2))[0])
+    assert_equal_steps(model, decoder, tokens)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("options", HEADS)
+def test_a_rows_numbers_are_the_same_bits_whichever_rows_are_there(make_model, cell, options):
+    model = make_model(cell, num_layers=2, hidden_size=33, **options)
+    decoder = StepDecoder(model)
+    tokens = torch.randint(12, (7, 5))
+
+    def run(rows):
+        state = model.initial_state(len(rows))
+        for column in tokens[rows].T:
+            logits, state = decoder(column, state)
+        return logits, state
+
+    together, _ = run(list(range(7)))
+    for rows in ([0], [3], [6, 1], [5, 4, 3, 2]):
+        assert run(rows)[0].equal(together[rows])
+
+
+def test_a_step_leaves_its_state_alone_and_needs_no_gradient(make_model):
+    model = make_model("lstm")
+    decoder = StepDecoder(model)
+    _, state = decoder(torch.tensor([3]), model.initial_state(1))
+    before = [tensor.clone() for layer in state for tensor in layer]
+    first, after = decoder(torch.tensor([4]), state)
+    second, _ = decoder(torch.tensor([4]), state)
+    assert first.equal(second)
+    assert all(a.equal(b) for a, b in zip(before, (t for layer in state for t in layer), strict=True))
+    assert not first.requires_grad
+    assert not after[0][0].requires_grad
