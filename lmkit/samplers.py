@@ -7,6 +7,7 @@ from (seed, e), so borders move from epoch to epoch and no target is lost.
 
 from __future__ import annotations
 
+import functools
 import heapq
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -261,6 +262,7 @@ def _mix(value: int) -> int:
     return value ^ (value >> 31)
 
 
+@functools.lru_cache(maxsize=64)
 def first_window_steps(seed: int, epoch: int, window: int) -> int:
     """Steps of an epoch's first window: uniform on 1..window, a function of (seed, epoch)."""
     draw = int(np.random.SeedSequence([seed, epoch, 0xF1]).generate_state(1, np.uint64)[0])

@@ -129,4 +129,4 @@ def _ratio(total: float, count: int) -> float:
 
 
 def _exp(value: float) -> float:
-    return math.exp(value) if value < 709 else math.inf
+    return math.inf if value > 709 else math.exp(value)  # not a number stays so

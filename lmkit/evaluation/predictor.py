@@ -80,11 +80,12 @@ class NetworkPredictor:
     @contextmanager
     def _inference(self) -> Iterator[None]:
         """Evaluation mode for the moment: a model in training is handed back as it was."""
-        was_training = self.model.training
+        modes = {module: module.training for module in self.model.modules()}
         self.model.eval()
         lower = self.precision != torch.float32
         try:
             with torch.no_grad(), torch.autocast(self.device.type, self.precision, enabled=lower):
                 yield
         finally:
-            self.model.train(was_training)
+            for module, training in modes.items():
+                module.training = training

@@ -96,7 +96,9 @@ class AdaptiveSoftmax(Head):
         order = torch.arange(vocab_size) if order is None else order.long()
         self.register_buffer("order", order)
         self.register_buffer("rank", torch.argsort(order), persistent=False)
-        self.in_order = bool((order == torch.arange(vocab_size)).all()) if order.device.type != "meta" else True
+        self.in_order = False
+        self._derive_from_order()
+        self.register_load_state_dict_post_hook(lambda module, keys: self._derive_from_order())
         self.borders = (*cutoffs, vocab_size)
         width = hidden_size if tied is None else tied.shape[1]
         self.projection = nn.Linear(hidden_size, width, bias=False) if width != hidden_size else None
@@ -146,6 +148,12 @@ class AdaptiveSoftmax(Head):
             inside = F.log_softmax(F.linear(self._reduce(number, hidden), *tail).float(), dim=-1)
             parts.append(inside + head[:, self.borders[0] + number, None])
         return torch.cat(parts, dim=1).index_select(1, self.rank)
+
+    def _derive_from_order(self) -> None:
+        """What follows from ``order``, again after weights were loaded."""
+        if self.order.device.type != "meta":
+            self.rank.copy_(torch.argsort(self.order))
+            self.in_order = bool((self.order.diff() == 1).all())
 
     def _places(self, targets: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Each target's entry in the head, and for each tail cluster which rows belong to it and their places in it."""

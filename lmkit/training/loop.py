@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lmkit.config import TrainingConfig
 from lmkit.evaluation.perplexity import Evaluation
-from lmkit.samplers import Sampler
+from lmkit.samplers import Sampler, Window
 from lmkit.training.optimizers import learning_rate
 from lmkit.training.state import TrainState
 from lmkit.training.step import StepRecord, Update, train_step
@@ -36,38 +36,27 @@ def fit(
 ) -> Iterator[StepRecord | EvaluationRecord]:
     """Train until epochs, steps or seconds run out, or until validation stops getting better.
 
-    The train state is whole at every yield. ``validate`` is called every ``eval_every`` steps (each epoch without it)
-    and at the end; None trains without validation. Seconds count from one yield's return to the next yield, so what
-    the caller does is not training time.
+    The train state is whole at every yield: a loop that is left there and entered again, in this process or another
+    one, goes on as if nothing had happened. ``validate`` is called every ``eval_every`` steps (each epoch without it)
+    and at the end; None trains without validation. Seconds count inside the loop only: what the caller does between
+    two records is not training time, nor is validation.
     """
-    validated_at = -1
-    while not _finished(train, sampler, config):
-        targets_per_window = sampler.num_targets / sampler.num_windows(train.epoch)
-        windows = sampler.epoch(train.epoch, train.index)
-        clock = time.perf_counter()
-        for window in windows:
-            lr = learning_rate(config, progress_of(train, sampler, config), train.annealing.factor)
-            record = train_step(train, window, update, lr=lr, targets_per_window=targets_per_window)
-            train.elapsed += time.perf_counter() - clock
-            yield record
-            ended = _finished(train, sampler, config)
-            due = config.eval_every is not None and train.step % config.eval_every == 0
-            if validate and due and not ended:
-                validated_at = train.step
-                yield _validation(train, config, validate)
-                ended = _stopped_early(train, config)
-            if ended:
-                break
-            clock = time.perf_counter()
-        if train.index >= sampler.num_windows(train.epoch):
-            train.epoch, train.index, train.carried = train.epoch + 1, 0, None
-            if validate and config.eval_every is None and not _finished(train, sampler, config):
-                validated_at = train.step
-                yield _validation(train, config, validate)
-        if _stopped_early(train, config):
+    windows: Iterator[Window] | None = None
+    while True:
+        if validate is not None and _validation_is_due(train, sampler, config):
+            yield _validation(train, config, validate)
+        if _finished(train, sampler, config) or _stopped_early(train, config):
             return
-    if validate and validated_at != train.step:
-        yield _validation(train, config, validate)
+        clock = time.perf_counter()
+        if windows is None:
+            windows = sampler.epoch(train.epoch, train.index)
+            targets_per_window = sampler.num_targets / sampler.num_windows(train.epoch)
+        lr = learning_rate(config, progress_of(train, sampler, config), train.annealing.factor)
+        record = train_step(train, next(windows), update, lr=lr, targets_per_window=targets_per_window)
+        if train.index == sampler.num_windows(train.epoch):
+            train.epoch, train.index, train.carried, windows = train.epoch + 1, 0, None, None
+        train.elapsed += time.perf_counter() - clock
+        yield record
 
 
 def progress_of(train: TrainState, sampler: Sampler, config: TrainingConfig) -> float:
@@ -80,6 +69,14 @@ def progress_of(train: TrainState, sampler: Sampler, config: TrainingConfig) -> 
     if config.max_seconds is not None:
         done.append(train.elapsed / config.max_seconds)
     return min(1.0, max(done))
+
+
+def _validation_is_due(train: TrainState, sampler: Sampler, config: TrainingConfig) -> bool:
+    if train.step in (0, train.annealing.validated_at):
+        return False
+    if _finished(train, sampler, config):
+        return True
+    return train.index == 0 if config.eval_every is None else train.step % config.eval_every == 0
 
 
 def _finished(train: TrainState, sampler: Sampler, config: TrainingConfig) -> bool:

@@ -23,9 +23,11 @@ class Annealing:
     best_step: int = 0
     factor: float = 1.0
     bad_validations: int = 0
+    validated_at: int = 0
 
     def update(self, nats_per_token: float, step: int, lr_decay: float) -> bool:
         """Take note of a validation; return whether it is the best. Each one that is not divides the learning rate."""
+        self.validated_at = step
         if nats_per_token < self.best:
             self.best, self.best_step, self.bad_validations = nats_per_token, step, 0
             return True

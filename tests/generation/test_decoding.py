@@ -104,12 +104,18 @@ def _tempered(odds, temperature):
     return powers / powers.sum()
 
 
-@pytest.mark.parametrize("options", [{"temperature": -1.0}, {"temperature": math.nan}, {"temperature": math.inf},
-                                     {"top_k": 0}, {"top_k": -3}, {"top_p": 0.0}, {"top_p": 1.5}, {"top_p": -0.1},
-                                     {"top_p": math.nan}, {"min_p": -0.1}, {"min_p": 1.5}, {"min_p": math.nan}])  # fmt: skip
-def test_senseless_options_are_refused(options):
-    with pytest.raises(ConfigError, match=next(iter(options)).replace("_", "[-_]")):
-        Decoding(**options)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("temperature", value) for value in (-1.0, math.nan, math.inf)],
+        *[("top_k", value) for value in (0, -3)],
+        *[("top_p", value) for value in (0.0, 1.5, -0.1, math.nan)],
+        *[("min_p", value) for value in (-0.1, 1.5, math.nan)],
+    ],
+)
+def test_senseless_options_are_refused(name, value):
+    with pytest.raises(ConfigError, match=name.replace("_", "[-_]")):
+        Decoding(**{name: value})
 
 
 def test_temperature_zero_is_argmax():

@@ -1,0 +1,76 @@
+"""What the tests of training share: a whole small training run, made afresh."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from lmkit.config import ModelConfig, TrainingConfig
+from lmkit.evaluation.perplexity import Evaluation
+from lmkit.model.language_model import LanguageModel, SequenceLoss
+from lmkit.samplers import SAMPLERS, Sampler
+from lmkit.training.loop import EvaluationRecord, fit
+from lmkit.training.optimizers import make_optimizer
+from lmkit.training.state import TrainState
+from lmkit.training.step import StepRecord, Update
+
+Record = StepRecord | EvaluationRecord
+STREAM = np.random.default_rng(7).integers(0, 11, 200).astype(np.uint8)
+MODEL_FIELDS = {"cell", "num_layers", "embedding_size", "tie_embeddings", "dropout", "hidden_size", "head", "cutoffs"}
+
+
+class Training(NamedTuple):
+    """All that ``fit`` takes."""
+
+    train: TrainState
+    sampler: Sampler
+    config: TrainingConfig
+    update: Update
+
+    def run(self, validate: Callable[[], Evaluation] | None = None) -> Iterator[Record]:
+        return fit(self.train, self.sampler, self.config, self.update, validate)
+
+
+MakeTraining = Callable[..., Training]
+
+
+@pytest.fixture(scope="session")
+def make_training() -> MakeTraining:
+    """A run over 200 tokens of 11 kinds in 4 rows and windows of 8; options go to the model's or the training's
+    configuration."""
+
+    def make(*, seed: int = 1, stream: np.ndarray = STREAM, precision: torch.dtype = torch.float32, **options: Any):
+        torch.manual_seed(seed)
+        shape = {name: value for name, value in options.items() if name in MODEL_FIELDS}
+        rest = {name: value for name, value in options.items() if name not in MODEL_FIELDS}
+        vocab_size = int(stream.max()) + 2
+        model = LanguageModel(ModelConfig(**{"hidden_size": 12, "dropout": 0.0, **shape}), vocab_size)
+        config = TrainingConfig(**{"batch_size": 4, "window": 8, "optimizer": "sgd", "lr": 1.0, "epochs": 2, **rest})
+        documents = {"documents": np.arange(0, len(stream), 23)} if config.sampler == "document" else {}
+        sampler = SAMPLERS[config.sampler](
+            stream,
+            eos_id=vocab_size - 1,
+            batch_size=config.batch_size,
+            window=config.window,
+            **({"state": config.state_policy} if config.sampler == "sequential" else documents),
+        )
+        scaler = torch.amp.GradScaler("cpu", enabled=False)
+        update = Update(SequenceLoss(model), torch.device("cpu"), precision, config.max_grad_norm, scaler)
+        return Training(TrainState(model, make_optimizer(model, config)), sampler, config, update)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def validations() -> Callable[[Iterable[float]], Callable[[], Evaluation]]:
+    """A validation that gives these nats per token, one after the other."""
+
+    def make(values: Iterable[float]) -> Callable[[], Evaluation]:
+        coming = iter(values)
+        return lambda: Evaluation(nll=10 * next(coming), tokens=10)
+
+    return make
