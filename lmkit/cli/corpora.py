@@ -17,7 +17,7 @@ def command(name: str | None, as_json: bool) -> None:
     """List the corpora that lmkit knows by name, or describe one."""
     import difflib
 
-    from lmkit.console import show_corpora
+    from lmkit.console.tables import show_corpora
     from lmkit.errors import CorpusError
     from lmkit.text.registry import load_registry
 

@@ -75,7 +75,7 @@ def command(
     import torch
 
     from lmkit.api import load
-    from lmkit.console import show_measurement
+    from lmkit.console.tables import show_measurement
     from lmkit.errors import ConfigError
     from lmkit.hardware import choose_threads
 

@@ -21,13 +21,13 @@ def command(run: Path | None, presets: bool, as_json: bool) -> None:
     from lmkit.errors import ConfigError
 
     if presets:
-        from lmkit.console import show_presets
+        from lmkit.console.tables import show_presets
 
         click.echo(json.dumps(preset_names())) if as_json else show_presets(preset_names())
         return
     if run is None:
         raise ConfigError("Give a run folder, as in `lmkit info runs/pydoc-1`, or --presets.")
-    from lmkit.console import show_run
+    from lmkit.console.tables import show_run
     from lmkit.run import RunDirectory
 
     folder = RunDirectory.open(run)

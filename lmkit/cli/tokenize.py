@@ -37,7 +37,7 @@ def command(file: str, tokenizer: str, vocab_size: int | None, stats: bool, limi
 
 
 def _compare(file: str, vocab_size: int | None, as_json: bool) -> None:
-    from lmkit.console import show_statistics
+    from lmkit.console.tables import show_statistics
     from lmkit.text.statistics import tokenizer_statistics
 
     rows = tokenizer_statistics(file, vocab_size=vocab_size)
@@ -51,7 +51,7 @@ def _compare(file: str, vocab_size: int | None, as_json: bool) -> None:
 
 def _show(file: str, name: str, vocab_size: int | None, limit: int, as_json: bool) -> None:
     from lmkit.config import DataConfig
-    from lmkit.console import show_tokens
+    from lmkit.console.tables import show_tokens
     from lmkit.text.corpus import build_corpus
     from lmkit.text.tokenizer import load_tokenizer
 

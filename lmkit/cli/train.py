@@ -15,7 +15,7 @@ from lmkit.cli.options import SectionedCommand, config_options, make_config
 from lmkit.config import Config
 
 if TYPE_CHECKING:
-    from lmkit.console import TrainingDisplay
+    from lmkit.console.training import TrainingDisplay
     from lmkit.evaluation.measurement import Measurement
     from lmkit.session import Session
 
@@ -41,7 +41,7 @@ def command(preset: str | None, config_file: Path | None, out: Path | None, as_j
     """
     config = make_config(preset, config_file, given)
     config = _with_absolute_corpus(config)
-    from lmkit.console import TrainingDisplay
+    from lmkit.console.training import TrainingDisplay
     from lmkit.session import Session
 
     with TrainingDisplay() as display:

@@ -7,6 +7,7 @@ and both give probabilities that sum to one over the whole vocabulary.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -98,7 +99,7 @@ class AdaptiveSoftmax(Head):
         self.register_buffer("rank", torch.argsort(order), persistent=False)
         self.in_order = False
         self._derive_from_order()
-        self.register_load_state_dict_post_hook(lambda module, keys: self._derive_from_order())
+        cast(Any, self).register_load_state_dict_post_hook(lambda module, keys: self._derive_from_order())
         self.borders = (*cutoffs, vocab_size)
         width = hidden_size if tied is None else tied.shape[1]
         self.projection = nn.Linear(hidden_size, width, bias=False) if width != hidden_size else None

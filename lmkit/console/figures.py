@@ -1,0 +1,46 @@
+"""Numbers and curves as short texts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from lmkit.evaluation.measurement import Measurement
+
+__all__ = ["joined", "number", "rows_of", "size", "sparkline"]
+
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: Sequence[float], width: int = 60) -> str:
+    """A curve in one line of block characters; more than ``width`` values are thinned evenly."""
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return ""
+    if len(finite) > width:
+        finite = [finite[round(place * (len(finite) - 1) / (width - 1))] for place in range(width)]
+    low, high = min(finite), max(finite)
+    scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BARS[round((value - low) * scale)] for value in finite)
+
+
+def rows_of(measurement: Measurement) -> str:
+    if measurement.rows == 1:
+        return "one stream" if measurement.state == "carry" else f"one row, window {measurement.window}"
+    warmup = f" with a warm-up of {measurement.warmup}" if measurement.warmup else ""
+    return f"{measurement.rows} rows{warmup}"
+
+
+def joined(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)
+
+
+def number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.4f}"
+
+
+def size(size: int) -> str:
+    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if size >= unit:
+            return f"{size / unit:.3g} {name}"
+    return f"{size} B"

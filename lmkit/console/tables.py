@@ -1,0 +1,135 @@
+"""Tables on standard output: measurements, corpora, tokens, runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TextIO
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lmkit.console.figures import joined, number, rows_of, size, sparkline
+from lmkit.evaluation.measurement import Measurement
+from lmkit.run import RunDirectory
+from lmkit.text.registry import CorpusEntry
+from lmkit.text.statistics import TokenizerStatistics
+
+__all__ = [
+    "show_corpora",
+    "show_measurement",
+    "show_presets",
+    "show_run",
+    "show_statistics",
+    "show_tokens",
+]
+
+
+def show_measurement(measurement: Measurement, *, words_only: bool, file: TextIO) -> None:
+    """Every figure of an evaluation in one table, with how it was measured."""
+    figures = measurement.figures()
+    result = measurement.evaluation
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_column(style="dim")
+    word = "words_only_perplexity" if words_only else "word_perplexity"
+    lossy = "" if measurement.lossless else "lossy: lower bound"
+    rows = [
+        ("perplexity", number(figures["perplexity"]), f"per token, over {result.tokens:,} tokens"),
+        ("nats per token", number(figures["nats_per_token"]), ""),
+        ("bits per token", number(figures["bits_per_token"]), ""),
+        ("bits per character", number(figures["bits_per_char"]), joined(f"{result.chars:,} characters", lossy)),
+        ("bits per byte", number(figures["bits_per_byte"]), joined(f"{result.bytes:,} bytes", lossy)),
+        (
+            "word perplexity",
+            number(figures[word]),
+            joined(f"{result.words:,} words" + ("" if words_only else f" + {result.line_ends:,} line ends"), lossy),
+        ),
+        (
+            "without <unk>",
+            number(figures["perplexity_excluding_oov"]),
+            f"perplexity; {result.oov:,} <unk>, {result.oov_rate:.2%} of tokens",
+        ),
+        ("nll", f"{result.nll:,.2f}", "nats, the sum"),
+    ]
+    for row in rows:
+        table.add_row(*row)
+    console = Console(file=file, highlight=False)
+    console.print(table)
+    how = f"{measurement.split}: state {measurement.state}, {rows_of(measurement)}, {measurement.precision}"
+    console.print(escape(how), style="dim", soft_wrap=True)
+
+
+def show_corpora(entries: Sequence[CorpusEntry], *, whole: bool) -> None:
+    """The registry as a table, or one entry in full."""
+    console = Console(highlight=False)
+    if whole:
+        for entry in entries:
+            console.print(f"[bold]{escape(entry.name)}[/bold]  {escape(entry.title)}")
+            console.print(escape(entry.description))
+            console.print(
+                escape(f"{entry.kind}; source: {entry.source}; licence: {entry.licence}; size: {size(entry.size)}")
+            )
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("name", "kind", "size", "what it is"):
+        table.add_column(name, justify="right" if name == "size" else "left", no_wrap=name == "name")
+    for entry in entries:
+        table.add_row(escape(entry.name), entry.kind, size(entry.size), escape(entry.title))
+    console.print(table)
+    console.print("Any file or folder works by its path. `lmkit corpora NAME` tells more.", style="dim")
+
+
+def show_statistics(rows: Sequence[TokenizerStatistics]) -> None:
+    """What each granularity costs."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("tokenizer", "vocabulary", "tokens", "tokens per word", "characters per token", "<unk>", "of tokens"):
+        table.add_column(name, justify="left" if name == "tokenizer" else "right")
+    for row in rows:
+        table.add_row(
+            row.kind,
+            f"{row.vocab_size:,}",
+            f"{row.tokens:,}",
+            f"{row.tokens_per_word:.2f}",
+            f"{row.chars_per_token:.2f}",
+            f"{row.oov:,}",
+            f"{row.oov_rate:.2%}",
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    console.print("Learnt on the first 90 % of the text, counted on the last 10 %.", style="dim")
+
+
+def show_tokens(tokens: Sequence[tuple[int, str]], total: int, oov: int, vocab_size: int) -> None:
+    """Ids with their tokens."""
+    console = Console(highlight=False)
+    console.print(escape(" ".join(f"{id}:{token!r}" for id, token in tokens)), soft_wrap=True)
+    console.print(f"{total:,} tokens, {oov:,} of them <unk>; vocabulary {vocab_size:,}", style="dim")
+
+
+def show_presets(names: Sequence[str]) -> None:
+    """The presets, one a line."""
+    Console(highlight=False).print("\n".join(names))
+
+
+def show_run(run: RunDirectory) -> None:
+    """Configuration, corpus, size and the curve of a run."""
+    config, info, metrics = run.config(), run.info(), run.metrics()
+    console = Console(highlight=False)
+    console.print(f"[bold]{escape(str(run.path))}[/bold]")
+    corpus = info.get("corpus", {})
+    console.print(
+        escape(f"corpus {corpus.get('name', '?')}; {info.get('parameters', 0):,} parameters; {info.get('cpu', '')}")
+    )
+    for section, values in config.to_dict().items():
+        shown = ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
+        console.print(f"[bold]{section}[/bold] {escape(shown)}")
+    curve = [record["nats_per_token"] for record in metrics if record.get("kind") == "evaluation"]
+    if curve:
+        console.print(f"validation {sparkline(curve)}  best {min(curve):.4f} nats per token")
+    for record in metrics:
+        if record.get("kind") == "final":
+            console.print(
+                f"{record['split']} perplexity {record['perplexity']:.4f} over {record['tokens_scored']:,} tokens"
+            )

@@ -1,0 +1,161 @@
+"""The live display of training: a bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from lmkit.console.figures import rows_of, sparkline
+from lmkit.evaluation.measurement import Measurement
+from lmkit.session import Session
+from lmkit.training.loop import EvaluationRecord
+from lmkit.training.step import StepRecord
+
+__all__ = ["TrainingDisplay"]
+
+PLAIN_SECONDS = 10.0  # between two lines where there is no terminal
+REFRESH_SECONDS = 0.1
+
+
+class TrainingDisplay:
+    """Progress of a training on standard error: a live bar on a terminal, a plain line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self.live = self.console.is_terminal
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(compact=True),
+            console=self.console,
+            auto_refresh=False,
+            transient=True,
+        )
+        self.task: TaskID | None = None
+        self.stage = ""
+        self.shown_at = 0.0
+        self.tokens_shown, self.elapsed_shown = 0, 0.0
+        self.nll, self.count = 0.0, 0
+        self.curve: list[float] = []
+
+    def __enter__(self) -> TrainingDisplay:
+        if self.live:
+            self.progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.live:
+            self.progress.stop()
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.console.print(escape(text), soft_wrap=True)
+
+    def preparing(self, stage: str, fraction: float) -> None:
+        """Reading, learning tokens, encoding: shown while it takes long."""
+        if not self.live:
+            return
+        if self.task is None:
+            self.task = self.progress.add_task(stage, total=1.0, figures="")
+        if stage != self.stage or time.monotonic() - self.shown_at > REFRESH_SECONDS:
+            self.stage, self.shown_at = stage, time.monotonic()
+            self.progress.update(self.task, description=stage, completed=fraction, refresh=True)
+
+    def begin(self, session: Session) -> None:
+        """Say what is trained on what."""
+        self.session = session
+        if self.task is not None:
+            self.progress.remove_task(self.task)
+        for line in _headlines(session):
+            self.say(line)
+        if self.live:
+            self.task = self.progress.add_task("training", total=1.0, figures="")
+        self.shown_at = time.monotonic()
+
+    def step(self, record: StepRecord) -> None:
+        """Take note of a step; show it if the last picture is old enough."""
+        self.nll += record.nll
+        self.count += record.tokens
+        now = time.monotonic()
+        if now - self.shown_at < (REFRESH_SECONDS if self.live else PLAIN_SECONDS):
+            return
+        train = self.session.train
+        seconds = max(train.elapsed - self.elapsed_shown, 1e-9)
+        speed = (train.tokens - self.tokens_shown) / seconds
+        self.shown_at, self.tokens_shown, self.elapsed_shown = now, train.tokens, train.elapsed
+        loss = self.nll / max(1, self.count)
+        figures = f"loss {loss:.3f}  ppl {_exp(loss):.4g}  lr {record.lr:.1e}  norm {record.grad_norm:.2f}"
+        figures += f"  {speed:,.0f} tok/s"
+        self.nll, self.count = self.nll * 0.9, int(self.count * 0.9)  # a moving mean: old steps fade
+        done = self.session.progress
+        if self.live and self.task is not None:
+            self.progress.update(
+                self.task, description=f"epoch {record.epoch + 1}", completed=done, figures=figures, refresh=True
+            )
+        else:
+            left = train.elapsed * (1 - done) / done if done else math.nan
+            self.say(f"{done:4.0%}  epoch {record.epoch + 1}  step {record.step:,}  {figures}  {left:.0f} s left")
+
+    def evaluation(self, record: EvaluationRecord, sample: str) -> None:
+        """A line for a validation, and what the model writes by now."""
+        self.curve.append(record.evaluation.nats_per_token)
+        mark = " *" if record.is_best else "  "
+        figures = f"valid {record.evaluation.nats_per_token:.4f} nats  ppl {record.evaluation.perplexity:.4g}"
+        line = f"step {record.step:>6,}  {self.session.train.elapsed:6.1f} s  {figures}{mark}"
+        room = max(20, shutil.get_terminal_size((120, 24)).columns - len(line) - 5)
+        self.say(f"{line}  {_one_line(sample, room)}")
+
+    def result(self, measurement: Measurement | None, sample: str) -> None:
+        """The run folder, the curve, the final figures on standard output, and a sample."""
+        train = self.session.train
+        if len(self.curve) > 1:
+            self.say(f"validation {sparkline(self.curve)}  {self.curve[0]:.3f} → {min(self.curve):.3f} nats per token")
+        self.say(
+            f"trained {train.step:,} steps, {train.tokens:,} tokens in {train.elapsed:.1f} s; "
+            f"best at step {train.annealing.best_step:,}"
+        )
+        out = Console(highlight=False)
+        out.print(escape(f"run {self.session.run.path}"), soft_wrap=True)
+        if measurement is not None:
+            out.print(escape(_headline_of(measurement)), soft_wrap=True)
+        if sample:
+            out.print()
+            out.print(escape(sample), soft_wrap=True)
+
+
+def _headlines(session: Session) -> list[str]:
+    model, corpus = session.config.model, session.corpus
+    sizes = ", ".join(f"{name} {len(split):,}" for name, split in corpus.splits.items())
+    parameters = sum(parameter.numel() for parameter in session.model.parameters())
+    info = session.run.info()
+    return [
+        f"{corpus.name}: {corpus.tokenizer.kind} tokens, vocabulary {corpus.tokenizer.vocab_size:,}; {sizes}",
+        f"{model.cell} {model.num_layers} x {model.hidden_size}, {parameters:,} parameters; "
+        f"{info['device']}, {info['precision']}, {info['threads']} threads",
+        f"run {session.run.path}",
+    ]
+
+
+def _headline_of(measurement: Measurement) -> str:
+    result = measurement.evaluation
+    text = f"{measurement.split} perplexity {result.perplexity:.4g} per token"
+    text += f", {result.bits_per_char:.3f} bits per character"
+    if not measurement.lossless:
+        text += " (lossy: lower bound)"
+    return f"{text} ({rows_of(measurement)}, state {measurement.state}, {measurement.precision})"
+
+
+def _one_line(text: str, room: int) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= room else flat[: room - 1] + "…"
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if value < 700 else math.inf
