@@ -56,6 +56,15 @@ class NetworkPredictor:
         return states.reset(state, rows.to(self.device))
 
     def score(self, tokens: Tensor, targets: Tensor, state: State) -> tuple[Tensor, State]:
+        _, scores, state = self.hidden_and_scores(tokens, targets, state)
+        return scores, state
+
+    def distribution(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        _, log_probs, state = self.hidden_and_distribution(tokens, state)
+        return log_probs, state
+
+    def hidden_and_scores(self, tokens: Tensor, targets: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+        """``score`` with the hidden vectors (B, T, D) that it comes from."""
         with self._inference():
             hidden, state = self.model.features(tokens.to(self.device), state)
             targets = targets.to(self.device)
@@ -69,13 +78,14 @@ class NetworkPredictor:
             scores = torch.zeros(targets.shape, device=self.device)
             if parts:
                 scores[wanted] = torch.cat(parts)
-            return scores, state
+            return hidden, scores, state
 
-    def distribution(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+    def hidden_and_distribution(self, tokens: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+        """``distribution`` with the hidden vectors (B, T, D) that it comes from."""
         with self._inference():
             hidden, state = self.model.features(tokens.to(self.device), state)
             flat = self.model.head.log_probs(hidden.reshape(-1, hidden.shape[-1]))
-            return flat.view(*tokens.shape, -1), state
+            return hidden, flat.view(*tokens.shape, -1), state
 
     @contextmanager
     def _inference(self) -> Iterator[None]:

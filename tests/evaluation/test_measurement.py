@@ -60,6 +60,11 @@ def test_a_measurement_says_how_it_was_made(predictor, tokenizer):
     assert made.lossless == tokenizer.lossless
 
 
+def test_the_rows_that_are_told_are_those_that_were_read(predictor, tokenizer):
+    for state, documents, expected in (("carry", "file", len(TEXT)), ("document", "line", len(LINES))):
+        assert measured(predictor, tokenizer, documents, state=state, rows=1000).rows == expected
+
+
 def test_figures_are_ready_for_json(predictor, tokenizer):
     made = measured(predictor, tokenizer)
     figures = json.loads(json.dumps(made.figures(), allow_nan=False))
@@ -94,10 +99,9 @@ def test_a_figure_that_does_not_exist_is_none(predictor, tokenizer):
 
 
 def test_figures_of_a_hopeless_model_are_ready_for_json(predictor, tokenizer):
-    hopeless = measured(predictor, tokenizer)._replace(
-        evaluation=Evaluation(nll=1e9, tokens=3, chars=3, bytes=3, words=1)
-    )
-    json.dumps(measured(predictor, tokenizer)._replace(evaluation=hopeless).figures(), allow_nan=False)
+    hopeless = Evaluation(nll=1e9, tokens=3, chars=3, bytes=3, words=1)
+    figures = measured(predictor, tokenizer)._replace(evaluation=hopeless).figures()
+    json.dumps(figures, allow_nan=False)
 
 
 def test_the_number_does_not_depend_on_the_window(predictor, tokenizer):

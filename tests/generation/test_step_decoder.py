@@ -56,6 +56,12 @@ def test_the_decoder_knows_no_dropout(make_model):
     assert_equal_steps(model, decoder, tokens)
 
 
+def test_making_and_asking_a_decoder_leaves_the_models_modes_alone(make_model):
+    model = make_model("gru", dropout=0.5).train()
+    StepDecoder(model)(torch.tensor([1]), model.initial_state(1))
+    assert all(module.training for module in model.modules())
+
+
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("options", HEADS)
 def test_a_rows_numbers_are_the_same_bits_whichever_rows_are_there(make_model, cell, options):

@@ -1,7 +1,7 @@
 """Text as it is made: whole characters, up to a stop string and nothing after it."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lmkit.generation.generate import stream_text
@@ -93,6 +93,8 @@ def test_a_stop_is_found_wherever_the_pieces_are_cut(pieces, stop):
     assert "".join(streamed(pieces, [stop])) == whole.partition(stop)[0]
 
 
+@example(pieces=["abc", "c"], stops=["abcc", "bc"])  # one begins first, the other ends first
+@example(pieces=["abb"], stops=["abb", "b"])
 @given(pieces=cuts, stops=st.lists(st.text("abc", min_size=1, max_size=4), max_size=3))
 def test_the_text_does_not_depend_on_where_the_pieces_are_cut(pieces, stops):
     whole = "".join(pieces)

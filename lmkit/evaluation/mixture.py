@@ -1,0 +1,72 @@
+"""Mixtures: a weighted mean of the probabilities of several predictors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lmkit.errors import ConfigError
+from lmkit.evaluation.predictor import Predictor
+from lmkit.model.head import IGNORE
+
+__all__ = ["Mixture", "best_weights"]
+
+ROUNDS = 200
+TOLERANCE = 1e-9
+
+
+class Mixture:
+    """p = sum of weight * p of each predictor, all over the same tokens; the state is the tuple of their states.
+
+    Raises ConfigError unless the weights are positive and sum to one.
+    """
+
+    def __init__(self, predictors: Sequence[Predictor[Any]], weights: Sequence[float]) -> None:
+        if len(predictors) != len(weights) or not predictors:
+            raise ConfigError(f"A mixture of {len(predictors)} predictors needs as many weights, not {len(weights)}.")
+        if min(weights) < 0 or abs(sum(weights) - 1) > 1e-6:
+            raise ConfigError(f"The weights of a mixture must be positive and sum to 1, not {list(weights)}.")
+        chosen = [(predictor, weight) for predictor, weight in zip(predictors, weights, strict=True) if weight > 0]
+        self.predictors = [predictor for predictor, _ in chosen]
+        self.log_weights = [math.log(weight) for _, weight in chosen]
+
+    def initial_state(self, batch_size: int) -> tuple[Any, ...]:
+        return tuple(predictor.initial_state(batch_size) for predictor in self.predictors)
+
+    def reset(self, state: tuple[Any, ...], rows: Tensor) -> tuple[Any, ...]:
+        return tuple(predictor.reset(part, rows) for predictor, part in zip(self.predictors, state, strict=True))
+
+    def score(self, tokens: Tensor, targets: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
+        parts = [predictor.score(tokens, targets, part) for predictor, part in zip(self.predictors, state, strict=True)]
+        mixed = self._mix([scores for scores, _ in parts]).masked_fill(targets.cpu() == IGNORE, 0)
+        return mixed, tuple(part for _, part in parts)
+
+    def distribution(self, tokens: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
+        parts = [predictor.distribution(tokens, part) for predictor, part in zip(self.predictors, state, strict=True)]
+        return self._mix([scores for scores, _ in parts]), tuple(part for _, part in parts)
+
+    def _mix(self, scores: Sequence[Tensor]) -> Tensor:
+        weighted = [part.cpu().double() + weight for part, weight in zip(scores, self.log_weights, strict=True)]
+        return torch.logsumexp(torch.stack(weighted), dim=0)
+
+
+def best_weights(log_probs: Tensor) -> list[float]:
+    """The weights under which a mixture gives a text the highest probability.
+
+    log_probs: (K, N), what each of K predictors gives to each of N tokens, in nats. Expectation maximisation
+    (Dempster et al. 1977); the likelihood is concave in the weights, so there is one maximum.
+    """
+    scores = log_probs.double()
+    weights = torch.full((len(scores), 1), 1.0 / len(scores), dtype=torch.float64)
+    for _ in range(ROUNDS):
+        joint = scores + weights.log()
+        updated = (joint - joint.logsumexp(0)).exp().mean(dim=1, keepdim=True)
+        done = bool((updated - weights).abs().max() < TOLERANCE)
+        weights = updated
+        if done:
+            break
+    return [float(weight) for weight in weights.flatten() / weights.sum()]

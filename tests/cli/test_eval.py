@@ -1,0 +1,227 @@
+"""lmkit eval: one number whatever the window, in every unit, on the text that was meant."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+
+KEYS = {
+    "nll_nats",
+    "tokens",
+    "perplexity",
+    "bits_per_token",
+    "bits_per_char",
+    "bits_per_byte",
+    "word_perplexity",
+    "oov_tokens",
+    "perplexity_excluding_oov",
+    "state",
+    "rows",
+    "warmup",
+    "window",
+    "precision",
+    "split",
+    "lossless",
+}
+HOW = {"window", "rows", "warmup", "split", "state", "precision"}
+
+
+@pytest.fixture
+def measure(cli):
+    """The figures of lmkit eval --json."""
+
+    def call(*arguments: object, input: str | None = None) -> dict[str, Any]:
+        outcome = cli("eval", *arguments, "--json", "--threads", 1, input=input)
+        assert outcome.code == 0, outcome.stderr
+        assert outcome.stdout.count("\n") == 1
+        figures: dict[str, Any] = json.loads(outcome.stdout)
+        return figures
+
+    return call
+
+
+def numbers(figures: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in figures.items() if name not in HOW and not isinstance(value, (bool, str))}
+
+
+def test_json_has_every_figure(measure, trained):
+    figures = measure(trained)
+    assert set(figures) >= KEYS
+    assert (figures["split"], figures["state"], figures["precision"]) == ("test", "carry", "float32")
+    assert (figures["rows"], figures["lossless"], figures["oov_tokens"]) == (1, True, 0)
+
+
+def test_the_figures_follow_from_the_sum_and_the_counts(measure, trained, text: str):
+    figures = measure(trained, "--file", trained.parent / "text.txt")
+    nll = figures["nll_nats"]
+    assert figures["tokens"] == figures["chars"] == figures["bytes"] == len(text)
+    assert figures["perplexity"] == pytest.approx(math.exp(nll / len(text)))
+    assert figures["bits_per_byte"] == pytest.approx(nll / len(text) / math.log(2))
+    words = len(text.split()) + text.count("\n")
+    assert figures["word_perplexity"] == pytest.approx(math.exp(nll / words))
+
+
+@pytest.mark.parametrize("window", [1, 7])
+def test_the_window_changes_no_number(measure, trained, window: int):
+    expected = numbers(measure(trained, "--window", 256))
+    assert numbers(measure(trained, "--window", window)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_rows_with_a_long_warmup_agree_closely(measure, trained):
+    one = measure(trained, "--rows", 1)
+    four = measure(trained, "--rows", 4, "--warmup", 1000)
+    assert (four["rows"], four["warmup"], four["tokens"]) == (4, 1000, one["tokens"])
+    assert numbers(four) == pytest.approx(numbers(one), rel=1e-4)
+
+
+def test_rows_without_warmup_start_cold_and_say_so(measure, trained):
+    figures = measure(trained, "--rows", 4, "--warmup", 0)
+    assert (figures["rows"], figures["warmup"]) == (4, 0)
+    assert figures["nll_nats"] != measure(trained)["nll_nats"]
+
+
+def test_a_row_gets_a_warmup_by_default(measure, trained):
+    assert measure(trained, "--rows", 4)["warmup"] == 256
+    assert measure(trained)["warmup"] == 0
+
+
+@pytest.mark.parametrize("split", ["train", "valid", "test"])
+def test_a_file_with_the_text_of_a_split_gives_the_split_s_figures(measure, trained, work, text: str, split: str):
+    begin, end = json.loads((trained / "run.json").read_text(encoding="utf-8"))["corpus"]["ranges"][split]
+    (work / "part.txt").write_text(text[begin:end], encoding="utf-8", newline="")
+    from_split, from_file = measure(trained, "--split", split), measure(trained, "--file", "part.txt")
+    assert numbers(from_split) == numbers(from_file)
+    assert from_split["split"] == split
+    assert from_file["split"] == "part.txt"
+
+
+def test_the_splits_are_the_last_tenths_of_the_text(measure, trained, text: str):
+    sizes = [measure(trained, "--split", split)["chars"] for split in ("train", "valid", "test")]
+    borders = [int(0.8 * len(text)), int(0.9 * len(text)), len(text)]
+    assert sizes == [borders[0], borders[1] - borders[0], borders[2] - borders[1]]
+
+
+def test_standard_input_is_a_file(measure, trained, text: str):
+    from_file = measure(trained, "--file", trained.parent / "text.txt")
+    assert numbers(measure(trained, "--file", "-", input=text)) == numbers(from_file)
+
+
+def test_unseen_characters_are_counted(measure, trained, work):
+    (work / "other.txt").write_text("The cat saw Привет.\n", encoding="utf-8")
+    figures = measure(trained, "--file", "other.txt")
+    assert figures["oov_tokens"] == 6
+    assert figures["tokens"] == figures["chars"] == 20
+    assert figures["bytes"] == 26
+    assert figures["perplexity_excluding_oov"] != figures["perplexity"]
+
+
+def test_one_character_can_be_measured(measure, trained, work):
+    (work / "one.txt").write_text("T", encoding="utf-8")
+    figures = measure(trained, "--file", "one.txt")
+    assert figures["tokens"] == 1
+    assert figures["word_perplexity"] == pytest.approx(figures["perplexity"])
+
+
+def test_a_text_without_words_has_no_word_perplexity(measure, cli, trained, work):
+    (work / "blank.txt").write_text("  ", encoding="utf-8")
+    assert measure(trained, "--file", "blank.txt")["word_perplexity"] is None
+    outcome = cli("eval", trained, "--file", "blank.txt", "--threads", 1)
+    assert outcome.code == 0
+    assert "nan" not in outcome.stdout
+
+
+def test_the_state_can_be_reset_for_studies_and_a_note_says_so(cli, measure, trained):
+    outcome = cli("eval", trained, "--state", "reset", "--window", 5, "--threads", 1)
+    assert outcome.code == 0
+    assert "reset" in outcome.stderr
+    assert "5" in outcome.stderr
+    assert measure(trained, "--state", "reset", "--window", 5)["nll_nats"] != measure(trained)["nll_nats"]
+    assert cli("eval", trained, "--threads", 1).stderr == ""
+
+
+def test_a_model_that_was_trained_with_reset_is_not_said_to_be_trained_with_carry(cli, work, small):
+    cli("train", "--corpus", "text.txt", *small, "--sampler", "random", "--max-steps", 1, "--out", "run")
+    outcome = cli("eval", "run", "--state", "reset", "--threads", 1)
+    assert outcome.code == 0
+    assert "trained for state carry" not in outcome.stderr
+
+
+def test_a_document_model_is_measured_document_by_document(cli, measure, work, small):
+    options = ("--documents", "line", "--sampler", "document", "--max-steps", 5)
+    assert cli("train", "--corpus", "text.txt", *small, *options, "--out", "run").code == 0
+    one = measure("run")
+    assert one["state"] == "document"
+    for arguments in (("--rows", 4), ("--window", 3), ("--window", 7, "--rows", 3)):
+        assert numbers(measure("run", *arguments)) == pytest.approx(numbers(one), rel=1e-5)
+    assert numbers(measure("run", "--state", "carry")) != pytest.approx(numbers(one), rel=1e-5)
+
+
+def test_a_word_model_s_word_perplexity_is_its_perplexity(cli, measure, work, small):
+    assert cli("train", "--corpus", "text.txt", *small, "--tokenizer", "word", "--max-steps", 2, "--out", "run").code == 0
+    figures = measure("run")
+    assert figures["word_perplexity"] == pytest.approx(figures["perplexity"])
+    assert figures["lossless"] is False
+    shown = cli("eval", "run", "--threads", 1).stdout
+    assert "lossy: lower bound" in shown
+
+
+def test_words_only_leaves_line_ends_out(cli, measure, trained):
+    figures = measure(trained)
+    plain = cli("eval", trained, "--threads", 1).stdout
+    only = cli("eval", trained, "--words-only", "--threads", 1).stdout
+    assert f"{figures['word_perplexity']:,.4f}" in plain
+    assert f"{figures['words_only_perplexity']:,.4f}" in only
+    assert "line ends" in plain
+    assert "line ends" not in only
+
+
+def test_every_unit_is_shown_with_its_count(cli, measure, trained):
+    figures = measure(trained)
+    shown = cli("eval", trained, "--threads", 1).stdout
+    for name in ("perplexity", "bits_per_token", "bits_per_char", "bits_per_byte", "word_perplexity"):
+        assert f"{figures[name]:,.4f}" in shown, name
+    for name in ("tokens", "chars", "bytes", "words", "oov_tokens"):
+        assert f"{figures[name]:,}" in shown, name
+    assert "test" in shown
+    assert "float32" in shown
+    assert max(map(len, shown.splitlines())) <= 100
+
+
+def test_a_lower_precision_is_named_and_agrees_closely(measure, trained):
+    lower = measure(trained, "--precision", "bfloat16")
+    assert lower["precision"] == "bfloat16"
+    assert lower["nats_per_token"] == pytest.approx(measure(trained)["nats_per_token"], rel=0.02)
+
+
+@pytest.mark.parametrize("alias", ["ppl", "perplexity"])
+def test_eval_has_other_names(cli, trained, alias: str):
+    expected = cli("eval", trained, "--json", "--threads", 1).stdout
+    assert cli(alias, trained, "--json", "--threads", 1).stdout == expected
+
+
+def test_a_corpus_that_changed_is_refused(cli, refused, work, small, text: str):
+    assert cli("train", "--corpus", "text.txt", *small, "--max-steps", 1, "--out", "run").code == 0
+    assert cli("eval", "run", "--threads", 1).code == 0
+    (work / "text.txt").write_text(text[:-5] + "moon\n", encoding="utf-8", newline="")
+    message = refused("eval", "run", "--threads", 1)
+    assert "changed" in message
+    assert "--file" in message
+    assert cli("eval", "run", "--file", "text.txt", "--threads", 1).code == 0
+
+
+def test_a_corpus_that_is_gone_is_named(cli, refused, work, small):
+    assert cli("train", "--corpus", "text.txt", *small, "--max-steps", 1, "--out", "run").code == 0
+    (work / "text.txt").rename(work / "renamed.txt")
+    assert "text.txt" in refused("eval", "run", "--threads", 1)
+    assert cli("sample", "run", "--length", 3).code == 0
+
+
+def test_a_split_that_is_not_there_is_named(cli, refused, work, small):
+    options = ("--test-fraction", 0, "--max-steps", 1, "--out", "run")
+    assert cli("train", "--corpus", "text.txt", *small, *options).code == 0
+    message = refused("eval", "run", "--split", "test", "--threads", 1)
+    assert "test" in message
+    assert "valid" in message
