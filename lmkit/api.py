@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,22 +16,26 @@ from torch import Tensor
 
 from lmkit.config import Config
 from lmkit.errors import ConfigError, DataError, RunError
+from lmkit.evaluation.adapters import Parts
+from lmkit.evaluation.dynamic import gradient_squares
 from lmkit.evaluation.measurement import EVAL_WINDOW, Measurement, measure
 from lmkit.evaluation.perplexity import Evaluation, token_scores
-from lmkit.evaluation.predictor import NetworkPredictor
+from lmkit.evaluation.predictor import NetworkPredictor, Predictor
 from lmkit.generation.decoder import StepDecoder
 from lmkit.generation.decoding import Decoding
 from lmkit.generation.generate import generate, stream_text
 from lmkit.hardware import choose_device
 from lmkit.model.language_model import LanguageModel
 from lmkit.run import RunDirectory
-from lmkit.samplers import stream_windows
+from lmkit.samplers import SequentialSampler, stream_windows
 from lmkit.session import Session
 from lmkit.text.corpus import build_corpus, encode_path, encode_text
 from lmkit.text.token_file import TokenFile
 from lmkit.text.tokenizer import Tokenizer
 
 __all__ = ["ScoredToken", "TrainedModel", "load", "train"]
+
+GRADIENT_ROWS, GRADIENT_WINDOWS = 20, 200
 
 
 class ScoredToken(NamedTuple):
@@ -166,11 +171,46 @@ class TrainedModel:
         return hidden[0]
 
     def measure(
-        self, tokens: TokenFile, *, split: str, precision: torch.dtype = torch.float32, **options: Any
+        self,
+        tokens: TokenFile,
+        *,
+        split: str,
+        precision: str = "float32",
+        predictor: Predictor[Any] | None = None,
+        **options: Any,
     ) -> Measurement:
-        """Evaluate a token file; options are those of ``lmkit.evaluation.measurement.measure``."""
+        """Evaluate a token file with the model, or with another predictor over the same tokens.
+
+        Options are those of ``lmkit.evaluation.measurement.measure``.
+        """
         options["state"] = options.get("state") or self.eval_state
-        return measure(NetworkPredictor(self.model, precision), tokens, self.tokenizer, split=split, **options)
+        chosen = predictor or NetworkPredictor(self.model, getattr(torch, precision))
+        return measure(chosen, tokens, self.tokenizer, split=split, precision=precision, **options)
+
+    def adapter_parts(self, *, dynamic_span: int = 0, ngram: int = 0, others: Sequence[TrainedModel] = ()) -> Parts:
+        """What ``lmkit.evaluation.adapters`` stacks on this model.
+
+        dynamic_span: tokens between two updates of dynamic evaluation, 0 for none. ngram: order of a Kneser-Ney model
+        of the training split, 0 for none. others: models to mix with. Raises ConfigError if one of them has another
+        tokenizer.
+        """
+        for other in others:
+            if other.tokenizer.to_json() != self.tokenizer.to_json():
+                raise ConfigError("Models that are mixed must have the same tokenizer: train them on the same text.")
+        from lmkit.evaluation.ngram import NgramModel
+
+        squares, ngram_model = None, None
+        if dynamic_span or ngram:
+            _, train = self.split_tokens("train")
+            eos_id, vocab_size = self.tokenizer.eos_id, self.tokenizer.vocab_size
+            if dynamic_span:
+                sampler = SequentialSampler(
+                    train.ids, eos_id=eos_id, batch_size=min(GRADIENT_ROWS, len(train)), window=dynamic_span
+                )
+                squares = gradient_squares(self.model, islice(sampler.epoch(0), GRADIENT_WINDOWS))
+            if ngram:
+                ngram_model = NgramModel.train(train.ids, vocab_size=vocab_size, order=ngram, eos_id=eos_id)
+        return Parts(self.model, squares, ngram_model, tuple(NetworkPredictor(other.model) for other in others))
 
     def split_tokens(self, split: str | None = None) -> tuple[str, TokenFile]:
         """A split of the corpus that the model was trained on (test if there is one, else valid), as tokens.

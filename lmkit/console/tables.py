@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TextIO
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,6 +16,7 @@ from lmkit.text.registry import CorpusEntry
 from lmkit.text.statistics import TokenizerStatistics
 
 __all__ = [
+    "show_adapters",
     "show_corpora",
     "show_measurement",
     "show_presets",
@@ -59,6 +60,25 @@ def show_measurement(measurement: Measurement, *, words_only: bool, file: TextIO
     console.print(table)
     how = f"{measurement.split}: state {measurement.state}, {rows_of(measurement)}, {measurement.precision}"
     console.print(escape(how), style="dim", soft_wrap=True)
+
+
+def show_adapters(settings: Mapping[str, Any], results: Sequence[tuple[str, Measurement]]) -> None:
+    """Each level of a stack of adapters: its perplexity, and how much lower it is than the network's and the level's
+    below.
+    """
+    table = Table(box=None, pad_edge=False)
+    for name in ("", "perplexity", "gain", "of the network"):
+        table.add_column(name, justify="left" if not name else "right")
+    first = before = results[0][1].evaluation.perplexity
+    for name, result in results:
+        value = result.evaluation.perplexity
+        table.add_row(escape(name), f"{value:,.3f}", f"{1 - value / before:.1%}", f"{1 - value / first:.1%}")
+        before = value
+    console = Console(highlight=False)
+    console.print()
+    console.print(table)
+    shown = ", ".join(f"{name} {value:g}" for name, value in settings.items() if isinstance(value, float))
+    console.print(escape(("tuned on valid: " if settings["tuned"] else "") + shown), style="dim", soft_wrap=True)
 
 
 def show_corpora(entries: Sequence[CorpusEntry], *, whole: bool) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from lmkit.evaluation.perplexity import Evaluation, evaluate
-from lmkit.evaluation.predictor import NetworkPredictor
+from lmkit.evaluation.predictor import Predictor
 from lmkit.samplers import DocumentSampler, Window, stream_windows
 from lmkit.text.token_file import TokenFile
 from lmkit.text.tokenizer import Tokenizer
@@ -59,7 +59,7 @@ class Measurement(NamedTuple):
 
 
 def measure(
-    predictor: NetworkPredictor,
+    predictor: Predictor[Any],
     tokens: TokenFile,
     tokenizer: Tokenizer,
     *,
@@ -68,6 +68,7 @@ def measure(
     rows: int = 1,
     warmup: int = 0,
     window: int = EVAL_WINDOW,
+    precision: str = "float32",
 ) -> Measurement:
     """Evaluate a predictor on a token file under a state policy (carry, reset, document), with the text's counts
     added.
@@ -76,7 +77,6 @@ def measure(
     result = evaluate(predictor, windows, tokenizer.unk_id)
     counts = tokens.counts
     text = Evaluation(words=counts.words, line_ends=counts.line_ends, chars=counts.chars, bytes=counts.bytes)
-    precision = str(predictor.precision).removeprefix("torch.")
     used = warmup if rows > 1 and state == "carry" else 0
     return Measurement(result + text, split, state, min(rows, len(tokens)), used, window, precision, tokenizer.lossless)
 

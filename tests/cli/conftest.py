@@ -94,7 +94,7 @@ def refused(cli: Cli) -> Refused:
         assert len(lines) == 1, outcome.stderr
         assert lines[0].startswith("Error: ")
         assert lines[0].endswith((".", "?", ")")), lines[0]
-        assert len(lines[0]) < 400, lines[0]
+        assert len(lines[0]) < 1500, lines[0]
         assert _files(Path.cwd().parent) == before, "something was left behind"
         return lines[0].removeprefix("Error: ")
 

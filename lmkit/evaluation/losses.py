@@ -1,0 +1,50 @@
+"""The loss of every token of a text, in the order of the text."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmkit.errors import FailedError
+from lmkit.evaluation.measurement import EVAL_WINDOW, evaluation_windows
+from lmkit.evaluation.perplexity import token_scores
+from lmkit.evaluation.predictor import Predictor
+from lmkit.samplers import IGNORE
+from lmkit.text.token_file import TokenFile
+
+__all__ = ["token_losses"]
+
+S = TypeVar("S")
+
+
+def token_losses(
+    predictor: Predictor[S],
+    tokens: TokenFile,
+    eos_id: int,
+    *,
+    state: str = "carry",
+    rows: int = 1,
+    warmup: int = 0,
+    window: int = EVAL_WINDOW,
+) -> NDArray[np.float64]:
+    """Negative log-likelihood in nats of every token, (N,); their sum is the nll of ``measure`` with these options.
+
+    Raises FailedError where a loss is not finite: there is nothing to compare then.
+    """
+    places = dataclasses.replace(tokens, ids=np.arange(len(tokens)))
+    cut = {"state": state, "rows": rows, "warmup": warmup, "window": window}
+    losses = np.full(len(tokens), np.nan)
+    scores = token_scores(predictor, evaluation_windows(tokens, eos_id, **cut))
+    # the same cuts over the tokens' places say which loss belongs where, whatever the order of rows and documents
+    for score, place in zip(scores, evaluation_windows(places, 0, **cut), strict=True):
+        known = place.targets != IGNORE
+        losses[place.targets[known].numpy()] = -score.log_probs[known].double().numpy()
+    wrong = np.flatnonzero(~np.isfinite(losses))
+    if len(wrong):
+        raise FailedError(
+            f"The loss of token {wrong[0] + 1:,} of the text is {losses[wrong[0]]:g}: `lmkit doctor` can say more."
+        )
+    return losses

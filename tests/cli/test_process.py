@@ -1,0 +1,231 @@
+"""lmkit as a program of its own: signals, pipes, encodings, and what a shell sees."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+TRAIN = ["train", "--hidden-size", "8", "--batch-size", "4", "--window", "16", "--threads", "1"]
+ENDLESS = [*TRAIN, "--corpus", "text.txt", "--max-steps", "10000000"]
+GRACE = 120  # seconds after which something hangs
+
+Start = Callable[..., subprocess.Popen[str]]
+
+# Imports lmkit once, then runs each command in a fork of its own with standard output (and error) into a pipe that
+# nobody reads. sys.argv: a JSON list of [command, merge]; prints the exit codes.
+CLOSED_PIPES = """
+import gc, json, os, sys
+import lmkit.api, lmkit.cli, lmkit.console.tables, lmkit.console.training
+codes = []
+gc.freeze()  # a child that ends need not tidy up what it shares with its parent
+for arguments, merge in json.loads(sys.argv[1]):
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        reading, writing = os.pipe()
+        os.close(reading)
+        os.dup2(writing, 1)
+        if merge:
+            os.dup2(writing, 2)
+        lmkit.cli.main(arguments, prog_name="lmkit")
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(json.dumps(codes))
+"""
+
+
+@pytest.fixture
+def start(work: Path) -> Iterator[Start]:
+    """Start ``python -m lmkit``; what still runs at the end of a test is killed."""
+    running: list[subprocess.Popen[str]] = []
+
+    def call(*arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lmkit", *arguments],
+            cwd=work,
+            env={**os.environ, "PYTHONUTF8": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        running.append(process)
+        return process
+
+    yield call
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def wait_for(process: subprocess.Popen[str], begin: str) -> None:
+    """Read standard error until a line begins so."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith(begin):
+            return
+    pytest.fail(f"lmkit ended before it said {begin!r}: exit code {process.wait()}")
+
+
+def interrupted(process: subprocess.Popen[str], begin: str) -> tuple[str, str]:
+    """Press Ctrl-C when a line begins so; give standard output and the rest of standard error."""
+    wait_for(process, begin)
+    process.send_signal(signal.SIGINT)
+    outputs = process.communicate(timeout=GRACE)
+    assert process.returncode == 130, outputs
+    assert "Traceback" not in outputs[1]
+    return outputs
+
+
+needs_signals = pytest.mark.skipif(os.name != "posix", reason="Ctrl-C cannot be sent to a child process here")
+
+
+def test_train_eval_and_sample_work_one_after_the_other(process, work):
+    trained = process(*TRAIN, "--corpus", "-", "--max-steps", 3, "--json", cwd=work, input="The cat sat.\n" * 200)
+    assert trained.returncode == 0, trained.stderr
+    run = json.loads(trained.stdout)["run"]
+    assert Path(run) == Path("runs", "stdin-1")
+    (work / "elsewhere").mkdir()
+    (work / "other.txt").write_text("The cat sat.\n", encoding="utf-8")
+    measured = process("eval", work / run, "--file", "../other.txt", "--json", "--threads", 1, cwd=work / "elsewhere")
+    assert json.loads(measured.stdout)["tokens"] == 13
+    assert measured.stderr == ""
+    sampled = process("sample", run, "--length", 5, "--prompt", "The", cwd=work)
+    assert sampled.stdout.startswith("The")
+    assert sampled.stderr == ""
+
+
+def test_a_mistake_is_one_line_and_exit_code_2(process, work):
+    done = process("train", "--corpus", "no-such.txt", cwd=work)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == "Error: There is no file or folder no-such.txt: check its name.\n"
+
+
+@needs_signals
+def test_ctrl_c_keeps_the_best_model(start, cli, work):
+    process = start(*ENDLESS, "--eval-every", "20", "--out", "run")
+    wait_for(process, "run run")
+    refused = cli("train", "--corpus", "text.txt", "--max-steps", 1, "--threads", 1, "--out", "run")
+    assert refused.code == 2, "a second training in the same folder"
+    assert "exists" in refused.stderr
+    stdout, _ = interrupted(process, "step ")
+    assert "test perplexity" in stdout
+    figures = json.loads(cli("eval", "run", "--json", "--threads", 1).stdout)
+    assert f"test perplexity {figures['perplexity']:.4g} " in stdout
+    records = [json.loads(line) for line in (work / "run" / "metrics.jsonl").read_text("utf-8").splitlines()]
+    assert [record["kind"] for record in records].count("final") == 1
+    trained = [record for record in records if record["kind"] == "training"]
+    measured = [record for record in records if record["kind"] == "evaluation"]
+    assert trained[-1]["step"] >= measured[-1]["step"], "no step of the training is missing in the metrics"
+    assert {path.name for path in work.iterdir()} == {"text.txt", "run"}
+
+
+@needs_signals
+def test_ctrl_c_before_the_first_validation_keeps_the_last_model(start, cli, work):
+    process = start(*ENDLESS, "--eval-every", "10000000", "--out", "run")
+    stdout, stderr = interrupted(process, "run run")
+    if stdout:  # pressed after the first step
+        assert "test perplexity" in stdout
+        assert "best at step 0" not in stderr
+        assert cli("eval", "run", "--threads", 1).code == 0
+        assert cli("sample", "run", "--length", 3).code == 0
+    assert {path.name for path in work.iterdir()} <= {"text.txt", "run"}
+
+
+@needs_signals
+def test_a_second_ctrl_c_quits_at_once(start, cli, work):
+    process = start(*ENDLESS, "--eval-every", "20", "--out", "run")
+    wait_for(process, "step ")
+    process.send_signal(signal.SIGINT)
+    wait_for(process, "Interrupted")
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=GRACE)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert cli("sample", "run", "--length", 3).code == 0
+
+
+@needs_signals
+def test_a_killed_training_leaves_a_run_that_loads(start, cli, work):
+    process = start(*ENDLESS, "--eval-every", "5", "--out", "run")
+    wait_for(process, "step ")
+    process.kill()
+    process.wait(timeout=GRACE)
+    assert cli("eval", "run", "--threads", 1).code == 0
+    assert cli("info", "run").code == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_pipe_that_nobody_reads_ends_a_command_quietly(trained, work):
+    run = str(trained)
+    commands: list[list[str]] = [
+        ["--help"],
+        ["--version"],
+        ["train", "--help"],
+        ["corpora"],
+        ["corpora", "pydoc"],
+        ["corpora", "--json"],
+        ["info", run],
+        ["info", run, "--json"],
+        ["eval", run, "--threads", "1"],
+        ["eval", run, "--threads", "1", "--json"],
+        ["sample", run, "--length", "2000"],
+        ["sample", run, "--length", "20", "--num", "3", "--json"],
+        ["tokenize", "text.txt"],
+        ["tokenize", "text.txt", "--json"],
+        ["tokenize", "text.txt", "--stats"],
+        [*TRAIN, "--corpus", "text.txt", "--max-steps", "2", "--out", "run"],
+        [*TRAIN, "--corpus", "text.txt", "--max-steps", "2", "--out", "quiet", "--json"],
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSED_PIPES, json.dumps([[command, False] for command in commands])],
+        cwd=work,
+        env={**os.environ, "PYTHONUTF8": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    codes = json.loads(done.stdout)
+    assert not [" ".join(command) for command, code in zip(commands, codes, strict=True) if code != 0]
+    for word in ("Traceback", "BrokenPipe", "Exception ignored"):
+        assert word not in done.stderr
+    for name in ("run", "quiet"):
+        assert (work / name / "model.safetensors").is_file()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_training_whose_progress_nobody_reads_still_leaves_a_model(work):
+    command = [*TRAIN, "--corpus", "text.txt", "--max-steps", "2", "--out", "run"]
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSED_PIPES, json.dumps([[command, True]])],
+        cwd=work,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert json.loads(done.stdout) == [0]
+    assert (work / "run" / "model.safetensors").is_file()
+
+
+def test_text_is_written_as_utf8_whatever_the_system_s_encoding_is(trained, work):
+    """As on Windows, where a redirected output is not UTF-8."""
+    done = subprocess.run(
+        [sys.executable, "-m", "lmkit", "sample", str(trained), "--prompt", "Привет 👋", "--length", "3"],
+        cwd=work,
+        env={**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode("utf-8").startswith("Привет 👋")
