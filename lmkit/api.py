@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ from lmkit.samplers import SequentialSampler, stream_windows
 from lmkit.session import Session
 from lmkit.text.corpus import build_corpus, encode_path, encode_text
 from lmkit.text.token_file import TokenFile
-from lmkit.text.tokenizer import Tokenizer
+from lmkit.text.tokenizer import StreamDecoder, Tokenizer
 
 __all__ = ["ScoredToken", "TrainedModel", "load", "train"]
 
@@ -63,12 +63,18 @@ class TrainedModel:
     """
 
     def __init__(
-        self, model: LanguageModel, tokenizer: Tokenizer, config: Config, run: RunDirectory | None = None
+        self,
+        model: LanguageModel,
+        tokenizer: Tokenizer,
+        config: Config,
+        run: RunDirectory | None = None,
+        training_counts: Mapping[str, int] | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.config = config
         self.run = run
+        self.training_counts = dict(training_counts or {})
         self._decoder: StepDecoder | None = None
 
     @property
@@ -80,6 +86,23 @@ class TrainedModel:
     def eval_state(self) -> str:
         """The state policy that evaluation defaults to: document for models trained with it, else carry."""
         return "document" if self.config.training.state_policy == "document" else "carry"
+
+    @property
+    def stop_id(self) -> int | None:
+        """The token that ends a written text: ``<eos>`` where documents end with it, None where texts do not end."""
+        if self.tokenizer.eos_is_line_end:
+            return self.tokenizer.eos_id if self.config.data.documents == "line" else None
+        return self.tokenizer.eos_id if self.training_counts.get("documents", 2) > 1 else None
+
+    @property
+    def never_written(self) -> list[int]:
+        """Special tokens that the training text does not have: their small probability is an accident."""
+        never = []
+        if self.tokenizer.unk_id is not None and self.training_counts.get("oov") == 0:
+            never.append(self.tokenizer.unk_id)
+        if not self.tokenizer.eos_is_line_end and self.stop_id is None:
+            never.append(self.tokenizer.eos_id)
+        return never
 
     def sample(
         self,
@@ -122,7 +145,7 @@ class TrainedModel:
         except TypeError as error:
             raise ConfigError(f"Unknown decoding rule: {error}.") from error
         ids = self._new_ids(prompt, chosen, seed, stream, length)
-        return stream_text(ids, self.tokenizer.stream_decoder(), stop)
+        return stream_text(ids, self._decoder_after(prompt), stop)
 
     def evaluate(
         self,
@@ -225,8 +248,7 @@ class TrainedModel:
         name = split or next((known for known in ("test", "valid") if known in corpus.splits), "train")
         if name not in corpus.splits:
             raise RunError(f"The corpus has no {name} split: it has {', '.join(corpus.splits)}.")
-        recorded = self.run.info().get("splits", {}).get(name, {}).get("sha256")
-        if recorded != corpus.splits[name].sha256:
+        if self.run.split_hash(name) != corpus.splits[name].sha256:
             raise RunError(
                 f"The {name} split of {corpus.name} has changed since the model was trained: "
                 "give --file to measure another text."
@@ -249,20 +271,26 @@ class TrainedModel:
         ]
         return [piece for piece in dict.fromkeys(unknown) if piece != self.tokenizer.id_to_token(self.tokenizer.unk_id)]
 
+    def _decoder_after(self, prompt: str) -> StreamDecoder:
+        """A decoder that knows what stands before: a word model's next word begins with a space after a word."""
+        decoder = self.tokenizer.stream_decoder()
+        if prompt and not (self.tokenizer.eos_is_line_end and prompt[-1].isspace()):
+            for id in self.tokenizer.encode(prompt).tolist():
+                decoder.push(id)
+        return decoder
+
     def _new_ids(self, prompt: str, decoding: Decoding, seed: int, stream: int, length: int) -> Iterator[int]:
         if self._decoder is None:
             self._decoder = StepDecoder(self.model)
-        eos = self.tokenizer.eos_id
-        ids = [eos, *(self.tokenizer.encode(prompt).tolist() if prompt else [])]
-        stop_id = None if self.tokenizer.eos_is_line_end else eos
         columns = generate(
             self._decoder,
-            ids,
+            [self.tokenizer.eos_id, *(self.tokenizer.encode(prompt).tolist() if prompt else [])],
             self.model.initial_state(1),
             decoding=decoding,
             seed=seed,
             streams=[stream],
-            stop_id=stop_id,
+            stop_id=self.stop_id,
+            never=self.never_written,
         )
         for _, column in zip(range(length), columns, strict=False):
             if bool(column.finished[0]):
@@ -276,7 +304,7 @@ def load(path: str | os.PathLike[str], device: str = "auto") -> TrainedModel:
     config = run.config()
     tokenizer = run.tokenizer()
     model = run.load_model(config, tokenizer.vocab_size, choose_device(device))
-    return TrainedModel(model, tokenizer, config, run)
+    return TrainedModel(model, tokenizer, config, run, run.counts("train"))
 
 
 def train(out: str | os.PathLike[str] | None = None, config: Config | None = None, **options: Any) -> TrainedModel:

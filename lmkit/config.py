@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 CONFIG_FORMAT = 1
+MAX_WIDTH = 65536  # a network wider than this fits no machine that lmkit runs on
 SAMPLER_STATES = {"sequential": ("carry", "reset"), "random": ("reset",), "document": ("document",)}
 
 
@@ -105,27 +106,38 @@ class DataConfig(Section):
             )
         if not self.corpus:
             raise ConfigError("--corpus is empty: give a name from `lmkit corpora`, a file or a folder.")
+        if not self.tokenizer:
+            raise ConfigError("--tokenizer is empty: give char, word, bpe, or the path of a tokenizer.json.")
 
 
 @dataclass(frozen=True)
 class ModelConfig(Section):
     """The shape of the network."""
 
-    cell: str = option("lstm", "Recurrent cell.", flags=("--cell", "--model"), choices=("rnn", "irnn", "gru", "lstm"))
+    cell: str = option(
+        "lstm", "Recurrent cell.", flags=("--cell", "--model", "--model-type"), choices=("rnn", "irnn", "gru", "lstm")
+    )
     num_layers: int = option(
         1, "Recurrent layers.", flags=("--layers", "--num-layers", "--nlayers", "--n-layers"), minimum=1, maximum=64
     )
     hidden_size: int = option(
-        256, "Units in a recurrent layer.", flags=("--hidden-size", "--nhid", "--rnn-size", "--hidden-dim"), minimum=1
+        256,
+        "Units in a recurrent layer.",
+        flags=("--hidden-size", "--nhid", "--rnn-size", "--hidden-dim", "--hidden"),
+        minimum=1,
+        maximum=MAX_WIDTH,
     )
     embedding_size: int | None = option(
         None,
         "Size of a token's embedding (default: the hidden size).",
         flags=("--embedding-size", "--emsize", "--embedding-dim", "--wordvec-size"),
         minimum=1,
+        maximum=MAX_WIDTH,
     )
     tie_embeddings: bool = option(
-        False, "Share the embedding with the output layer.", flags=("--tied", "--tie-embeddings", "--tie-weights")
+        False,
+        "Share the embedding with the output layer.",
+        flags=("--tied", "--tie-embeddings", "--tie-weights", "--share-decoder-input-output-embed"),
     )
     dropout: float = option(0.2, "Dropout on embeddings, between layers and on outputs.", minimum=0, below=1)
     embedding_dropout: float | None = option(None, "Dropout on embeddings (default: --dropout).", minimum=0, below=1)
@@ -153,7 +165,7 @@ class ModelConfig(Section):
             raise ConfigError(f"--forget-bias needs --cell lstm: a {self.cell} has no forget gate.")
         if self.cutoffs is not None and self.head != "adaptive":
             raise ConfigError("--cutoffs needs --head adaptive.")
-        if self.cutoffs is not None and list(self.cutoffs) != sorted(set(self.cutoffs)):
+        if self.cutoffs is not None and (not self.cutoffs or list(self.cutoffs) != sorted(set(self.cutoffs))):
             raise ConfigError("--cutoffs must ascend, as in 2000,8000.")
 
     @property
@@ -177,11 +189,29 @@ class TrainingConfig(Section):
     window: int = option(
         64,
         "Steps of a window: the reach of truncated back-propagation through time (bptt).",
-        flags=("--window", "--bptt", "--seq-length", "--sequence-length", "--num-steps"),
+        flags=(
+            "--window",
+            "--bptt",
+            "--seq-length",
+            "--sequence-length",
+            "--num-steps",
+            "--max-time-steps",
+            "--tokens-per-sample",
+            "--chunk-len",
+            "--block-size",
+            "--ctx-len",
+        ),
         minimum=1,
     )
-    batch_size: int = option(32, "Rows trained side by side.", flags=("--batch-size", "--bsz"), minimum=1)
-    optimizer: str = option("adamw", "Optimiser.", choices=("sgd", "adamw"))
+    batch_size: int = option(
+        32,
+        "Rows trained side by side.",
+        flags=("--batch-size", "--bsz", "--bs", "--batchsize", "--mini-batch-size"),
+        minimum=1,
+    )
+    optimizer: str = option(
+        "adamw", "Optimiser.", flags=("--optimizer", "--optimization-method", "--opt"), choices=("sgd", "adamw")
+    )
     lr: float = option(3e-3, "Learning rate.", flags=("--lr", "--learning-rate"), above=0)
     weight_decay: float = option(0.0, "Weight decay on matrices.", flags=("--weight-decay", "--wdecay"), minimum=0)
     schedule: str | None = option(
@@ -194,7 +224,14 @@ class TrainingConfig(Section):
     max_grad_norm: float = option(
         1.0,
         "Global norm that the gradient is clipped to (0: never).",
-        flags=("--clip", "--max-grad-norm", "--grad-clip", "--clip-norm"),
+        flags=(
+            "--clip",
+            "--max-grad-norm",
+            "--grad-clip",
+            "--clip-norm",
+            "--gradient-normalization",
+            "--gradient-cutoff",
+        ),
         minimum=0,
     )
     epochs: int | None = option(
@@ -290,14 +327,18 @@ class Config:
 def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
     """``{"model": {"cell": "gru"}}`` -> ``{"cell": "gru"}``, refusing sections and keys that do not exist."""
     sections = {item.name: item for item in dataclasses.fields(Config)}
+    fields = {name: {item.name for item in dataclasses.fields(getattr(Config(), name))} for name in sections}
     flat: dict[str, Any] = {}
     for name, content in values.items():
         if name not in sections:
             raise ConfigError(_unknown_key(f"[{name}]", {f"[{section}]" for section in sections}))
         if not isinstance(content, Mapping):
             raise ConfigError(f"[{name}] must be a table of options.")
-        known = {item.name for item in dataclasses.fields(type(getattr(Config(), name)))}
+        known = fields[name]
         if unknown := sorted(set(content) - known):
+            home = next((section for section, names in fields.items() if unknown[0] in names), None)
+            if home is not None:
+                raise ConfigError(f"The option {unknown[0]} belongs in [{home}], not in [{name}].")
             raise ConfigError(_unknown_key(unknown[0], known))
         flat.update(content)
     return flat
@@ -355,8 +396,13 @@ def _check_number(item: dataclasses.Field[Any], flag: str, kind: type, value: An
     )
     for name, words, holds in tests:
         if bounds[name] is not None and not holds(bounds[name]):
-            raise ConfigError(f"{flag} must be {words} {bounds[name]:g}, not {value:g}.")
+            raise ConfigError(f"{flag} must be {words} {_written(bounds[name])}, not {_written(value)}.")
     return kind(value)
+
+
+def _written(value: float) -> str:
+    """A number as a person writes it: whole ones in full."""
+    return str(int(value)) if value == int(value) else f"{value:g}"
 
 
 def _unknown_key(name: str, known: set[str]) -> str:

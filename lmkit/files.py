@@ -7,9 +7,55 @@ import os
 import secrets
 from pathlib import Path
 
-from lmkit.errors import FailedError
+from lmkit.errors import FailedError, RunError
 
-__all__ = ["default_mode", "replace_file", "sync_folder", "write_atomically"]
+__all__ = [
+    "check_new_folder",
+    "default_mode",
+    "exists",
+    "is_file",
+    "is_folder",
+    "replace_file",
+    "sync_folder",
+    "write_atomically",
+]
+
+
+def exists(path: Path) -> bool:
+    """Whether there is something at a path; False too for a name that no system can hold."""
+    try:
+        path.stat()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path is a file; False for what cannot be looked at."""
+    return exists(path) and path.is_file()
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder; False for what cannot be looked at."""
+    return exists(path) and path.is_dir()
+
+
+def check_new_folder(path: Path) -> None:
+    """Raise RunError where a new folder cannot be made: something is there already, or its place cannot hold one."""
+    try:
+        path.lstat()
+        raise RunError(f"{path} exists already: choose another --out, or remove it first.")
+    except ValueError:
+        raise RunError(f"{str(path)!r} cannot be the name of a folder: choose another --out.") from None
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise RunError(f"{path} cannot be made: {error.strerror}. Choose another --out.") from None
+    place = next((parent for parent in path.absolute().parents if exists(parent)), Path(path.anchor))
+    if not place.is_dir():
+        raise RunError(f"{path} cannot be made: {place} is a file. Choose another --out.")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise RunError(f"{path} cannot be made: {place} may not be written. Choose another --out.")
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "cpu_name",
     "describe_cpu",
     "keep_freed_memory",
+    "memory_size",
     "wait_politely",
 ]
 
@@ -62,6 +63,8 @@ def choose_device(name: str) -> torch.device:
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(candidate for candidate, there in present.items() if there)
+    if name not in present:
+        raise ConfigError(f"There is no device {name}: use auto, {', '.join(present)}.")
     if not present[name]:
         raise ConfigError(
             f"--device {name} is not available here: torch sees {', '.join(k for k, v in present.items() if v)}."
@@ -107,7 +110,16 @@ def describe_cpu() -> str:
 
     extra = [name for name, there in _features().items() if there]
     capability = " ".join([torch.backends.cpu.get_cpu_capability(), *extra])
-    return f"{cpu_name()}, {_physical_cores()} cores ({capability})"
+    cores = _physical_cores()
+    return f"{cpu_name()}, {cores} core{'s' if cores > 1 else ''} ({capability})"
+
+
+def memory_size() -> int | None:
+    """Bytes of memory that the machine has, None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 def _features() -> dict[str, bool]:

@@ -31,12 +31,13 @@ from torch import Tensor
 
 from lmkit.config import CONFIG_FORMAT, Config
 from lmkit.errors import ConfigError, FailedError, RunError
-from lmkit.files import default_mode, sync_folder, write_atomically
+from lmkit.files import check_new_folder, default_mode, exists, is_file, is_folder, sync_folder, write_atomically
 from lmkit.model.language_model import LanguageModel
 from lmkit.text.tokenizer import Tokenizer, tokenizer_from_json
 
-__all__ = ["RunDirectory", "free_run_path", "lmkit_version", "refuse_existing"]
+__all__ = ["RunDirectory", "free_run_path", "lmkit_version"]
 
+DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 CONFIG, TOKENIZER, MODEL, RUN, METRICS, TIMINGS = (
     "config.json",
     "tokenizer.json",
@@ -56,7 +57,7 @@ class RunDirectory:
     @classmethod
     def create(cls, path: Path, config: Config, tokenizer: Tokenizer, info: Mapping[str, Any]) -> RunDirectory:
         """Make the folder with its first files, whole or not at all. Raises RunError if it exists already."""
-        refuse_existing(path)
+        check_new_folder(path)
         staging = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,22 +72,24 @@ class RunDirectory:
             staging.rename(path)
             sync_folder(path.parent)
         except OSError as error:
-            if staging is not None:
-                shutil.rmtree(staging, ignore_errors=True)
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                 raise RunError(f"{path} exists already: choose another --out, or remove it first.") from error
-            raise FailedError(f"Cannot make the run folder {path}: {error.strerror or error}.") from error
+            kind = FailedError if error.errno in DISK_FULL else RunError
+            raise kind(f"Cannot make the run folder {path}: {error.strerror or error}.") from error
+        finally:
+            if staging is not None and staging.exists():
+                shutil.rmtree(staging, ignore_errors=True)
         return cls(path)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> RunDirectory:
         """Open an existing run. Raises RunError if the folder is not there or is not a run of lmkit's."""
         folder = Path(path)
-        if not folder.exists():
+        if not exists(folder):
             raise RunError(f"There is no run folder {folder}.{_nearby(folder)}")
-        if not folder.is_dir():
+        if not is_folder(folder):
             raise RunError(f"{folder} is a file: give the run's folder.")
-        missing = [name for name in (CONFIG, TOKENIZER) if not (folder / name).is_file()]
+        missing = [name for name in (CONFIG, TOKENIZER) if not is_file(folder / name)]
         if missing:
             raise RunError(f"{folder} is not a run of lmkit's: {missing[0]} is missing.")
         return cls(folder)
@@ -110,6 +113,21 @@ class RunDirectory:
         """Corpus, hashes, versions, threads, precision."""
         return self._read_json(RUN)
 
+    def counts(self, split: str) -> dict[str, int]:
+        """The recorded counts of a split (tokens, documents, oov, ...); empty where run.json has none."""
+        splits = self.info().get("splits")
+        counts = splits.get(split) if isinstance(splits, dict) else None
+        if not isinstance(counts, dict):
+            return {}
+        return {name: value for name, value in counts.items() if isinstance(value, int)}
+
+    def split_hash(self, split: str) -> str | None:
+        """The recorded sha256 of a split's text, None where run.json has none."""
+        splits = self.info().get("splits")
+        recorded = splits.get(split) if isinstance(splits, dict) else None
+        found = recorded.get("sha256") if isinstance(recorded, dict) else None
+        return found if isinstance(found, str) else None
+
     def save_model(self, model: LanguageModel) -> None:
         """Write the weights, shared ones once."""
         kept = _without_aliases(model)
@@ -122,7 +140,7 @@ class RunDirectory:
         configuration.
         """
         path = self.path / MODEL
-        if not path.is_file():
+        if not is_file(path):
             raise RunError(f"{self.path} holds no trained model yet: {MODEL} is missing.")
         with torch.device("meta"):
             expected = _without_aliases(LanguageModel(config.model, vocab_size))
@@ -139,6 +157,8 @@ class RunDirectory:
             tensors = load_tensors(path.read_bytes())
         except (SafetensorError, OSError) as error:
             raise RunError(f"{path} is damaged: {error}.") from error
+        if broken := sorted(name for name, tensor in tensors.items() if not _is_finite(tensor)):
+            raise RunError(f"{path} is damaged: {broken[0]} holds values that are not finite numbers.")
         with torch.random.fork_rng(devices=[]):
             model = LanguageModel(config.model, vocab_size, tensors.get("head.order"))
         # names were compared above: only second names of tied weights are absent
@@ -155,11 +175,13 @@ class RunDirectory:
                 raise FailedError(f"Cannot write {self.path / name}: {error.strerror or error}.") from error
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All records of metrics.jsonl; a last line that a crash left unfinished is passed over."""
+        """All records of metrics.jsonl; lines that are no records, as a crash may leave one, are passed over."""
         records = []
         for line in self._read_text(METRICS).splitlines():
-            with contextlib.suppress(json.JSONDecodeError):
-                records.append(json.loads(line))
+            with contextlib.suppress(json.JSONDecodeError, RecursionError):
+                record = json.loads(line)
+                if isinstance(record, dict):
+                    records.append(record)
         return records
 
     def _read_text(self, name: str) -> str:
@@ -176,12 +198,6 @@ class RunDirectory:
         if not isinstance(values, dict):
             raise RunError(f"{self.path / name} is damaged: it holds no object.")
         return values
-
-
-def refuse_existing(path: Path) -> None:
-    """Raise RunError where a new run's folder exists already: nothing is ever overwritten."""
-    if path.exists():
-        raise RunError(f"{path} exists already: choose another --out, or remove it first.")
 
 
 def free_run_path(corpus: str, parent: Path = Path("runs")) -> Path:
@@ -221,13 +237,17 @@ def _stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         raise RunError(f"{path} is damaged: {error}.") from error
 
 
+def _is_finite(tensor: Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+
+
 def _shape(shapes: Mapping[str, tuple[int, ...]], name: str) -> str:
     return str(list(shapes[name])) if name in shapes else "none"
 
 
 def _nearby(folder: Path) -> str:
-    parent = folder.parent if folder.parent.is_dir() else Path("runs")
-    found = sorted(entry.parent.name for entry in parent.glob(f"*/{CONFIG}"))[:5] if parent.is_dir() else []
+    parent = folder.parent if is_folder(folder.parent) else Path("runs")
+    found = sorted(entry.parent.name for entry in parent.glob(f"*/{CONFIG}"))[:5] if is_folder(parent) else []
     return f" In {parent} there are {', '.join(found)}." if found else ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -13,13 +14,14 @@ import numpy as np
 import torch
 
 from lmkit.config import Config
-from lmkit.errors import DataError
+from lmkit.errors import ConfigError, DataError
 from lmkit.evaluation.measurement import Measurement, measure
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.evaluation.predictor import NetworkPredictor
-from lmkit.hardware import choose_device, choose_precision, choose_threads, describe_cpu
+from lmkit.files import check_new_folder
+from lmkit.hardware import choose_device, choose_precision, choose_threads, describe_cpu, memory_size
 from lmkit.model.language_model import LanguageModel, SequenceLoss
-from lmkit.run import RunDirectory, free_run_path, lmkit_version, refuse_existing
+from lmkit.run import RunDirectory, free_run_path, lmkit_version
 from lmkit.samplers import SAMPLERS, Sampler
 from lmkit.text.corpus import Corpus, build_corpus
 from lmkit.text.token_file import TokenFile
@@ -34,6 +36,7 @@ VALIDATION_ROWS = 64
 VALIDATION_WARMUP = 256
 LOG_EVERY = 20
 ONE_STREAM_SECONDS = 60
+BYTES_PER_PARAMETER = 16  # float32 weight, gradient, and the two moments of AdamW
 
 
 class Session:
@@ -48,13 +51,16 @@ class Session:
         self, config: Config, out: Path | None = None, progress: Callable[[str, float], None] | None = None
     ) -> None:
         if out is not None:
-            refuse_existing(out)
+            check_new_folder(out)
         self.device = choose_device(config.runtime.device)
         self.precision = choose_precision(config.runtime.precision, self.device)
         torch.set_num_threads(choose_threads(config.runtime.threads))
         self.config = config
         self.corpus = build_corpus(config.data, progress=progress)
         _check_length(config, self.corpus.splits["train"])
+        if config.training.patience is not None and "valid" not in self.corpus.splits:
+            raise ConfigError("--patience needs validation: the corpus has no valid split, and --valid-fraction is 0.")
+        _check_memory(config, self.corpus.tokenizer.vocab_size)
         torch.manual_seed(config.runtime.seed)
         tokenizer = self.corpus.tokenizer
         self.model = LanguageModel(config.model, tokenizer.vocab_size, self._frequency_order()).to(self.device)
@@ -245,10 +251,26 @@ def _check_length(config: Config, train: TokenFile) -> None:
         )
 
 
+def _check_memory(config: Config, vocab_size: int) -> None:
+    """Raise ConfigError where the weights, their gradients and the optimiser's memory of them exceed the machine's
+    memory.
+    """
+    with torch.device("meta"):
+        numbers = sum(parameter.numel() for parameter in LanguageModel(config.model, vocab_size).parameters())
+    needed = numbers * BYTES_PER_PARAMETER
+    present = memory_size()
+    if present is not None and needed > present:
+        raise ConfigError(
+            f"A model of {numbers:,} parameters needs about {needed / 2**30:,.0f} GiB to train, and this machine has "
+            f"{present / 2**30:,.0f} GiB: choose a smaller --hidden-size, --embedding-size or --layers."
+        )
+
+
 def _figures(evaluation: Evaluation) -> dict[str, Any]:
-    return {
+    figures = {
         "nll": evaluation.nll,
         "tokens_scored": evaluation.tokens,
         "nats_per_token": evaluation.nats_per_token,
         "perplexity": evaluation.perplexity,
     }
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}

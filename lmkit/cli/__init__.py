@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib
+import io
 import os
 import sys
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, TextIO
 
 import click
 
@@ -18,10 +21,12 @@ __all__ = ["main"]
 COMMANDS = {
     "train": "Train a model on a text.",
     "eval": "Measure a model: perplexity and bits in every unit.",
+    "compare": "Tell whether one model is better than another, and how sure that is.",
     "sample": "Let a model write text.",
     "tokenize": "Show a text as tokens, or compare tokenizers on it.",
     "corpora": "List and describe the corpora that lmkit knows by name.",
     "info": "Show what a run folder holds.",
+    "doctor": "Check a run, or a corpus before training on it.",
 }
 ALIASES = {"perplexity": "eval", "ppl": "eval", "generate": "sample"}
 
@@ -49,25 +54,82 @@ class _Group(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl([(name, text + _also(name)) for name, text in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        known = [*COMMANDS, *ALIASES]
+        if args and not args[0].startswith("-") and _no_underscores(args[0]) not in known:
+            close = difflib.get_close_matches(args[0], known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(COMMANDS)}."
+            ctx.fail(f"There is no command {args[0]!r}: {hint}")
+        return super().resolve_command(ctx, args)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the program. A pipe that nobody reads any more ends it quietly, whatever it was writing."""
+        _write_utf8()
+        try:
+            return super().main(*args, **kwargs)
+        except SystemExit:
+            with _quiet_pipes():
+                sys.stdout.flush()
+            raise
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _quiet_pipes():  # --help and --version write here
+            return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _quiet_pipes():
+                result = super().invoke(ctx)
+                sys.stdout.flush()
+                return result
         except LmkitError as error:
             raise _Failure(error) from error
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             ctx.exit(130)
-        except BrokenPipeError:
-            # whoever reads our output has seen enough; later flushes of the closed pipe must not complain either
-            with contextlib.suppress(OSError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(0)
 
 
 def _no_underscores(name: str) -> str:
     return name.replace("_", "-")
+
+
+def _also(name: str) -> str:
+    others = [alias for alias, command in ALIASES.items() if command == name]
+    return f" (also: {', '.join(others)})" if others else ""
+
+
+@contextlib.contextmanager
+def _quiet_pipes() -> Iterator[None]:
+    """End with exit code 0 where a pipe was closed: whoever reads our output has seen enough."""
+    try:
+        yield
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            # what is left in a buffer is flushed at the end of the program, and must not complain then
+            with contextlib.suppress(OSError, ValueError):
+                if stream is sys.stdout or not _is_open(stream):
+                    os.dup2(nowhere, stream.fileno())
+        raise click.exceptions.Exit(0) from None
+
+
+def _is_open(stream: TextIO) -> bool:
+    try:
+        stream.flush()
+    except OSError:
+        return False
+    return True
+
+
+def _write_utf8() -> None:
+    """Text goes out as UTF-8 whatever the system's encoding is; messages never fail for a character."""
+    for stream, errors in ((sys.stdout, "strict"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors=errors)
 
 
 def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from lmkit.cli.options import runtime_options
+from lmkit.cli.options import runtime_options, use_runtime
 
 if TYPE_CHECKING:
     from lmkit.api import TrainedModel
@@ -84,6 +84,7 @@ def command(
     as_json: bool,
     device: str | None,
     threads: int | None,
+    cuda: bool,
     **adapters: Any,
 ) -> None:
     """Measure a trained model: perplexity, bits per character and byte, OOV, with all counts.
@@ -91,30 +92,27 @@ def command(
     Every token is scored once and the number does not depend on --window; --rows with a warm-up is quicker and agrees
     closely.
     """
-    import torch
-
     from lmkit.api import load
     from lmkit.console.tables import show_adapters, show_measurement
     from lmkit.errors import ConfigError
-    from lmkit.hardware import choose_threads
 
     if file is not None and split is not None:
         raise ConfigError("Give either --split or --file, not both.")
-    torch.set_num_threads(choose_threads(threads))
-    lm = load(run, device or "auto")
+    if file == "":
+        raise ConfigError("--file is empty: give a file, a folder, or - for standard input.")
+    lm = load(run, use_runtime(device, threads, cuda))
     name, tokens = (file, lm.file_tokens(file)) if file is not None else lm.split_tokens(split)
-    how = {
+    how: dict[str, Any] = {
         "state": state,
         "rows": rows,
         "warmup": DEFAULT_WARMUP if warmup is None else warmup,
         "window": window,
     }
     result = lm.measure(tokens, split=name, precision=precision, **how)
-    if result.state != lm.eval_state:
-        click.echo(
-            f"Note: the model was trained for state {lm.eval_state}; this is state {result.state}, window {window}.",
-            err=True,
-        )
+    trained = lm.config.training.state_policy
+    if result.state != trained:
+        shown = f"{result.state}, window {window}" if result.state == "reset" else result.state
+        click.echo(f"Note: the model was trained with state {trained}; this is state {shown}.", err=True)
     adapted = _adapted(lm, tokens, result, adapters, how)
     if as_json:
         click.echo(json.dumps({**result.figures(), **_adapter_figures(adapted)}))

@@ -25,7 +25,7 @@ from lmkit.config import (
 )
 from lmkit.errors import ConfigError
 
-__all__ = ["SectionedCommand", "config_options", "make_config", "preset_names", "runtime_options"]
+__all__ = ["SectionedCommand", "config_options", "make_config", "preset_names", "runtime_options", "use_runtime"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 TITLES: dict[type, str] = {
@@ -79,7 +79,8 @@ class NumberList(click.ParamType[tuple[int, ...]]):
 
 
 def config_options(function: F) -> F:
-    """Add an option for every field of every section."""
+    """Add an option for every field of every section, and ``--cuda`` as a short way to ``--device cuda``."""
+    function = _cuda(function)
     for section in reversed(TITLES):
         for item, hint in reversed(list(fields_of(section))):
             function = _option(item, hint, TITLES[section])(function)
@@ -88,6 +89,7 @@ def config_options(function: F) -> F:
 
 def runtime_options(function: F) -> F:
     """Add --device and --threads, for commands that use a model that is there."""
+    function = _cuda(function)
     for item, hint in reversed(list(fields_of(RuntimeConfig))):
         if item.name in ("device", "threads"):
             function = _option(item, hint, TITLES[RuntimeConfig])(function)
@@ -101,7 +103,26 @@ def make_config(preset: str | None, file: Path | None, given: Mapping[str, Any])
         config = config.override(_read_preset(preset))
     if file is not None:
         config = config.override(_read_toml(file))
-    return config.override({name: value for name, value in given.items() if value is not None})
+    values = {name: value for name, value in given.items() if value is not None}
+    if values.pop("cuda", False):
+        values["device"] = "cuda"
+    return config.override(values)
+
+
+def use_runtime(device: str | None, threads: int | None, cuda: bool, *, default_threads: int | None = None) -> str:
+    """Check the options of ``runtime_options``, set the threads and return the device's name. Raises ConfigError."""
+    import torch
+
+    from lmkit.hardware import choose_threads
+
+    chosen = default_threads if threads is None else threads
+    runtime = RuntimeConfig(device="cuda" if cuda else device or "auto", threads=chosen)
+    torch.set_num_threads(choose_threads(runtime.threads))
+    return runtime.device
+
+
+def _cuda(function: F) -> F:
+    return click.option("--cuda", is_flag=True, hidden=True, help="The same as --device cuda.")(function)
 
 
 def preset_names() -> list[str]:
@@ -138,7 +159,7 @@ def _option(item: dataclasses.Field[Any], hint: Any, section: str) -> Callable[[
         return click.option(*names, item.name, cls=ConfigOption, section=section, default=None, help=help)
     choices = item.metadata["choices"]
     plain: dict[Any, click.ParamType[Any]] = {int: click.INT, float: click.FLOAT, str: click.STRING}
-    kind_of_value = click.Choice(choices) if choices else plain.get(kind) or NumberList()
+    kind_of_value = click.Choice(choices, case_sensitive=False) if choices else plain.get(kind) or NumberList()
     return click.option(
         *names, item.name, cls=ConfigOption, section=section, type=kind_of_value, default=None, help=help
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lmkit.cli.options import runtime_options
+from lmkit.cli.options import runtime_options, use_runtime
 
 if TYPE_CHECKING:
     from lmkit.api import TrainedModel
@@ -48,7 +48,7 @@ __all__ = ["command"]
 @click.option("--top-p", type=float, help="Draw among the tokens that make up this probability.")
 @click.option("--min-p", type=float, help="Draw among tokens at least this share as probable as the best.")
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed gives the same text."
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="The same seed gives the same text."
 )
 @click.option(
     "--num",
@@ -74,10 +74,9 @@ def command(
     as_json: bool,
     device: str | None,
     threads: int | None,
+    cuda: bool,
 ) -> None:
     """Let a trained model continue a prompt; the text streams as it is made."""
-    import torch
-
     from lmkit.api import load
     from lmkit.errors import ConfigError
     from lmkit.generation.decoding import Decoding
@@ -85,8 +84,8 @@ def command(
     if any(not text for text in stop):
         raise ConfigError("--stop must not be empty.")
     decoding = Decoding(temperature, top_k, top_p, min_p)
-    torch.set_num_threads(threads or 1)  # one token's arithmetic is too small to share
-    lm = load(run, device or "auto")
+    # one token's arithmetic is too small to share among threads
+    lm = load(run, use_runtime(device, threads, cuda, default_threads=1))
     _warn_of_unknown(lm, prompt)
     for number in range(num):
         pieces = lm.stream(prompt, length=length, decoding=decoding, seed=seed, stream=number, stop=stop)

@@ -52,11 +52,18 @@ def _compare(file: str, vocab_size: int | None, as_json: bool) -> None:
 def _show(file: str, name: str, vocab_size: int | None, limit: int, as_json: bool) -> None:
     from lmkit.config import DataConfig
     from lmkit.console.tables import show_tokens
+    from lmkit.errors import ConfigError
+    from lmkit.files import exists, is_folder
     from lmkit.text.corpus import build_corpus
+    from lmkit.text.kinds import TOKENIZERS
     from lmkit.text.tokenizer import load_tokenizer
 
-    folder = Path(name)
-    known = load_tokenizer(folder / "tokenizer.json" if folder.is_dir() else folder) if folder.exists() else None
+    place = Path(name)
+    known = None
+    if name not in TOKENIZERS and exists(place):
+        if vocab_size is not None:
+            raise ConfigError("--vocab-size does not go with a tokenizer that is there already: leave it out.")
+        known = load_tokenizer(place / "tokenizer.json" if is_folder(place) else place)
     data = DataConfig(
         corpus=file, tokenizer="char" if known else name, vocab_size=vocab_size, valid_fraction=0.0, test_fraction=0.0
     )

@@ -13,6 +13,7 @@ import click
 
 from lmkit.cli.options import SectionedCommand, config_options, make_config
 from lmkit.config import Config
+from lmkit.files import is_file
 
 if TYPE_CHECKING:
     from lmkit.console.training import TrainingDisplay
@@ -93,7 +94,8 @@ def _first_interrupt() -> Iterator[list[int]]:
 def _sample(session: Session, length: int) -> str:
     from lmkit.api import TrainedModel
 
-    return TrainedModel(session.model, session.corpus.tokenizer, session.config).sample(
+    counts = vars(session.corpus.splits["train"].counts)
+    return TrainedModel(session.model, session.corpus.tokenizer, session.config, training_counts=counts).sample(
         length=length, seed=session.config.runtime.seed, temperature=0.8
     )
 
@@ -119,8 +121,13 @@ def _report(session: Session, result: Measurement | None, display: TrainingDispl
 
 def _with_absolute_corpus(config: Config) -> Config:
     """A local text by its absolute path, so that the run can find it from any folder."""
-    path = Path(config.data.corpus).expanduser()
-    if config.data.corpus != "-" and path.exists():
+    from lmkit.text.kinds import TOKENIZERS
+    from lmkit.text.sources import local_path
+
+    path = local_path(config.data.corpus)
+    if path is not None:
         config = config.override({"corpus": str(path.resolve())})
     tokenizer = Path(config.data.tokenizer).expanduser()
-    return config.override({"tokenizer": str(tokenizer.resolve())}) if tokenizer.is_file() else config
+    if config.data.tokenizer in TOKENIZERS or not is_file(tokenizer):
+        return config
+    return config.override({"tokenizer": str(tokenizer.resolve())})

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from lmkit.console.figures import joined, number, rows_of, size, sparkline
+from lmkit.console.output import open_console
 from lmkit.evaluation.measurement import Measurement
 from lmkit.run import RunDirectory
 from lmkit.text.registry import CorpusEntry
@@ -56,7 +56,7 @@ def show_measurement(measurement: Measurement, *, words_only: bool, file: TextIO
     ]
     for row in rows:
         table.add_row(*row)
-    console = Console(file=file, highlight=False)
+    console = open_console(file=file)
     console.print(table)
     how = f"{measurement.split}: state {measurement.state}, {rows_of(measurement)}, {measurement.precision}"
     console.print(escape(how), style="dim", soft_wrap=True)
@@ -74,7 +74,7 @@ def show_adapters(settings: Mapping[str, Any], results: Sequence[tuple[str, Meas
         value = result.evaluation.perplexity
         table.add_row(escape(name), f"{value:,.3f}", f"{1 - value / before:.1%}", f"{1 - value / first:.1%}")
         before = value
-    console = Console(highlight=False)
+    console = open_console()
     console.print()
     console.print(table)
     shown = ", ".join(f"{name} {value:g}" for name, value in settings.items() if isinstance(value, float))
@@ -83,7 +83,7 @@ def show_adapters(settings: Mapping[str, Any], results: Sequence[tuple[str, Meas
 
 def show_corpora(entries: Sequence[CorpusEntry], *, whole: bool) -> None:
     """The registry as a table, or one entry in full."""
-    console = Console(highlight=False)
+    console = open_console()
     if whole:
         for entry in entries:
             console.print(f"[bold]{escape(entry.name)}[/bold]  {escape(entry.title)}")
@@ -116,40 +116,50 @@ def show_statistics(rows: Sequence[TokenizerStatistics]) -> None:
             f"{row.oov:,}",
             f"{row.oov_rate:.2%}",
         )
-    console = Console(highlight=False)
+    console = open_console()
     console.print(table)
     console.print("Learnt on the first 90 % of the text, counted on the last 10 %.", style="dim")
 
 
 def show_tokens(tokens: Sequence[tuple[int, str]], total: int, oov: int, vocab_size: int) -> None:
     """Ids with their tokens."""
-    console = Console(highlight=False)
+    console = open_console()
     console.print(escape(" ".join(f"{id}:{token!r}" for id, token in tokens)), soft_wrap=True)
     console.print(f"{total:,} tokens, {oov:,} of them <unk>; vocabulary {vocab_size:,}", style="dim")
 
 
 def show_presets(names: Sequence[str]) -> None:
     """The presets, one a line."""
-    Console(highlight=False).print("\n".join(names))
+    open_console().print("\n".join(names))
 
 
 def show_run(run: RunDirectory) -> None:
-    """Configuration, corpus, size and the curve of a run."""
+    """Configuration, corpus, size and the curve of a run; what run.json or metrics.jsonl lack is left out."""
     config, info, metrics = run.config(), run.info(), run.metrics()
-    console = Console(highlight=False)
-    console.print(f"[bold]{escape(str(run.path))}[/bold]")
-    corpus = info.get("corpus", {})
-    console.print(
-        escape(f"corpus {corpus.get('name', '?')}; {info.get('parameters', 0):,} parameters; {info.get('cpu', '')}")
-    )
+    console = open_console()
+    console.print(f"[bold]{escape(str(run.path))}[/bold]", soft_wrap=True)
+    corpus = info.get("corpus")
+    name = corpus.get("name") if isinstance(corpus, dict) else None
+    parameters = info.get("parameters")
+    facts = [
+        f"corpus {name or config.data.corpus}",
+        f"{parameters:,} parameters" if isinstance(parameters, int) else "",
+        str(info.get("cpu") or ""),
+    ]
+    console.print(escape("; ".join(fact for fact in facts if fact)), soft_wrap=True)
     for section, values in config.to_dict().items():
         shown = ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
-        console.print(f"[bold]{section}[/bold] {escape(shown)}")
-    curve = [record["nats_per_token"] for record in metrics if record.get("kind") == "evaluation"]
+        console.print(f"[bold]{section}[/bold] {escape(shown)}", soft_wrap=True)
+    curve = [value for record in metrics if (value := _figure(record, "evaluation", "nats_per_token")) is not None]
     if curve:
-        console.print(f"validation {sparkline(curve)}  best {min(curve):.4f} nats per token")
+        console.print(f"validation {sparkline(curve)}  best {min(curve):.4f} nats per token", soft_wrap=True)
     for record in metrics:
-        if record.get("kind") == "final":
-            console.print(
-                f"{record['split']} perplexity {record['perplexity']:.4f} over {record['tokens_scored']:,} tokens"
-            )
+        perplexity = _figure(record, "final", "perplexity")
+        if perplexity is not None:
+            console.print(escape(f"{record.get('split')} perplexity {perplexity:.4f} per token"), soft_wrap=True)
+
+
+def _figure(record: Mapping[str, Any], kind: str, name: str) -> float | None:
+    """A number of a record of this kind, None where it has none."""
+    value = record.get(name)
+    return float(value) if record.get("kind") == kind and isinstance(value, (int, float)) else None

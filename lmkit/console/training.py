@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from collections.abc import Callable
 
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from lmkit.console.figures import rows_of, sparkline
+from lmkit.console.output import open_console
 from lmkit.evaluation.measurement import Measurement
 from lmkit.session import Session
 from lmkit.training.loop import EvaluationRecord
@@ -26,8 +27,9 @@ class TrainingDisplay:
     """Progress of a training on standard error: a live bar on a terminal, a plain line now and then elsewhere."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False)
+        self.console = open_console(stderr=True)
         self.live = self.console.is_terminal
+        self.closed = False
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -47,16 +49,32 @@ class TrainingDisplay:
 
     def __enter__(self) -> TrainingDisplay:
         if self.live:
-            self.progress.start()
+            self._show(self.progress.start)
         return self
 
     def __exit__(self, *error: object) -> None:
         if self.live:
-            self.progress.stop()
+            self._show(self.progress.stop)
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self.console.print(escape(text), soft_wrap=True)
+        self._show(lambda: self.console.print(escape(text), soft_wrap=True))
+
+    def _update(self, task: TaskID, description: str, completed: float, figures: str) -> None:
+        self._show(
+            lambda: self.progress.update(
+                task, description=description, completed=completed, figures=figures, refresh=True
+            )
+        )
+
+    def _show(self, show: Callable[[], None]) -> None:
+        """A closed pipe ends the display, not the training."""
+        if self.closed:
+            return
+        try:
+            show()
+        except BrokenPipeError:
+            self.closed, self.live = True, False
 
     def preparing(self, stage: str, fraction: float) -> None:
         """Reading, learning tokens, encoding: shown while it takes long."""
@@ -66,7 +84,7 @@ class TrainingDisplay:
             self.task = self.progress.add_task(stage, total=1.0, figures="")
         if stage != self.stage or time.monotonic() - self.shown_at > REFRESH_SECONDS:
             self.stage, self.shown_at = stage, time.monotonic()
-            self.progress.update(self.task, description=stage, completed=fraction, refresh=True)
+            self._update(self.task, stage, fraction, "")
 
     def begin(self, session: Session) -> None:
         """Say what is trained on what."""
@@ -96,9 +114,7 @@ class TrainingDisplay:
         self.nll, self.count = self.nll * 0.9, int(self.count * 0.9)  # a moving mean: old steps fade
         done = self.session.progress
         if self.live and self.task is not None:
-            self.progress.update(
-                self.task, description=f"epoch {record.epoch + 1}", completed=done, figures=figures, refresh=True
-            )
+            self._update(self.task, f"epoch {record.epoch + 1}", done, figures)
         else:
             left = train.elapsed * (1 - done) / done if done else math.nan
             self.say(f"{done:4.0%}  epoch {record.epoch + 1}  step {record.step:,}  {figures}  {left:.0f} s left")
@@ -117,11 +133,9 @@ class TrainingDisplay:
         train = self.session.train
         if len(self.curve) > 1:
             self.say(f"validation {sparkline(self.curve)}  {self.curve[0]:.3f} → {min(self.curve):.3f} nats per token")
-        self.say(
-            f"trained {train.step:,} steps, {train.tokens:,} tokens in {train.elapsed:.1f} s; "
-            f"best at step {train.annealing.best_step:,}"
-        )
-        out = Console(highlight=False)
+        best = f"; best at step {train.annealing.best_step:,}" if train.annealing.best_step else ""
+        self.say(f"trained {train.step:,} steps, {train.tokens:,} tokens in {train.elapsed:.1f} s{best}")
+        out = open_console()
         out.print(escape(f"run {self.session.run.path}"), soft_wrap=True)
         if measurement is not None:
             out.print(escape(_headline_of(measurement)), soft_wrap=True)

@@ -69,7 +69,7 @@ def _interpolate(level: CountedNgrams, lower: Floats, vocab_size: int) -> tuple[
     contexts = level.keys // vocab_size
     removed = np.array([0.0, *estimate_discounts(level.counts)])[np.minimum(level.counts, 3)]
     totals = np.bincount(contexts, weights=level.counts, minlength=len(lower))
-    weights = np.bincount(contexts, weights=removed, minlength=len(lower))
-    weights = np.divide(weights, totals, out=np.ones(len(lower)), where=totals > 0)
+    freed = np.bincount(contexts, weights=removed, minlength=len(lower))
+    weights = np.divide(freed, totals, out=np.ones(len(lower)), where=totals > 0)
     probabilities = (level.counts - removed) / totals[contexts] + weights[contexts] * lower[level.suffixes]
     return probabilities, weights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -35,11 +36,11 @@ def token_losses(
     Raises FailedError where a loss is not finite: there is nothing to compare then.
     """
     places = dataclasses.replace(tokens, ids=np.arange(len(tokens)))
-    cut = {"state": state, "rows": rows, "warmup": warmup, "window": window}
+    cut = partial(evaluation_windows, state=state, rows=rows, warmup=warmup, window=window)
     losses = np.full(len(tokens), np.nan)
-    scores = token_scores(predictor, evaluation_windows(tokens, eos_id, **cut))
+    scores = token_scores(predictor, cut(tokens, eos_id))
     # the same cuts over the tokens' places say which loss belongs where, whatever the order of rows and documents
-    for score, place in zip(scores, evaluation_windows(places, 0, **cut), strict=True):
+    for score, place in zip(scores, cut(places, 0), strict=True):
         known = place.targets != IGNORE
         losses[place.targets[known].numpy()] = -score.log_probs[known].double().numpy()
     wrong = np.flatnonzero(~np.isfinite(losses))

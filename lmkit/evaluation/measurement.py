@@ -78,7 +78,8 @@ def measure(
     counts = tokens.counts
     text = Evaluation(words=counts.words, line_ends=counts.line_ends, chars=counts.chars, bytes=counts.bytes)
     used = warmup if rows > 1 and state == "carry" else 0
-    return Measurement(result + text, split, state, min(rows, len(tokens)), used, window, precision, tokenizer.lossless)
+    read = min(rows, len(tokens.document_starts) if state == "document" else len(tokens))
+    return Measurement(result + text, split, state, read, used, window, precision, tokenizer.lossless)
 
 
 def evaluation_windows(

@@ -30,7 +30,7 @@ class StepDecoder:
     """
 
     def __init__(self, model: LanguageModel) -> None:
-        self.model = model.eval()
+        self.model = model
         self.kind = CELLS[model.config.cell]
         self.layers = [layer_weights(layer) for layer in model.recurrent.layers]
         first = self.layers[0]

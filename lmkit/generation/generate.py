@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -42,12 +43,14 @@ def generate(
     seed: int = 0,
     streams: Sequence[int] = (0,),
     stop_id: int | None = None,
+    never: Sequence[int] = (),
 ) -> Iterator[Column]:
     """Continue the prompt without end, once for each of the streams.
 
     prompt: at least one id, usually ``<eos>`` first; it is read once, from the given state of one row, and the state
     is carried into every stream. The token at a place depends on (seed, stream, place) and the prompt only, not on
-    the other streams. A stream that chose ``stop_id`` is finished and repeats it.
+    the other streams. A stream that chose ``stop_id`` is finished: it repeats it with a log-probability of 0. Tokens of
+    ``never`` are not chosen; the log-probabilities stay the model's own.
     """
     assert prompt, "a prompt holds at least <eos>"
     device = state[0][0].device
@@ -55,12 +58,15 @@ def generate(
         logits, state = step(torch.tensor([id], device=device), state)
     logits, state = logits.expand(len(streams), -1), repeat(state, len(streams))
     finished = torch.zeros(len(streams), dtype=torch.bool, device=device)
+    unwanted = torch.tensor(never, device=device) if never else None
     position = 0
     while True:
-        ids = decoding.choose(logits, keyed_uniforms(seed, list(streams), position))
+        allowed = logits if unwanted is None else logits.index_fill(1, unwanted, -math.inf)
+        ids = decoding.choose(allowed, keyed_uniforms(seed, list(streams), position))
         log_probs = logits.double().log_softmax(dim=-1).gather(1, ids[:, None]).squeeze(1)
         if stop_id is not None:
             ids = torch.where(finished, stop_id, ids)
+            log_probs = log_probs.masked_fill(finished, 0)
             finished = finished | (ids == stop_id)
         yield Column(ids, log_probs, finished)
         logits, state = step(ids, state)
@@ -75,18 +81,23 @@ def stream_text(ids: Iterator[int], decoder: StreamDecoder, stops: Sequence[str]
     held = ""
     for id in ids:
         held += decoder.push(id)
-        found = [place for stop in stops if (place := held.find(stop)) >= 0]
-        if found:
-            yield held[: min(found)]
+        end = _first_stop(held, stops)
+        if end is not None:
+            yield held[:end]
             return
         safe = len(held) - _stop_overlap(held, stops)
         if safe:
             yield held[:safe]
             held = held[safe:]
     held += decoder.flush()
-    found = [place for stop in stops if (place := held.find(stop)) >= 0]
     if held:
-        yield held[: min(found)] if found else held
+        yield held[: _first_stop(held, stops)]
+
+
+def _first_stop(text: str, stops: Sequence[str]) -> int | None:
+    """Where the stop string begins that is complete first; of those that end together the one that begins first."""
+    found = [(place + len(stop), place) for stop in stops if (place := text.find(stop)) >= 0]
+    return min(found)[1] if found else None
 
 
 def _stop_overlap(text: str, stops: Sequence[str]) -> int:

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lmkit.errors import CorpusError, DataError
+from lmkit.files import is_folder
 from lmkit.text.builtin import BUILT_IN
 from lmkit.text.generated import GENERATED
 from lmkit.text.reading import looks_like_text, read_text
 from lmkit.text.registry import load_registry
 from lmkit.text.source import WHOLE, Document, Source
 
-__all__ = ["open_local", "open_source", "spool"]
+__all__ = ["local_path", "open_local", "open_source", "spool"]
 
 SPLIT_NAMES = {
     "train": ("train", "wiki.train", "ptb.train"),
@@ -59,6 +60,14 @@ def open_source(name: str, *, stdin: BinaryIO | None = None) -> Iterator[Source]
         yield _open_remote(name, list(registry))
 
 
+def local_path(name: str) -> Path | None:
+    """The file or folder that ``open_source`` would take for a name; None for other names, -, and what is not there."""
+    kind = name.partition(":")[0]
+    if kind in GENERATED or name in BUILT_IN or name in load_registry() or name == "-" or not _exists(name):
+        return None
+    return Path(name).expanduser()
+
+
 @contextlib.contextmanager
 def open_local(name: str | os.PathLike[str], *, stdin: BinaryIO | None = None) -> Iterator[Source]:
     """The source behind a file, a folder or ``-``, standard input."""
@@ -79,6 +88,8 @@ def _open_path(name: str) -> Source:
             return _open_file(path)
     except PermissionError as error:
         raise DataError(f"{error.filename or path} may not be read: check its permissions.") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{_short(name)} cannot be the name of a file: {error}.") from None
     raise DataError(_missing(name))
 
 
@@ -115,7 +126,7 @@ def _find_texts(folder: Path) -> tuple[list[Path], list[Path]]:
     """Files in the order of their relative names: *.txt always, others if they look like text, hidden ones never."""
     files = []
     for place, folders, names in os.walk(folder, onerror=_raise):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and not _is_run(Path(place, name)))
         files += [Path(place, name) for name in names if not name.startswith(".")]
     files = sorted((path for path in files if path.is_file()), key=lambda path: path.relative_to(folder).as_posix())
     kept: list[Path] = []
@@ -126,6 +137,11 @@ def _find_texts(folder: Path) -> tuple[list[Path], list[Path]]:
         is_text = path.name.endswith(ALWAYS_TEXT) or looks_like_text(path)
         (kept if is_text else skipped).append(path)
     return kept, skipped
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder holds a trained model: what training leaves behind beside its text is no text to train on."""
+    return (folder / "tokenizer.json").is_file() and (folder / "config.json").is_file()
 
 
 def _raise(error: OSError) -> None:
@@ -157,7 +173,7 @@ def _exists(name: str) -> bool:
 def _open_remote(name: str, known: list[str]) -> Source:
     looks_like_path = name.startswith((".", "/", "~", "\\")) or name.count("/") > 1 or "\\" in name
     owner = name.partition("/")[0]
-    if looks_like_path or FILE_SUFFIX.search(name) or Path(owner).is_dir():
+    if looks_like_path or FILE_SUFFIX.search(name) or is_folder(Path(owner)):
         raise DataError(_missing(name))
     if HUB_NAME.fullmatch(name):
         from lmkit.text.hub import open_dataset
@@ -166,9 +182,20 @@ def _open_remote(name: str, known: list[str]) -> Source:
             return open_dataset(name)
         except CorpusError as error:
             raise CorpusError(f"There is no file or folder {name}, and t{str(error)[1:]}") from error
-    close = difflib.get_close_matches(name, known, n=2)
+    close = difflib.get_close_matches(name, [*known, *_beside(Path(name))], n=2, cutoff=0.7)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}."
-    raise CorpusError(f"There is no corpus, file or folder called {name!r}: {hint}")
+    raise CorpusError(f"There is no corpus, file or folder called {_short(name)!r}: {hint}")
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 80 else name[:77] + "..."
+
+
+def _beside(path: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in path.parent.iterdir())
+    except (OSError, ValueError):
+        return []
 
 
 def _missing(name: str) -> str:

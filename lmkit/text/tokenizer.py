@@ -194,8 +194,8 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise TokenizerError(f"There is no tokenizer file {path}: give char, word, bpe or a tokenizer.json.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise TokenizerError(f"The tokenizer file {path} cannot be read: {error}.") from error
+    except (OSError, ValueError) as error:
+        raise TokenizerError(f"--tokenizer {str(path)[:80]} cannot be read: {error}.") from error
     return tokenizer_from_json(text, str(path))
 
 
@@ -208,7 +208,7 @@ def tokenizer_from_json(text: str, name: str) -> Tokenizer:
 
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TokenizerError(f"{name} is not a tokenizer.json: it is not valid JSON ({error}).") from error
     if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
         raise TokenizerError(f"{name} is not a tokenizer.json: it has no table named model.")

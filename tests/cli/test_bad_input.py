@@ -223,6 +223,8 @@ def test_a_share_of_all_is_refused(train, work, option: str, value: str):
         (("--sampler", "document", "--state", "carry"), ["document", "carry"]),
         (("--sampler", "sequential", "--state", "document"), ["sequential", "document"]),
         (("--cell", "gru", "--forget-bias", "1"), ["--forget-bias", "lstm"]),
+        (("--forget-bias", "1e300"), ["--forget-bias"]),  # no float32
+        (("--min-count", "1000000"), ["--min-count"]),  # nothing is left but <unk>
         (("--cutoffs", "5,10"), ["--cutoffs", "adaptive"]),
         (("--head", "adaptive", "--cutoffs", "10,5"), ["--cutoffs", "ascend"]),
         (("--head", "adaptive", "--cutoffs", "5,100000"), ["--cutoffs"]),
@@ -238,6 +240,8 @@ def test_a_share_of_all_is_refused(train, work, option: str, value: str):
         (("--cell", "gruu"), ["--cell", "gru"]),
         (("--preset", "no-such"), ["no-such", "pytorch-examples"]),
         (("--corpus", ""), ["--corpus"]),
+        (("--tokenizer", ""), ["--tokenizer"]),
+        (("--valid-fraction", "0", "--patience", "3"), ["--patience", "validation"]),
     ],
     ids=lambda part: " ".join(part)[:60],
 )
@@ -356,12 +360,12 @@ def test_a_command_without_its_argument_says_which(refused, work):
 
 
 def test_nothing_is_left_when_the_run_folder_cannot_be_filled(cli, work, small, monkeypatch: pytest.MonkeyPatch):
-    from lmkit import run
+    from lmkit import files
 
-    def full(path: Path, content: object) -> None:
+    def full(path: Path, content: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run, "write_atomically", full)
+    monkeypatch.setattr(files, "replace_file", full)
     outcome = cli("train", "--corpus", "text.txt", *small, "--max-steps", 1, "--out", "deep/run")
     assert outcome.code == 1  # a full disk is no mistake of the user's
     assert "No space left" in outcome.stderr

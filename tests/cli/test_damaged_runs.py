@@ -125,6 +125,17 @@ def test_no_value_of_any_kind_gives_a_traceback(cli, damaged: Path, name: str):
     assert {item.name: item.read_bytes() for item in damaged.iterdir()} == read
 
 
+@pytest.mark.parametrize("name", ["hidden_size", "embedding_size", "num_layers", "forget_bias"])
+@pytest.mark.parametrize("value", [1e300, 10**30, 10**12])
+def test_a_configuration_that_fits_no_machine_is_refused(refused, damaged: Path, name: str, value: float):
+    path = damaged / "config.json"
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    stored["model"][name] = value
+    path.write_text(json.dumps(stored), encoding="utf-8")
+    if name != "forget_bias" or value == 1e300:  # a start value does not matter to a model that is there
+        assert "config.json" in refused("sample", damaged)
+
+
 def test_shapes_that_do_not_fit_are_named(refused, damaged: Path):
     path = damaged / "model.safetensors"
     tensors = load_file(path)
@@ -194,7 +205,9 @@ def test_a_run_without_a_model_yet_says_so(refused, cli, damaged: Path):
     assert cli("info", damaged).code == 0
 
 
-@pytest.mark.parametrize("line", ['{"kind": "evaluation", "ste', "17", "null", "[]", "{}", '{"kind": "evaluation"}', ""])
+@pytest.mark.parametrize(
+    "line", ['{"kind": "evaluation", "ste', "17", "null", "[]", "{}", '{"kind": "evaluation"}', ""]
+)
 def test_a_damaged_line_of_metrics_is_passed_over(cli, damaged: Path, line: str):
     with (damaged / "metrics.jsonl").open("a", encoding="utf-8") as file:
         file.write(line)

@@ -160,7 +160,9 @@ def test_a_document_model_is_measured_document_by_document(cli, measure, work, s
 
 
 def test_a_word_model_s_word_perplexity_is_its_perplexity(cli, measure, work, small):
-    assert cli("train", "--corpus", "text.txt", *small, "--tokenizer", "word", "--max-steps", 2, "--out", "run").code == 0
+    assert (
+        cli("train", "--corpus", "text.txt", *small, "--tokenizer", "word", "--max-steps", 2, "--out", "run").code == 0
+    )
     figures = measure("run")
     assert figures["word_perplexity"] == pytest.approx(figures["perplexity"])
     assert figures["lossless"] is False

@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import json
 import tomllib
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,13 @@ def make(*arguments: str) -> Config:
     """The configuration that lmkit train makes of its arguments."""
     from lmkit.cli import main
 
-    with main.make_context("lmkit", ["train", *arguments], resilient_parsing=False) as group:
-        with train_command().make_context("train", list(arguments), parent=group) as context:
-            given = dict(context.params)
-    for name in ("out", "as_json"):
-        given.pop(name, None)
-    return make_config(given.pop("preset"), given.pop("config_file"), given)
+    with (
+        main.make_context("lmkit", ["train", *arguments]) as group,
+        train_command().make_context("train", list(arguments), parent=group) as context,
+    ):
+        given = dict(context.params)
+    fields = {item.name for section in SECTIONS for item, _ in fields_of(section)}
+    return make_config(given["preset"], given["config_file"], {name: given[name] for name in fields})
 
 
 def flat(config: Config) -> dict[str, Any]:
@@ -62,11 +64,9 @@ def flat(config: Config) -> dict[str, Any]:
 @pytest.fixture
 def presets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of presets instead of lmkit's own."""
-    from lmkit.cli import options
-
     folder = tmp_path / "presets"
     folder.mkdir()
-    monkeypatch.setattr(options.resources, "files", lambda package: tmp_path)
+    monkeypatch.setattr(resources, "files", lambda package: tmp_path)
     return folder
 
 

@@ -62,7 +62,10 @@ def test_a_text_of_one_document_does_not_end_early(sample, train):
 def test_json_is_an_object_a_text(cli, trained):
     outcome = cli("sample", trained, "--prompt", "The", "--num", 2, "--seed", 5, "--length", 4, "--json")
     records: list[dict[str, Any]] = [json.loads(line) for line in outcome.stdout.splitlines()]
-    assert [(record["prompt"], record["seed"], record["stream"]) for record in records] == [("The", 5, 0), ("The", 5, 1)]
+    assert [(record["prompt"], record["seed"], record["stream"]) for record in records] == [
+        ("The", 5, 0),
+        ("The", 5, 1),
+    ]
     assert all(len(record["text"]) == 4 for record in records)
     assert outcome.stderr == ""
 

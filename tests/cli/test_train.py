@@ -105,8 +105,8 @@ def test_a_tokenizer_file_trains_like_the_tokenizer_it_holds(train, works, kind:
 def test_a_tokenizer_of_hugging_face_trains(train, works, work, text: str):
     import tokenizers
 
-    foreign = tokenizers.Tokenizer(tokenizers.models.WordPiece(unk_token="[UNK]"))  # type: ignore[call-arg]
-    foreign.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()  # type: ignore[assignment]
+    foreign = tokenizers.Tokenizer(tokenizers.models.WordPiece(unk_token="[UNK]"))
+    foreign.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
     trainer = tokenizers.trainers.WordPieceTrainer(vocab_size=100, special_tokens=["[UNK]", "[SEP]"])
     foreign.train_from_iterator([text], trainer)
     foreign.save(str(work / "tokenizer.json"))
@@ -315,7 +315,7 @@ def test_words_can_be_documents_that_end(train, cli, work):
 
 
 def test_the_corpus_is_found_again_from_another_folder(train, cli, work, monkeypatch: pytest.MonkeyPatch):
-    _, run = train("--max-steps", 1)
+    train("--max-steps", 1)
     (work / "elsewhere").mkdir()
     monkeypatch.chdir(work / "elsewhere")
     assert cli("eval", "../run", "--threads", 1).code == 0

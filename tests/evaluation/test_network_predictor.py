@@ -73,17 +73,20 @@ def test_blocks_of_logits_do_not_change_the_number(make_model, monkeypatch, opti
         torch.testing.assert_close(one.log_probs, other.log_probs, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("head", ["full", "adaptive"])
-def test_uniform_model_has_perplexity_vocab_size(make_model, head):
-    model = make_model("lstm", vocab_size=11)
+@pytest.mark.parametrize("options", HEADS)
+def test_uniform_model_has_perplexity_vocab_size(make_model, options):
+    model = make_model("lstm", vocab_size=11, **options)
     with torch.no_grad():
         for parameter in model.head.parameters():
             parameter.zero_()
+        if "cutoffs" in options:  # clusters of 4 tokens each are four times as probable as one token
+            model.head.cluster_bias.fill_(math.log(4))
     assert perplexity(model, window=35) == pytest.approx(11, rel=1e-6)
 
 
-def test_score_is_the_gathered_distribution(make_model):
-    predictor = NetworkPredictor(make_model("lstm"))
+@pytest.mark.parametrize("options", HEADS)
+def test_score_is_the_gathered_distribution(make_model, options):
+    predictor = NetworkPredictor(make_model("lstm", **options))
     tokens, targets = torch.randint(11, (2, 3, 7))
     targets[0, 2] = targets[2] = IGNORE
     log_probs, after_score = predictor.score(tokens, targets, predictor.initial_state(3))

@@ -60,6 +60,8 @@ def test_nothing_is_asked_for_behind_a_stop():
         (["xxaabb"], ["bb", "aa"], "xx"),
         (["END"], ["END"], ""),
         (["", "E", "", "ND"], ["END"], ""),
+        (["abab", "c"], ["ababc"], ""),
+        (["aba", "babc"], ["ababc"], "ab"),
         (["abEN"], ["END"], "abEN"),
         (["ab\n", "\n", "c"], ["\n\n"], "ab"),
         (["aß😀", "x"], ["😀"], "aß"),

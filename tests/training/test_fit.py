@@ -9,10 +9,9 @@ import torch
 
 from lmkit.errors import NonFiniteError
 from lmkit.evaluation.perplexity import Evaluation
-from lmkit.training import loop
 from lmkit.training.loop import EvaluationRecord, progress_of
 from lmkit.training.optimizers import learning_rate
-from lmkit.training.step import StepRecord, train_step
+from lmkit.training.step import StepRecord
 
 
 def steps(records):
@@ -225,57 +224,6 @@ def test_the_rate_stands_in_the_optimiser(make_training, optimizer):
     training = make_training(epochs=None, max_steps=10, schedule="cosine", optimizer=optimizer, lr=0.01)
     for record in training.run():
         assert {group["lr"] for group in training.train.optimizer.param_groups} == {record.lr}
-
-
-class Clock:
-    """A clock that stands still but where a test moves it."""
-
-    def __init__(self, monkeypatch):
-        self.now = 1000.0
-        for name in ("perf_counter", "monotonic", "time"):
-            monkeypatch.setattr(f"time.{name}", lambda: self.now)
-        real = train_step
-
-        def step(*args, **options):
-            self.now += 1
-            return real(*args, **options)
-
-        monkeypatch.setattr(loop, "train_step", step)
-
-    def validate(self):
-        self.now += 100
-        return same_value()
-
-
-def test_seconds_are_time_in_steps_alone(make_training, monkeypatch):
-    clock = Clock(monkeypatch)
-    training = make_training(epochs=None, max_steps=10, eval_every=2, lr=0.1)
-    for _ in training.run(clock.validate):
-        clock.now += 1000  # what the caller does is not training
-    assert training.train.elapsed == pytest.approx(10)
-
-
-def test_training_stops_when_its_seconds_are_over(make_training, monkeypatch):
-    clock = Clock(monkeypatch)
-    training = make_training(epochs=None, max_seconds=7, eval_every=3, lr=0.1)
-    records = []
-    for record in training.run(clock.validate):
-        records.append(record)
-        clock.now += 1000
-    assert len(steps(records)) == 7
-    assert [record.step for record in evaluations(records)] == [3, 6, 7]
-    assert progress_of(training.train, training.sampler, training.config) == 1
-
-
-def test_seconds_go_on_where_a_run_is_taken_up_again(make_training, monkeypatch):
-    clock = Clock(monkeypatch)
-    training = make_training(epochs=None, max_seconds=7, lr=0.1)
-    run = training.run(clock.validate)
-    for _ in range(3):
-        next(run)
-    run.close()
-    clock.now += 1000
-    assert len(steps(training.run(clock.validate))) == 4
 
 
 def test_a_loss_that_is_not_finite_ends_the_loop_with_the_state_whole(make_training):

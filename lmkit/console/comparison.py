@@ -1,0 +1,112 @@
+"""A comparison as tables: the runs, their differences from the baseline, and both by kind of token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from string import ascii_uppercase
+from typing import TextIO
+
+from rich.markup import escape
+from rich.table import Table
+
+from lmkit.console.output import open_console
+from lmkit.evaluation.comparison import Band, Comparison, Interval
+
+__all__ = ["show_comparison"]
+
+UNITS = {"nats_per_token": "nats per token", "bits_per_byte": "bits per byte"}
+WIDE = 200  # columns where there is no terminal: a table in a file is not folded
+
+
+def show_comparison(result: Comparison, text: str, notes: Sequence[str], *, file: TextIO) -> None:
+    """Runs, differences with intervals and p-values, losses by frequency and position, and how it was done."""
+    console = open_console(file=file)
+    if not console.is_terminal:
+        console.width = WIDE
+    for table in _tables(result):
+        console.print(table)
+        console.print()
+    what, pieces = ("tokens", "tokens") if result.unit == "nats_per_token" else ("bytes", "spans of the text")
+    how = (
+        f"{text}: {result.units:,} {pieces} in {result.blocks} blocks of {result.block:,} {what}; [..] is "
+        f"{100 * result.confidence:g} % confidence from {result.resamples:,} resamples of the blocks (seed {result.seed}); "
+        "p is that of a paired t test on the blocks."
+    )
+    chance = "Both tell how much hangs on this text; training again with another seed moves a model too."
+    for line in (how, chance, *notes):
+        console.print(escape(line), style="dim", soft_wrap=True)
+
+
+def _tables(result: Comparison) -> Iterator[Table]:
+    yield _runs(result)
+    yield _differences(result)
+    if result.by_frequency is not None:
+        yield _bands(result, "times in training", result.by_frequency, _frequency)
+    yield _bands(result, "place in document", result.by_position, _range)
+
+
+def _runs(result: Comparison) -> Table:
+    same = result.unit == "nats_per_token"
+    table = _table("run", "perplexity" if same else "", "bits per byte", "tokens", "vocabulary")
+    for letter, run in zip(_letters(result), result.runs, strict=True):
+        table.add_row(
+            f"{letter}  {escape(run.name)}",
+            "" if run.perplexity is None else _shown(run.perplexity, ",.4g"),
+            _shown(run.bits_per_byte, ".4f") + ("" if run.lossless else " lossy"),
+            f"{run.tokens:,}",
+            f"{run.vocab_size:,}",
+        )
+    return table
+
+
+def _differences(result: Comparison) -> Table:
+    columns = ["perplexity"] if result.unit == "nats_per_token" else []
+    holm = ["p, Holm"] if len(result.differences) > 1 else []
+    table = _table("below 0: better", UNITS[result.unit], *columns, "p", *holm)
+    letters = _letters(result)
+    for letter, row in zip(letters[1:], result.differences, strict=True):
+        ratio = [] if row.perplexity_ratio is None else [f"{row.perplexity_ratio.value - 1:+.2%}"]
+        p_values = [_p(value) for value in (row.p_value, row.p_holm)[: 1 + len(holm)]]
+        table.add_row(f"{letter} - {letters[0]}", _shown(row.difference, "+.4f"), *ratio, *p_values)
+    return table
+
+
+def _bands(result: Comparison, title: str, bands: Sequence[Band], label: Callable[[Band], str]) -> Table:
+    letters = _letters(result)
+    table = _table(title, "share", *letters, *(f"{letter} - {letters[0]}" for letter in letters[1:]))
+    for band in bands:
+        losses = [f"{one.value:.4f}" for one in band.losses]
+        table.add_row(label(band), f"{band.share:.2%}", *losses, *(_shown(one, "+.3f") for one in band.differences))
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for place, name in enumerate(columns):
+        table.add_column(name, justify="right" if place else "left", overflow="fold")
+    return table
+
+
+def _letters(result: Comparison) -> list[str]:
+    """A, B, C for the runs: their names would make the tables too wide."""
+    return [
+        ascii_uppercase[place] if place < len(ascii_uppercase) else f"R{place + 1}" for place in range(len(result.runs))
+    ]
+
+
+def _shown(interval: Interval, form: str) -> str:
+    if interval.low is None or interval.high is None:
+        return f"{interval.value:{form}}"
+    return escape(f"{interval.value:{form}} [{interval.low:{form}}, {interval.high:{form}}]")
+
+
+def _frequency(band: Band) -> str:
+    return {-1: "<unk>", 0: "never"}.get(band.first) or _range(band)
+
+
+def _range(band: Band) -> str:
+    return f"{band.first:,} to {band.last:,}"
+
+
+def _p(value: float) -> str:
+    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"

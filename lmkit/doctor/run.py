@@ -1,0 +1,166 @@
+"""Checks of a run folder: its files, its weights, its tokenizer, and what its model predicts."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lmkit.config import Config
+from lmkit.doctor.check import FAILED, OK, SKIPPED, Check, judged
+from lmkit.doctor.predictions import PROBE_TOKENS, check_predictor
+from lmkit.doctor.round_trip import round_trip
+from lmkit.errors import LmkitError
+from lmkit.evaluation.predictor import NetworkPredictor
+from lmkit.generation.decoder import StepDecoder
+from lmkit.hardware import choose_device
+from lmkit.model.language_model import LanguageModel
+from lmkit.run import RunDirectory
+from lmkit.text.cache import Cache
+from lmkit.text.source import Source
+from lmkit.text.sources import open_source
+from lmkit.text.survey import survey_source
+from lmkit.text.tokenizer import Tokenizer
+
+__all__ = ["check_run", "check_step_decoder", "finite_weights"]
+
+T = TypeVar("T")
+TOLERANCE = 1e-4  # nats; float32 in another order of sums moves a log-probability by about 1e-6
+TOLERANCE_ON_GPU = 1e-2  # where cuDNN and matrix products may round their inputs to TF32
+TEXT_CHARS = 20_000
+
+
+def check_run(path: str | os.PathLike[str], device: str = "auto") -> Iterator[Check]:
+    """All checks of a run. What cannot be checked after a failure is left out, and said so.
+
+    Raises RunError if the path is no run of lmkit's.
+    """
+    run, place = RunDirectory.open(path), choose_device(device)
+    config, tokenizer, info = _attempt(run.config), _attempt(run.tokenizer), _attempt(run.info)
+    yield _opened("configuration", config, _config_figure)
+    yield _opened("tokenizer", tokenizer, _tokenizer_figure)
+    yield _opened("record of the run", info, lambda found: f"{len(found)} entries")
+    if isinstance(config, LmkitError) or isinstance(tokenizer, LmkitError) or isinstance(info, LmkitError):
+        yield Check("everything else", SKIPPED, "needs the files above")
+        return
+    yield _tokenizer_hash(tokenizer, info)
+    corpus, text = _corpus(config, info)
+    yield corpus
+    yield round_trip(tokenizer, text)
+    model = _attempt(partial(run.load_model, config, tokenizer.vocab_size, place))
+    yield _opened("weights", model, _weights_figure)
+    if isinstance(model, LmkitError):
+        yield Check("predictions", SKIPPED, "needs the weights")
+        return
+    yield _parameters(model, info)
+    yield finite_weights(model)
+    yield from _predictions(model, tokenizer, text)
+
+
+def finite_weights(model: LanguageModel) -> Check:
+    """Whether a parameter or buffer is infinite or not a number."""
+    wrong = {name: int((~torch.isfinite(tensor)).sum()) for name, tensor in model.state_dict().items()}
+    number = sum(wrong.values())
+    largest = max(float(parameter.detach().abs().max()) for parameter in model.parameters())
+    if number:
+        names = ", ".join(name for name, count in wrong.items() if count)
+        return Check("finite weights", FAILED, f"{number:,} are not finite", number, (f"They are in {names}.",))
+    return Check("finite weights", OK, f"all finite, the largest is {largest:.3g}", 0)
+
+
+def check_step_decoder(model: LanguageModel, ids: NDArray[np.int64], tolerance: float) -> Check:
+    """Whether sampling's step decoder predicts what the model does, token after token."""
+    tokens = torch.from_numpy(ids[:PROBE_TOKENS]).to(next(model.parameters()).device)
+    whole, _ = NetworkPredictor(model).distribution(tokens[None], model.initial_state(1))
+    step, state, rows = StepDecoder(model), model.initial_state(1), []
+    for token in tokens:
+        logits, state = step(token[None], state)
+        rows.append(logits.float().log_softmax(dim=-1))
+    difference = float((torch.cat(rows) - whole[0]).abs().max())
+    advice = "A sampled text is not drawn from the probabilities that eval measures."
+    return judged("sampling = scoring", difference, tolerance, " nats", advice)
+
+
+def _predictions(model: LanguageModel, tokenizer: Tokenizer, text: str) -> Iterator[Check]:
+    ids = np.random.default_rng(0).integers(tokenizer.vocab_size, size=PROBE_TOKENS)
+    own = tokenizer.encode(text)[:PROBE_TOKENS].astype(np.int64) if text else ids[:0]
+    ids[: len(own)] = own  # a short text is filled up with tokens drawn at random
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    tolerance = TOLERANCE if on_cpu else TOLERANCE_ON_GPU
+    yield from check_predictor(
+        NetworkPredictor(model), ids, vocab_size=tokenizer.vocab_size, eos_id=tokenizer.eos_id, tolerance=tolerance
+    )
+    yield check_step_decoder(model, ids, tolerance)
+
+
+def _attempt(load: Callable[[], T]) -> T | LmkitError:
+    """A part of the run, or why it cannot be used."""
+    try:
+        return load()
+    except LmkitError as error:
+        return error
+
+
+def _opened(name: str, found: T | LmkitError, figure: Callable[[T], str]) -> Check:
+    if isinstance(found, LmkitError):
+        return Check(name, FAILED, "cannot be used", None, (str(found),))
+    return Check(name, OK, figure(found))
+
+
+def _config_figure(config: Config) -> str:
+    model = config.model
+    return f"{model.cell} {model.num_layers} x {model.hidden_size}, {model.head} softmax"
+
+
+def _tokenizer_figure(tokenizer: Tokenizer) -> str:
+    return f"{tokenizer.kind}, {tokenizer.vocab_size:,} tokens"
+
+
+def _weights_figure(model: LanguageModel) -> str:
+    return f"{len(model.state_dict())} tensors of the shapes that the configuration asks for"
+
+
+def _parameters(model: LanguageModel, info: dict[str, Any]) -> Check:
+    number = sum(parameter.numel() for parameter in model.parameters())
+    recorded = info.get("parameters")
+    if recorded == number:
+        return Check("number of parameters", OK, f"{number:,}, as recorded", number)
+    advice = f"run.json records {recorded}: the files of two runs may be mixed up."
+    return Check("number of parameters", FAILED, f"{number:,}", number, (advice,))
+
+
+def _tokenizer_hash(tokenizer: Tokenizer, info: dict[str, Any]) -> Check:
+    found = hashlib.sha256(tokenizer.to_json().encode()).hexdigest()
+    if found == info.get("tokenizer_sha256"):
+        return Check("tokenizer's hash", OK, f"sha256 {found[:12]}…, as recorded")
+    advice = "tokenizer.json is not the one that the model was trained with: its ids may mean other tokens."
+    return Check("tokenizer's hash", FAILED, f"sha256 {found[:12]}… is not the recorded one", None, (advice,))
+
+
+def _corpus(config: Config, info: dict[str, Any]) -> tuple[Check, str]:
+    """Whether the training text is still the recorded one, read anew; and its beginning."""
+    name, recorded = "corpus", (info.get("corpus") or {}).get("sha256")
+    if config.data.corpus == "-":
+        return Check(name, SKIPPED, "it was standard input, which is gone"), ""
+    try:
+        with open_source(config.data.corpus) as source:
+            found = survey_source(source, Cache(), lambda fraction: None, verify=True).info()
+            text = _beginning(source)
+    except LmkitError as error:
+        return Check(name, SKIPPED, "cannot be read here", None, (str(error),)), ""
+    if found["sha256"] == recorded:
+        return Check(name, OK, f"{found['chars']:,} characters, sha256 as recorded", found["chars"]), text
+    advice = "The text has changed since the training: eval needs --file, and the figures are of another text."
+    return Check(name, FAILED, "sha256 is not the recorded one", found["chars"], (advice,)), text
+
+
+def _beginning(source: Source) -> str:
+    documents = next(iter(source.parts.values()))
+    return "".join(islice((chunk for document in documents for chunk in document.chunks()), 1))[:TEXT_CHARS]
