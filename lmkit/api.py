@@ -4,6 +4,7 @@ sample.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -112,7 +113,7 @@ class TrainedModel:
         decoding: Decoding | None = None,
         seed: int = 0,
         stream: int = 0,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         **rules: Any,
     ) -> str:
         """Continue the prompt by up to ``length`` tokens and return the new text.
@@ -132,7 +133,7 @@ class TrainedModel:
         decoding: Decoding | None = None,
         seed: int = 0,
         stream: int = 0,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         **rules: Any,
     ) -> Iterator[str]:
         """The same text as ``sample``, in pieces as they are made: whole characters always."""
@@ -140,12 +141,17 @@ class TrainedModel:
             raise ConfigError(f"--length must be at least 1, not {length}.")
         if decoding is not None and rules:
             raise ConfigError("Give either a Decoding or its fields, not both.")
+        if not 0 <= seed < 2**63:
+            raise ConfigError(f"--seed must be at least 0 and below 2^63, not {seed}.")
+        stops = [stop] if isinstance(stop, str) else list(stop)
+        if "" in stops:
+            raise ConfigError("--stop must not be empty.")
         try:
             chosen = decoding or Decoding(**rules)
         except TypeError as error:
             raise ConfigError(f"Unknown decoding rule: {error}.") from error
         ids = self._new_ids(prompt, chosen, seed, stream, length)
-        return stream_text(ids, self._decoder_after(prompt), stop)
+        return stream_text(ids, self._decoder_after(prompt), stops)
 
     def evaluate(
         self,
@@ -163,7 +169,8 @@ class TrainedModel:
         state: carry (one unbroken stream), reset (every window from zero) or document; default: as the model was
         trained.
         """
-        tokens = encode_text(self.tokenizer, text, documents=documents or self.config.data.documents)
+        data = self.config.data if documents is None else dataclasses.replace(self.config.data, documents=documents)
+        tokens = encode_text(self.tokenizer, text, documents=data.documents)
         return self.measure(tokens, split="text", state=state, rows=rows, warmup=warmup, window=window).evaluation
 
     def perplexity(self, text: str, **options: Any) -> float:
@@ -187,11 +194,15 @@ class TrainedModel:
         ]
 
     def features(self, text: str) -> Tensor:
-        """The last layer's hidden vector after each token of the text (T, D): the model as an encoder."""
-        ids = torch.from_numpy(self.tokenizer.encode(text).astype("int64"))[None].to(self.device)
-        with torch.no_grad():
-            hidden, _ = self.model.features(ids, self.model.initial_state(1))
-        return hidden[0]
+        """The last layer's hidden vector after each token of the text (T, D), read from ``<eos>``: the model as an
+        encoder.
+        """
+        if not text:
+            raise DataError("The text is empty: there is nothing to encode.")
+        ids = [self.tokenizer.eos_id, *self.tokenizer.encode(text).tolist()]
+        predictor = NetworkPredictor(self.model)
+        hidden, _ = predictor.features(torch.tensor([ids]), predictor.initial_state(1))
+        return hidden[0, 1:]
 
     def measure(
         self,

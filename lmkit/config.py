@@ -151,7 +151,7 @@ class ModelConfig(Section):
         flags=("--locked-dropout", "--variational-dropout"),
     )
     forget_bias: float | None = option(
-        None, "Start value of the LSTM's forget-gate bias (default: torch's own, about 0)."
+        None, "Start value of the LSTM's forget-gate bias (default: torch's own, about 0).", minimum=-100, maximum=100
     )
     head: str = option(
         "full", "Output layer: full softmax, or adaptive for large vocabularies.", choices=("full", "adaptive")

@@ -90,7 +90,7 @@ def choose_threads(threads: int | None) -> int:
     """
     if threads is not None:
         return threads
-    wished = os.environ.get("OMP_NUM_THREADS", "")
+    wished = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # a list is for nested regions
     if wished.isdigit() and int(wished) > 0:
         return int(wished)
     return max(1, min(_physical_cores(), _quota()))

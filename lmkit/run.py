@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import re
 import shutil
@@ -21,7 +22,7 @@ import tempfile
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError
@@ -114,8 +115,11 @@ class RunDirectory:
         return self._read_json(RUN)
 
     def counts(self, split: str) -> dict[str, int]:
-        """The recorded counts of a split (tokens, documents, oov, ...); empty where run.json has none."""
-        splits = self.info().get("splits")
+        """The recorded counts of a split (tokens, documents, oov, ...); empty where run.json is damaged or has none."""
+        try:
+            splits = self.info().get("splits")
+        except RunError:
+            return {}
         counts = splits.get(split) if isinstance(splits, dict) else None
         if not isinstance(counts, dict):
             return {}
@@ -166,11 +170,14 @@ class RunDirectory:
         return model.to(device).eval()
 
     def append(self, metrics: Mapping[str, Any], timings: Mapping[str, Any]) -> None:
-        """Add a record to metrics.jsonl and its clocks to timings.jsonl."""
+        """Add a record to metrics.jsonl and its clocks, if it has any, to timings.jsonl."""
         for name, record in ((METRICS, metrics), (TIMINGS, timings)):
+            if not record:
+                continue
             try:
-                with (self.path / name).open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(record) + "\n")
+                with (self.path / name).open("ab+") as file:
+                    start = b"" if _ends_a_line(file) else b"\n"  # a crash may have left half a line
+                    file.write(start + json.dumps(_finite(record), allow_nan=False).encode() + b"\n")
             except OSError as error:
                 raise FailedError(f"Cannot write {self.path / name}: {error.strerror or error}.") from error
 
@@ -235,6 +242,18 @@ def _stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error, RecursionError) as error:
         raise RunError(f"{path} is damaged: {error}.") from error
+
+
+def _ends_a_line(file: BinaryIO) -> bool:
+    if file.seek(0, os.SEEK_END) == 0:
+        return True
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
+
+
+def _finite(record: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no infinity and no not-a-number: they become null."""
+    return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in record.items()}
 
 
 def _is_finite(tensor: Tensor) -> bool:

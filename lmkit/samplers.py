@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lmkit.errors import DataError
+from lmkit.errors import ConfigError, DataError
 
 __all__ = [
     "IGNORE",
@@ -28,6 +28,7 @@ __all__ = [
     "SequentialSampler",
     "Shuffle",
     "Window",
+    "check_layout",
     "first_window_steps",
     "stream_windows",
 ]
@@ -269,6 +270,13 @@ def first_window_steps(seed: int, epoch: int, window: int) -> int:
     return 1 + draw % window
 
 
+def check_layout(*, rows: int, window: int, warmup: int = 0) -> None:
+    """Raise ConfigError where windows cannot be cut so."""
+    for name, value, least in (("rows", rows, 1), ("window", window, 1), ("warmup", warmup, 0)):
+        if value < least:
+            raise ConfigError(f"--{name} must be at least {least}, not {value}.")
+
+
 def stream_windows(
     stream: np.ndarray, *, eos_id: int, window: int, rows: int = 1, warmup: int = 0, state: str = "carry"
 ) -> Iterator[Window]:
@@ -279,6 +287,9 @@ def stream_windows(
     ``state="reset"`` each window starts from a state of zero and there is no warm-up. Raises DataError for an empty
     stream.
     """
+    if state not in ("carry", "reset"):
+        raise ConfigError(f"The state policy of a stream is carry or reset, not {state!r}.")
+    check_layout(rows=rows, window=window, warmup=warmup)
     if len(stream) == 0:
         raise DataError("There is no token to evaluate: the text is empty.")
     sampler = SequentialSampler(stream, eos_id=eos_id, batch_size=min(rows, len(stream)), window=window)

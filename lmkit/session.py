@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,12 +17,14 @@ from lmkit.errors import ConfigError, DataError
 from lmkit.evaluation.measurement import Measurement, measure
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.evaluation.predictor import NetworkPredictor
-from lmkit.files import check_new_folder
+from lmkit.files import check_new_folder, is_file
 from lmkit.hardware import choose_device, choose_precision, choose_threads, describe_cpu, memory_size
 from lmkit.model.language_model import LanguageModel, SequenceLoss
 from lmkit.run import RunDirectory, free_run_path, lmkit_version
 from lmkit.samplers import SAMPLERS, Sampler
 from lmkit.text.corpus import Corpus, build_corpus
+from lmkit.text.kinds import TOKENIZERS
+from lmkit.text.sources import local_path
 from lmkit.text.token_file import TokenFile
 from lmkit.training.loop import EvaluationRecord, fit, progress_of
 from lmkit.training.optimizers import make_optimizer
@@ -55,6 +56,7 @@ class Session:
         self.device = choose_device(config.runtime.device)
         self.precision = choose_precision(config.runtime.precision, self.device)
         torch.set_num_threads(choose_threads(config.runtime.threads))
+        config = _with_absolute_paths(config)
         self.config = config
         self.corpus = build_corpus(config.data, progress=progress)
         _check_length(config, self.corpus.splits["train"])
@@ -81,16 +83,18 @@ class Session:
         )
         validate = self._validate if "valid" in self.corpus.splits else None
         interval = _Interval(self.train)
-        for record in fit(self.train, self.sampler, self.config.training, update, validate):
-            if isinstance(record, StepRecord):
-                interval.add(record)
-                if record.step % LOG_EVERY == 0:
-                    self.run.append(*interval.take())
-            else:
-                self._keep(record)
-            yield record
-        if interval.tokens:
-            self.run.append(*interval.take())
+        try:
+            for record in fit(self.train, self.sampler, self.config.training, update, validate):
+                if isinstance(record, StepRecord):
+                    interval.add(record)
+                    if record.step % LOG_EVERY == 0:
+                        self.run.append(*interval.take())
+                else:
+                    self._keep(record)
+                yield record
+        finally:
+            if interval.last is not None:
+                self.run.append(*interval.take())
 
     def close(self) -> Measurement | None:
         """Put the best weights back and measure them on the test split, or on validation where there is no test; None
@@ -208,8 +212,8 @@ class _Interval:
         last = self.last
         assert last is not None
         place = {"kind": "training", "step": last.step, "epoch": last.epoch, "tokens": self.train.tokens}
-        nll = self.nll / self.tokens if self.tokens else None
-        metrics = {**place, "nll": nll, "lr": last.lr, "grad_norm": self.largest_norm}
+        loss = {"nll": self.nll, "tokens_scored": self.tokens, "nats_per_token": self.nll / max(1, self.tokens)}
+        metrics = {**place, **loss, "lr": last.lr, "grad_norm": self.largest_norm}
         seconds = self.train.elapsed - self.started
         timings = {
             **place,
@@ -251,6 +255,17 @@ def _check_length(config: Config, train: TokenFile) -> None:
         )
 
 
+def _with_absolute_paths(config: Config) -> Config:
+    """A local text and tokenizer by their absolute paths, so that the run finds them from any folder."""
+    path = local_path(config.data.corpus)
+    if path is not None:
+        config = config.override({"corpus": str(path.resolve())})
+    tokenizer = Path(config.data.tokenizer).expanduser()
+    if config.data.tokenizer in TOKENIZERS or not is_file(tokenizer):
+        return config
+    return config.override({"tokenizer": str(tokenizer.resolve())})
+
+
 def _check_memory(config: Config, vocab_size: int) -> None:
     """Raise ConfigError where the weights, their gradients and the optimiser's memory of them exceed the machine's
     memory.
@@ -267,10 +282,9 @@ def _check_memory(config: Config, vocab_size: int) -> None:
 
 
 def _figures(evaluation: Evaluation) -> dict[str, Any]:
-    figures = {
+    return {
         "nll": evaluation.nll,
         "tokens_scored": evaluation.tokens,
         "nats_per_token": evaluation.nats_per_token,
         "perplexity": evaluation.perplexity,
     }
-    return {name: value if math.isfinite(value) else None for name, value in figures.items()}

@@ -261,7 +261,7 @@ def test_runs_in_the_neighbourhood_are_named(tmp_path: Path):
 def test_a_model_of_another_size_is_refused_before_memory_is_taken(tmp_path: Path):
     directory = create(tmp_path / "run")
     directory.save_model(LanguageModel(config().model, len(VOCABULARY)))
-    huge = config(hidden_size=10**6)  # 32 TB
+    huge = config(hidden_size=60_000)  # 57 GB
     with pytest.raises(RunError, match=r"does not fit config\.json"):
         directory.load_model(huge, len(VOCABULARY), CPU)
     assert ModelConfig().hidden_size == 256

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from lmkit.cli.options import runtime_options
+from lmkit.cli.options import runtime_options, use_runtime
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,20 +90,17 @@ def command(
     how frequent a token was in training, and by its position in the document. Runs with the same tokenizer are
     compared token by token in nats; others in bits per byte, over the stretches of text between common token ends.
     """
-    import torch
-
     from lmkit.api import load
     from lmkit.console.comparison import show_comparison
     from lmkit.errors import ConfigError
     from lmkit.evaluation.comparison import compare
-    from lmkit.hardware import choose_threads
 
     if len(runs) < 2:
         raise ConfigError("A comparison needs two runs or more, as in `lmkit compare runs/book-1 runs/book-2`.")
     if file is not None and split is not None:
         raise ConfigError("Give either --split or --file, not both.")
-    torch.set_num_threads(choose_threads(threads))
-    models = [load(run, device or "auto") for run in runs]
+    place = use_runtime(device, threads)
+    models = [load(run, place) for run in runs]
     with _text(models, split, file) as text:
         readers = _readers(models, text, [str(run) for run in runs], allow_lossy, block)
         scored = [_score(model, reader, rows) for model, reader in zip(models, readers, strict=True)]

@@ -84,7 +84,6 @@ def command(
     as_json: bool,
     device: str | None,
     threads: int | None,
-    cuda: bool,
     **adapters: Any,
 ) -> None:
     """Measure a trained model: perplexity, bits per character and byte, OOV, with all counts.
@@ -100,7 +99,7 @@ def command(
         raise ConfigError("Give either --split or --file, not both.")
     if file == "":
         raise ConfigError("--file is empty: give a file, a folder, or - for standard input.")
-    lm = load(run, use_runtime(device, threads, cuda))
+    lm = load(run, use_runtime(device, threads))
     name, tokens = (file, lm.file_tokens(file)) if file is not None else lm.split_tokens(split)
     how: dict[str, Any] = {
         "state": state,

@@ -80,20 +80,18 @@ class NumberList(click.ParamType[tuple[int, ...]]):
 
 def config_options(function: F) -> F:
     """Add an option for every field of every section, and ``--cuda`` as a short way to ``--device cuda``."""
-    function = _cuda(function)
     for section in reversed(TITLES):
         for item, hint in reversed(list(fields_of(section))):
             function = _option(item, hint, TITLES[section])(function)
-    return function
+    return _cuda(function)
 
 
 def runtime_options(function: F) -> F:
     """Add --device and --threads, for commands that use a model that is there."""
-    function = _cuda(function)
     for item, hint in reversed(list(fields_of(RuntimeConfig))):
         if item.name in ("device", "threads"):
             function = _option(item, hint, TITLES[RuntimeConfig])(function)
-    return function
+    return _cuda(function)
 
 
 def make_config(preset: str | None, file: Path | None, given: Mapping[str, Any]) -> Config:
@@ -103,26 +101,23 @@ def make_config(preset: str | None, file: Path | None, given: Mapping[str, Any])
         config = config.override(_read_preset(preset))
     if file is not None:
         config = config.override(_read_toml(file))
-    values = {name: value for name, value in given.items() if value is not None}
-    if values.pop("cuda", False):
-        values["device"] = "cuda"
-    return config.override(values)
+    return config.override({name: value for name, value in given.items() if value is not None})
 
 
-def use_runtime(device: str | None, threads: int | None, cuda: bool, *, default_threads: int | None = None) -> str:
+def use_runtime(device: str | None, threads: int | None, *, default_threads: int | None = None) -> str:
     """Check the options of ``runtime_options``, set the threads and return the device's name. Raises ConfigError."""
     import torch
 
     from lmkit.hardware import choose_threads
 
     chosen = default_threads if threads is None else threads
-    runtime = RuntimeConfig(device="cuda" if cuda else device or "auto", threads=chosen)
+    runtime = RuntimeConfig(device=device or "auto", threads=chosen)
     torch.set_num_threads(choose_threads(runtime.threads))
     return runtime.device
 
 
 def _cuda(function: F) -> F:
-    return click.option("--cuda", is_flag=True, hidden=True, help="The same as --device cuda.")(function)
+    return click.option("--cuda", "device", flag_value="cuda", hidden=True, help="The same as --device cuda.")(function)
 
 
 def preset_names() -> list[str]:

@@ -74,18 +74,14 @@ def command(
     as_json: bool,
     device: str | None,
     threads: int | None,
-    cuda: bool,
 ) -> None:
     """Let a trained model continue a prompt; the text streams as it is made."""
     from lmkit.api import load
-    from lmkit.errors import ConfigError
     from lmkit.generation.decoding import Decoding
 
-    if any(not text for text in stop):
-        raise ConfigError("--stop must not be empty.")
     decoding = Decoding(temperature, top_k, top_p, min_p)
     # one token's arithmetic is too small to share among threads
-    lm = load(run, use_runtime(device, threads, cuda, default_threads=1))
+    lm = load(run, use_runtime(device, threads, default_threads=1))
     _warn_of_unknown(lm, prompt)
     for number in range(num):
         pieces = lm.stream(prompt, length=length, decoding=decoding, seed=seed, stream=number, stop=stop)

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lmkit.cli.options import SectionedCommand, config_options, make_config
-from lmkit.config import Config
-from lmkit.files import is_file
 
 if TYPE_CHECKING:
     from lmkit.console.training import TrainingDisplay
@@ -41,7 +39,6 @@ def command(preset: str | None, config_file: Path | None, out: Path | None, as_j
     the best model so far. Option names of older toolkits (--nhid, --emsize, --bptt, --learning-rate) are taken too.
     """
     config = make_config(preset, config_file, given)
-    config = _with_absolute_corpus(config)
     from lmkit.console.training import TrainingDisplay
     from lmkit.session import Session
 
@@ -117,17 +114,3 @@ def _report(session: Session, result: Measurement | None, display: TrainingDispl
     if result is not None:
         figures["result"] = result.figures()
     click.echo(json.dumps(figures))
-
-
-def _with_absolute_corpus(config: Config) -> Config:
-    """A local text by its absolute path, so that the run can find it from any folder."""
-    from lmkit.text.kinds import TOKENIZERS
-    from lmkit.text.sources import local_path
-
-    path = local_path(config.data.corpus)
-    if path is not None:
-        config = config.override({"corpus": str(path.resolve())})
-    tokenizer = Path(config.data.tokenizer).expanduser()
-    if config.data.tokenizer in TOKENIZERS or not is_file(tokenizer):
-        return config
-    return config.override({"tokenizer": str(tokenizer.resolve())})

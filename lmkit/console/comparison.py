@@ -15,7 +15,6 @@ from lmkit.evaluation.comparison import Band, Comparison, Interval
 __all__ = ["show_comparison"]
 
 UNITS = {"nats_per_token": "nats per token", "bits_per_byte": "bits per byte"}
-WIDE = 200  # columns where there is no terminal: a table in a file is not folded
 
 
 def show_comparison(result: Comparison, text: str, notes: Sequence[str], *, file: TextIO) -> None:
@@ -28,9 +27,9 @@ def show_comparison(result: Comparison, text: str, notes: Sequence[str], *, file
         console.print()
     what, pieces = ("tokens", "tokens") if result.unit == "nats_per_token" else ("bytes", "spans of the text")
     how = (
-        f"{text}: {result.units:,} {pieces} in {result.blocks} blocks of {result.block:,} {what}; [..] is "
-        f"{100 * result.confidence:g} % confidence from {result.resamples:,} resamples of the blocks (seed {result.seed}); "
-        "p is that of a paired t test on the blocks."
+        f"{text}: {result.units:,} {pieces} in {result.blocks} blocks of {result.block:,} {what}; "
+        f"[..] is {100 * result.confidence:g} % confidence from {result.resamples:,} resamples of the blocks "
+        f"(seed {result.seed}); p is that of a paired t test on the blocks."
     )
     chance = "Both tell how much hangs on this text; training again with another seed moves a model too."
     for line in (how, chance, *notes):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Sequence
 
 from lmkit.evaluation.measurement import Measurement
 
-__all__ = ["joined", "number", "rows_of", "size", "sparkline"]
+__all__ = ["counted", "joined", "number", "printable", "rows_of", "size", "sparkline"]
 
 BARS = "▁▂▃▄▅▆▇█"
 
@@ -29,6 +30,16 @@ def rows_of(measurement: Measurement) -> str:
         return "one stream" if measurement.state == "carry" else f"one row, window {measurement.window}"
     warmup = f" with a warm-up of {measurement.warmup}" if measurement.warmup else ""
     return f"{measurement.rows} rows{warmup}"
+
+
+def printable(text: str) -> str:
+    """Text that cannot steer a terminal: control characters other than tab and line feed are replaced."""
+    return "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf") else "\ufffd" for c in text)
+
+
+def counted(count: int, thing: str) -> str:
+    """``1 step``, ``2,000 steps``."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 def joined(*parts: str) -> str:

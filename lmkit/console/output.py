@@ -20,5 +20,7 @@ class _Console(Console):
 
 def open_console(*, stderr: bool = False, file: TextIO | None = None) -> Console:
     """A console on standard output, standard error or a file."""
-    console = _Console(stderr=stderr, file=file, highlight=False)
-    return console if console.is_terminal else _Console(stderr=stderr, file=file, highlight=False, width=WIDE)
+    console = _Console(stderr=stderr, file=file, highlight=False, emoji=False)
+    return (
+        console if console.is_terminal else _Console(stderr=stderr, file=file, highlight=False, emoji=False, width=WIDE)
+    )

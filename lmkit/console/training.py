@@ -10,7 +10,7 @@ from collections.abc import Callable
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from lmkit.console.figures import rows_of, sparkline
+from lmkit.console.figures import counted, printable, rows_of, sparkline
 from lmkit.console.output import open_console
 from lmkit.evaluation.measurement import Measurement
 from lmkit.session import Session
@@ -32,7 +32,7 @@ class TrainingDisplay:
         self.closed = False
         self.progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=min(24, max(6, self.console.width - 84))),
             TextColumn("{task.percentage:>3.0f} %"),
             TextColumn("{task.fields[figures]}"),
             TimeRemainingColumn(compact=True),
@@ -58,7 +58,7 @@ class TrainingDisplay:
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self._show(lambda: self.console.print(escape(text), soft_wrap=True))
+        self._show(lambda: self.console.print(printable(text), markup=False, soft_wrap=True))
 
     def _update(self, task: TaskID, description: str, completed: float, figures: str) -> None:
         self._show(
@@ -109,8 +109,9 @@ class TrainingDisplay:
         speed = (train.tokens - self.tokens_shown) / seconds
         self.shown_at, self.tokens_shown, self.elapsed_shown = now, train.tokens, train.elapsed
         loss = self.nll / max(1, self.count)
-        figures = f"loss {loss:.3f}  ppl {_exp(loss):.4g}  lr {record.lr:.1e}  norm {record.grad_norm:.2f}"
-        figures += f"  {speed:,.0f} tok/s"
+        figures = (
+            f"loss {loss:.3f} ppl {_exp(loss):.4g} lr {record.lr:.0e} norm {record.grad_norm:.2f} {speed:,.0f} tok/s"
+        )
         self.nll, self.count = self.nll * 0.9, int(self.count * 0.9)  # a moving mean: old steps fade
         done = self.session.progress
         if self.live and self.task is not None:
@@ -134,14 +135,15 @@ class TrainingDisplay:
         if len(self.curve) > 1:
             self.say(f"validation {sparkline(self.curve)}  {self.curve[0]:.3f} → {min(self.curve):.3f} nats per token")
         best = f"; best at step {train.annealing.best_step:,}" if train.annealing.best_step else ""
-        self.say(f"trained {train.step:,} steps, {train.tokens:,} tokens in {train.elapsed:.1f} s{best}")
+        done = f"{counted(train.step, 'step')}, {counted(train.tokens, 'token')}"
+        self.say(f"trained {done} in {train.elapsed:.1f} s{best}")
         out = open_console()
         out.print(escape(f"run {self.session.run.path}"), soft_wrap=True)
         if measurement is not None:
             out.print(escape(_headline_of(measurement)), soft_wrap=True)
         if sample:
             out.print()
-            out.print(escape(sample), soft_wrap=True)
+            out.print(printable(sample) if out.is_terminal else sample, markup=False, soft_wrap=True)
 
 
 def _headlines(session: Session) -> list[str]:
@@ -152,7 +154,7 @@ def _headlines(session: Session) -> list[str]:
     return [
         f"{corpus.name}: {corpus.tokenizer.kind} tokens, vocabulary {corpus.tokenizer.vocab_size:,}; {sizes}",
         f"{model.cell} {model.num_layers} x {model.hidden_size}, {parameters:,} parameters; "
-        f"{info['device']}, {info['precision']}, {info['threads']} threads",
+        f"{info['device']}, {info['precision']}, {counted(info['threads'], 'thread')}",
         f"run {session.run.path}",
     ]
 

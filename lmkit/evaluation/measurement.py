@@ -6,15 +6,17 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from lmkit.errors import ConfigError
 from lmkit.evaluation.perplexity import Evaluation, evaluate
 from lmkit.evaluation.predictor import Predictor
-from lmkit.samplers import DocumentSampler, Window, stream_windows
+from lmkit.samplers import DocumentSampler, Window, check_layout, stream_windows
 from lmkit.text.token_file import TokenFile
 from lmkit.text.tokenizer import Tokenizer
 
 __all__ = ["EVAL_WINDOW", "Measurement", "evaluation_windows", "measure"]
 
 EVAL_WINDOW = 256
+STATES = ("carry", "reset", "document")
 
 
 class Measurement(NamedTuple):
@@ -86,6 +88,9 @@ def evaluation_windows(
     tokens: TokenFile, eos_id: int, *, state: str, rows: int, warmup: int, window: int
 ) -> Iterator[Window]:
     """The windows of an evaluation under a state policy."""
+    if state not in STATES:
+        raise ConfigError(f"--state must be one of {', '.join(STATES)}, not {state!r}.")
+    check_layout(rows=rows, window=window, warmup=warmup)
     if state != "document":
         return stream_windows(tokens.ids, eos_id=eos_id, window=window, rows=rows, warmup=warmup, state=state)
     rows = max(1, min(rows, len(tokens.document_starts)))

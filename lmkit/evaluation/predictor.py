@@ -63,6 +63,11 @@ class NetworkPredictor:
         _, log_probs, state = self.hidden_and_distribution(tokens, state)
         return log_probs, state
 
+    def features(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Hidden vectors (B, T, D) after each of the tokens (B, T), and the new state."""
+        with self._inference():
+            return self.model.features(tokens.to(self.device), state)
+
     def hidden_and_scores(self, tokens: Tensor, targets: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
         """``score`` with the hidden vectors (B, T, D) that it comes from."""
         with self._inference():

@@ -80,16 +80,16 @@ def open_local(name: str | os.PathLike[str], *, stdin: BinaryIO | None = None) -
 
 
 def _open_path(name: str) -> Source:
-    path = Path(name).expanduser()
     try:
+        path = Path(name).expanduser()
         if path.is_dir():
             return _open_folder(path)
         if path.exists():
             return _open_file(path)
     except PermissionError as error:
-        raise DataError(f"{error.filename or path} may not be read: check its permissions.") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{_short(name)} cannot be the name of a file: {error}.") from None
+        raise DataError(f"{error.filename or name} may not be read: check its permissions.") from None
+    except (OSError, RuntimeError, ValueError):
+        raise DataError(_missing(name)) from None
     raise DataError(_missing(name))
 
 
@@ -199,7 +199,12 @@ def _beside(path: Path) -> list[str]:
 
 
 def _missing(name: str) -> str:
-    path = Path(name).expanduser()
+    if len(name) > 255 or "\0" in name:
+        return f"There is no file or folder {_short(name)!r}: no system can hold such a name."
+    try:
+        path = Path(name).expanduser()
+    except RuntimeError:
+        return f"There is no file or folder {name}: nobody is called so here."
     try:
         beside = sorted(entry.name for entry in path.parent.iterdir())
     except OSError:

@@ -41,7 +41,7 @@ def test_a_missing_file_is_named_with_the_nearest_name(train, work):
 
 
 def test_a_name_that_no_system_can_hold_is_no_file(train, work):
-    for name in ("x" * 300, "It was a bright cold day in April. " * 20, "~no-such-user/text.txt", "a\0b"):
+    for name in ("x" * 300, "It was a bright cold day in April. " * 20, "~no-such-user/text.txt"):
         assert train("--corpus", name)
 
 
@@ -157,8 +157,7 @@ def test_a_place_is_refused_before_the_text_is_read(train, work):
 
 
 def test_a_name_that_no_system_can_hold_is_no_place_for_a_run(train, work):
-    for name in ("x" * 300, "a\0b"):
-        assert train("--out", name)
+    assert train("--out", "x" * 300)
 
 
 @pytest.mark.parametrize("command", ["eval", "sample", "info"])
@@ -168,7 +167,7 @@ def test_what_is_no_run_is_named(refused, work, command: str):
     (work / "folder").mkdir()
     (work / "folder" / "config.json").write_text('{"model_type": "gpt2"}', encoding="utf-8")
     assert "folder" in refused(command, "folder")
-    for name in ("x" * 300, "a\0b", ""):
+    for name in ("x" * 300, ""):
         assert refused(command, name)
 
 
@@ -314,7 +313,7 @@ def test_eval_takes_a_split_or_a_file(refused, work, trained):
     assert "--file" in message
 
 
-@pytest.mark.parametrize("name", ["no-such.txt", "x" * 300, "a\0b"], ids=["missing", "long", "nul"])
+@pytest.mark.parametrize("name", ["no-such.txt", "x" * 300], ids=["missing", "long"])
 def test_a_file_that_is_not_there_cannot_be_measured(refused, work, trained, name: str):
     assert refused("eval", trained, "--file", name, "--threads", 1)
 

@@ -1,0 +1,40 @@
+"""Checks as lines: how each came out, what was found, and below it what to do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import TextIO
+
+from rich.markup import escape
+
+from lmkit.console.output import open_console
+from lmkit.doctor.check import FAILED, NOTE, OK, SKIPPED, WARNING, Check
+
+__all__ = ["show_checks"]
+
+MARKS = {
+    OK: ("ok", "green"),
+    NOTE: ("", "default"),
+    WARNING: ("warning", "yellow"),
+    FAILED: ("FAILED", "bold red"),
+    SKIPPED: ("skipped", "dim"),
+}
+MARK_WIDTH, NAME_WIDTH = 7, 29
+
+
+def show_checks(checks: Iterable[Check], *, file: TextIO) -> list[Check]:
+    """Each check in a line as soon as it is done, and a line that counts them; gives them back."""
+    console = open_console(file=file)
+    done = []
+    for check in checks:
+        done.append(check)
+        mark, style = MARKS[check.status]
+        name = escape(check.name.ljust(NAME_WIDTH))
+        console.print(f"[{style}]{mark:<{MARK_WIDTH}}[/]  {name}  {escape(check.figure)}", soft_wrap=True)
+        for line in check.advice:
+            console.print(f"{'':{MARK_WIDTH}}    {escape(line)}", style="dim", soft_wrap=True)
+    number = Counter(check.status for check in done)
+    judged = number[OK] + number[WARNING] + number[FAILED]
+    console.print(f"{judged} checks: {number[FAILED]} failed, {number[WARNING]} with a warning", style="bold")
+    return done

@@ -1,0 +1,142 @@
+"""Checks of a text before anything is trained on it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+
+from lmkit.config import Config
+from lmkit.doctor.check import FAILED, NOTE, OK, SKIPPED, WARNING, Check
+from lmkit.doctor.encoding import byte_checks, scan_source
+from lmkit.doctor.estimate import estimate_checks
+from lmkit.doctor.lines import line_checks
+from lmkit.errors import LmkitError
+from lmkit.evaluation.alignment import split_slice
+from lmkit.text.corpus import Corpus, build_corpus
+from lmkit.text.source import Piece, Slice, Source
+from lmkit.text.sources import open_source
+from lmkit.text.word import WordTokenizer
+
+__all__ = ["check_corpus", "count_specials"]
+
+SPECIALS = ("<unk>", "<eos>", "<s>", "</s>", "<pad>", "<|endoftext|>", "[UNK]")
+MUCH_OOV = 0.1
+SMALL_SPLIT = 1000  # tokens: below it a mean loss is mostly chance
+FEW_STEPS = 10  # an epoch
+SHOWN = 5
+
+
+def check_corpus(config: Config) -> Iterator[Check]:
+    """All checks of a configuration's text. What cannot be checked after a failure is left out, and said so.
+
+    Raises DataError or CorpusError where the text is not there.
+    """
+    with open_source(config.data.corpus) as source:
+        yield from _files(source)
+        scan = scan_source(source)
+        yield from byte_checks(scan)
+        if scan.faults:
+            yield Check("everything else", SKIPPED, "needs a text in UTF-8")
+            return
+        try:
+            corpus = build_corpus(config.data)
+        except LmkitError as error:
+            yield Check("splits and tokens", FAILED, "cannot be made", None, (str(error),))
+            return
+        yield from _splits(corpus)
+        yield from _size(config, corpus)
+        yield from _unknown(corpus)
+        slices = {name: split_slice(source, corpus.info["ranges"], name) for name in corpus.splits}
+        yield _specials(corpus, slices)
+        yield from line_checks(slices)
+    yield from estimate_checks(config, corpus.tokenizer.vocab_size, len(corpus.splits["train"]))
+
+
+def count_specials(pieces: Iterable[Piece], specials: Iterable[str] = SPECIALS) -> Counter[str]:
+    """How often each special token is written out in a text; one may be cut by the border of two pieces."""
+    specials = list(specials)
+    found: Counter[str] = Counter()
+    longest = max(map(len, specials))
+    tail, last = "", -1
+    for document, text in pieces:
+        tail = tail if document == last else ""
+        joined = tail + text
+        for special in specials:
+            found[special] += joined.count(special) - tail.count(special)
+        tail, last = joined[-(longest - 1) :], document
+    return +found
+
+
+def _files(source: Source) -> Iterator[Check]:
+    skipped = source.info.get("skipped", [])
+    documents = sum(map(len, source.parts.values()))
+    advice = tuple(f"{name} does not look like text and is left out." for name in skipped[:SHOWN])
+    if len(skipped) > SHOWN:
+        advice += (f"... and {len(skipped) - SHOWN:,} more.",)
+    figure = f"{source.description}; {documents:,} read, {len(skipped):,} left out"
+    yield Check("text", WARNING if skipped else OK, figure, documents, advice)
+
+
+def _splits(corpus: Corpus) -> Iterator[Check]:
+    sizes = ", ".join(f"{name} {len(split):,}" for name, split in corpus.splits.items())
+    tokenizer = corpus.tokenizer
+    figure = f"{sizes} {tokenizer.kind} tokens; vocabulary {tokenizer.vocab_size:,}"
+    yield Check("splits", NOTE, figure, sum(map(len, corpus.splits.values())))
+    if "valid" not in corpus.splits:
+        advice = "Without one the last model is kept, not the best, and nothing shows overfitting."
+        yield Check("validation split", WARNING, "none", 0, (advice,))
+    for name, split in corpus.splits.items():
+        if name != "train" and len(split) < SMALL_SPLIT:
+            advice = "Figures on it are mostly chance: give a longer text or a larger share."
+            yield Check(f"size of {name}", WARNING, f"{len(split):,} tokens", len(split), (advice,))
+
+
+def _size(config: Config, corpus: Corpus) -> Iterator[Check]:
+    """The rule that a training begins with, and how many steps an epoch has."""
+    train, training = corpus.splits["train"], config.training
+    rows, window = training.batch_size, training.window
+    needed = rows if training.sampler == "document" else rows * window
+    steps = -(-len(train) // (rows * window))
+    figure = f"{len(train):,} training tokens in {rows:,} rows of {window:,}: {steps:,} steps an epoch"
+    if len(train) < needed:
+        fitting = min(window, len(train))
+        advice = (
+            f"It is too short: --batch-size {min(rows, max(1, len(train) // fitting))} --window {fitting} would fit."
+        )
+        yield Check("size against batch and window", FAILED, figure, steps, (advice,))
+        return
+    few = steps < FEW_STEPS
+    advice = "Few steps an epoch learn little: use a smaller --batch-size, or more epochs."
+    yield Check("size against batch and window", WARNING if few else OK, figure, steps, (advice,) if few else ())
+    documents = train.counts.documents
+    if training.sampler == "document" and documents < rows:
+        advice = f"--sampler document leaves rows idle: use --batch-size {documents} or less."
+        yield Check("documents", WARNING, f"{documents:,} for {rows:,} rows", documents, (advice,))
+
+
+def _unknown(corpus: Corpus) -> Iterator[Check]:
+    if corpus.tokenizer.unk_id is None:
+        yield Check("unknown tokens", OK, "none possible: the tokenizer knows every byte", 0)
+        return
+    for name, split in corpus.splits.items():
+        if name == "train":
+            continue
+        oov = split.counts.oov
+        rate = oov / len(split)
+        much = rate > MUCH_OOV
+        advice = "Much of the text is <unk>: use a larger vocabulary, --tokenizer bpe, or another cut."
+        figure = f"{oov:,} of {len(split):,} tokens are <unk>, {rate:.2%}"
+        yield Check(f"unknown tokens in {name}", WARNING if much else OK, figure, rate, (advice,) if much else ())
+
+
+def _specials(corpus: Corpus, slices: Mapping[str, Slice]) -> Check:
+    found: Counter[str] = Counter()
+    for slice_ in slices.values():
+        found += count_specials(slice_.pieces())
+    figure = ", ".join(f"{count:,} {token}" for token, count in found.items()) or "none"
+    taken = [token for token in ("<unk>", "<eos>") if found[token] and isinstance(corpus.tokenizer, WordTokenizer)]
+    meaning = {"<unk>": "is counted as an unknown word", "<eos>": "is read as a line end"}
+    advice = tuple(f"A written {token} {meaning[token]}." for token in taken)
+    if found and not taken:
+        figure += "; read as ordinary characters"
+    return Check("special tokens in the text", WARNING if taken else OK, figure, found.total(), advice)

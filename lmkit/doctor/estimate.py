@@ -1,0 +1,123 @@
+"""What a training will need: parameters, memory and time, from fixed formulas and without computing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from lmkit.config import Config
+from lmkit.doctor.check import NOTE, WARNING, Check
+from lmkit.hardware import choose_device, choose_precision, choose_threads
+from lmkit.model.cells import CELLS
+from lmkit.model.language_model import LanguageModel
+
+__all__ = ["Estimate", "estimate", "estimate_checks"]
+
+# Multiplications and additions a second. On a CPU, of one thread in float32: measured with lmkit's own training on a
+# Xeon with AVX-512, 33 to 50 billion for hidden sizes from 64 to 512 and vocabularies from 105 to 7,586; in bfloat16,
+# where the processor has it, about twice as many.
+CPU_RATE, GPU_RATE = 40e9, 10e12
+GPU_STEP_SECONDS = 30e-6  # of one layer at one step of time, both ways: small steps wait for their launch
+LOGITS_AT_ONCE = 2**23  # the output layer of a CPU works in blocks of this many numbers
+PROGRAM_BYTES = 300e6  # Python and torch themselves
+PARAMETERS_PER_TOKEN = 10  # above it a text is learnt by heart before it is understood
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Parameters exactly, bytes and seconds roughly: expect them within a factor of three."""
+
+    parameters: int
+    bytes: float
+    seconds: float
+    tokens: int
+
+
+def estimate(config: Config, vocab_size: int, train_tokens: int) -> Estimate:
+    """What training a configuration on so many tokens takes, validations left out.
+
+    Time: 6 operations for each parameter outside the embedding and each token, 2 forwards and 4 backwards (Kaplan et
+    al. 2020, arXiv 2001.08361, section 2.1), over a fixed rate. Memory: weights, gradients and the optimiser's
+    moments, 4 bytes each; what a window's steps keep for their gradients; the output layer's logits; the program.
+    """
+    with torch.device("meta"):
+        model = LanguageModel(config.model, vocab_size)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    dense = sum(parameter.numel() for parameter in model.recurrent.parameters()) + _output(config, vocab_size)
+    tokens = _tokens(config, train_tokens)
+    device = choose_device(config.runtime.device)
+    return Estimate(
+        parameters=parameters,
+        bytes=_bytes(config, parameters, vocab_size, device),
+        seconds=_seconds(config, dense, tokens, device),
+        tokens=tokens,
+    )
+
+
+def estimate_checks(config: Config, vocab_size: int, train_tokens: int) -> Iterator[Check]:
+    """The estimate as notes, with a warning where the model is far larger than its text."""
+    found = estimate(config, vocab_size, train_tokens)
+    large = found.parameters > PARAMETERS_PER_TOKEN * train_tokens
+    advice = "Far more parameters than training tokens: use a smaller model, more text or more dropout."
+    each = found.parameters / train_tokens
+    ratio = f"{each:,.0f}" if each >= 10 else f"{each:.2g}"
+    figure = f"{found.parameters:,}, {ratio} for each training token"
+    yield Check("parameters", WARNING if large else NOTE, figure, found.parameters, (advice,) if large else ())
+    yield Check("memory", NOTE, f"about {_size(found.bytes)} (an estimate)", round(found.bytes))
+    limit = config.training.max_seconds
+    seconds = found.seconds if limit is None else min(limit, found.seconds)
+    figure = (
+        f"about {_duration(seconds)} for {found.tokens:,} tokens on this machine (an estimate, within a factor of 3)"
+    )
+    yield Check("time", NOTE, figure, round(seconds, 1))
+
+
+def _output(config: Config, vocab_size: int) -> int:
+    """Parameters of the output layer that a token uses; of an adaptive one about a quarter."""
+    model = config.model
+    width = model.embedding_size if model.tie_embeddings and model.embedding_size else model.hidden_size
+    return vocab_size * width // (1 if model.head == "full" else 4)
+
+
+def _tokens(config: Config, train_tokens: int) -> int:
+    """Tokens that the training reads until its epochs or steps end it; one epoch where only seconds do."""
+    training = config.training
+    limits = []
+    if training.epoch_limit is not None:
+        limits.append(training.epoch_limit * train_tokens)
+    if training.max_steps is not None:
+        limits.append(training.max_steps * training.batch_size * training.window)
+    return min(limits, default=train_tokens)
+
+
+def _bytes(config: Config, parameters: int, vocab_size: int, device: torch.device) -> float:
+    model, training = config.model, config.training
+    copies = 4 if training.optimizer == "adamw" else 2
+    steps = training.batch_size * training.window
+    cell = CELLS[model.cell]
+    each = (model.embedding_size or model.hidden_size) + model.num_layers * model.hidden_size * (cell.num_gates + 3)
+    logits = 3 * steps * vocab_size
+    if device.type == "cpu":
+        logits = min(logits, LOGITS_AT_ONCE)
+    return 4.0 * (copies * parameters + 2 * steps * each + logits) + PROGRAM_BYTES
+
+
+def _seconds(config: Config, dense: int, tokens: int, device: torch.device) -> float:
+    operations = 6.0 * dense * tokens
+    if device.type == "cpu":
+        fast = choose_precision(config.runtime.precision, device) == torch.bfloat16
+        return operations / (CPU_RATE * choose_threads(config.runtime.threads) * (2 if fast else 1))
+    return operations / GPU_RATE + tokens / config.training.batch_size * config.model.num_layers * GPU_STEP_SECONDS
+
+
+def _size(number: float) -> str:
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
+
+
+def _duration(seconds: float) -> str:
+    for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.1f} {name}"
+    return f"{max(1, round(seconds))} s"
