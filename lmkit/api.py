@@ -18,8 +18,10 @@ from torch import Tensor
 from lmkit.config import Config
 from lmkit.errors import ConfigError, DataError, RunError
 from lmkit.evaluation.adapters import Parts
+from lmkit.evaluation.arpa import read_arpa
 from lmkit.evaluation.dynamic import gradient_squares
 from lmkit.evaluation.measurement import EVAL_WINDOW, Measurement, measure
+from lmkit.evaluation.ngram import NgramModel
 from lmkit.evaluation.perplexity import Evaluation, token_scores
 from lmkit.evaluation.predictor import NetworkPredictor, Predictor
 from lmkit.generation.decoder import StepDecoder
@@ -221,19 +223,27 @@ class TrainedModel:
         chosen = predictor or NetworkPredictor(self.model, getattr(torch, precision))
         return measure(chosen, tokens, self.tokenizer, split=split, precision=precision, **options)
 
-    def adapter_parts(self, *, dynamic_span: int = 0, ngram: int = 0, others: Sequence[TrainedModel] = ()) -> Parts:
+    def adapter_parts(
+        self,
+        *,
+        dynamic_span: int = 0,
+        ngram: int = 0,
+        arpa: str | os.PathLike[str] | None = None,
+        others: Sequence[TrainedModel] = (),
+    ) -> Parts:
         """What ``lmkit.evaluation.adapters`` stacks on this model.
 
         dynamic_span: tokens between two updates of dynamic evaluation, 0 for none. ngram: order of a Kneser-Ney model
-        of the training split, 0 for none. others: models to mix with. Raises ConfigError if one of them has another
-        tokenizer.
+        of the training split, 0 for none; arpa: the file of another n-gram model instead. others: models to mix with.
+        Raises ConfigError if one of them has another tokenizer.
         """
+        if ngram and arpa is not None:
+            raise ConfigError("Give either --ngram or --arpa, not both.")
         for other in others:
             if other.tokenizer.to_json() != self.tokenizer.to_json():
                 raise ConfigError("Models that are mixed must have the same tokenizer: train them on the same text.")
-        from lmkit.evaluation.ngram import NgramModel
-
-        squares, ngram_model = None, None
+        squares = None
+        ngram_model = None if arpa is None else read_arpa(arpa, self.tokenizer)
         if dynamic_span or ngram:
             _, train = self.split_tokens("train")
             eos_id, vocab_size = self.tokenizer.eos_id, self.tokenizer.vocab_size

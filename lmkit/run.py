@@ -33,7 +33,7 @@ from torch import Tensor
 from lmkit.config import CONFIG_FORMAT, Config
 from lmkit.errors import ConfigError, FailedError, RunError
 from lmkit.files import check_new_folder, default_mode, exists, is_file, is_folder, sync_folder, write_atomically
-from lmkit.model.language_model import LanguageModel
+from lmkit.model.language_model import LanguageModel, stored_shapes
 from lmkit.text.tokenizer import Tokenizer, tokenizer_from_json
 
 __all__ = ["RunDirectory", "free_run_path", "lmkit_version"]
@@ -146,9 +146,7 @@ class RunDirectory:
         path = self.path / MODEL
         if not is_file(path):
             raise RunError(f"{self.path} holds no trained model yet: {MODEL} is missing.")
-        with torch.device("meta"):
-            expected = _without_aliases(LanguageModel(config.model, vocab_size))
-        shapes = {name: tuple(tensor.shape) for name, tensor in expected.items()}
+        shapes = stored_shapes(config.model, vocab_size)
         stored = _stored_shapes(path)
         wrong = sorted(name for name in shapes.keys() | stored.keys() if shapes.get(name) != stored.get(name))
         if wrong:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,7 +20,7 @@ from lmkit.evaluation.perplexity import Evaluation
 from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.files import check_new_folder, is_file
 from lmkit.hardware import choose_device, choose_precision, choose_threads, describe_cpu, memory_size
-from lmkit.model.language_model import LanguageModel, SequenceLoss
+from lmkit.model.language_model import LanguageModel, SequenceLoss, stored_shapes
 from lmkit.run import RunDirectory, free_run_path, lmkit_version
 from lmkit.samplers import SAMPLERS, Sampler
 from lmkit.text.corpus import Corpus, build_corpus
@@ -270,8 +271,7 @@ def _check_memory(config: Config, vocab_size: int) -> None:
     """Raise ConfigError where the weights, their gradients and the optimiser's memory of them exceed the machine's
     memory.
     """
-    with torch.device("meta"):
-        numbers = sum(parameter.numel() for parameter in LanguageModel(config.model, vocab_size).parameters())
+    numbers = sum(math.prod(shape) for shape in stored_shapes(config.model, vocab_size).values())
     needed = numbers * BYTES_PER_PARAMETER
     present = memory_size()
     if present is not None and needed > present:

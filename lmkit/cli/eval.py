@@ -65,6 +65,7 @@ DEFAULT_WARMUP = 256
 @click.option("--cache-weight", type=float, default=0.1, show_default=True, help="Share of the cache.")
 @click.option("--cache-flatness", type=float, default=0.2, show_default=True, help="Weight of similarity in the cache.")
 @click.option("--ngram", type=click.IntRange(0, 6), default=0, help="Mix with a Kneser-Ney model of this order.")
+@click.option("--arpa", type=click.Path(), help="Mix with the n-gram model of an ARPA file.")
 @click.option("--ngram-weight", type=float, default=0.1, show_default=True, help="Share of the n-gram model.")
 @click.option("--mix", multiple=True, help="Mix with another run of the same tokenizer; may be given several times.")
 @click.option("--tune", is_flag=True, help="Choose rates and weights on the validation split.")
@@ -136,13 +137,14 @@ def _adapted(
     from lmkit.evaluation.adapters import AdapterSettings, stack, tune
     from lmkit.samplers import stream_windows
 
-    tuning, order, runs = options.pop("tune"), options.pop("ngram"), options.pop("mix")
+    tuning, order, runs, arpa = (options.pop(name) for name in ("tune", "ngram", "mix", "arpa"))
     share = options.pop("ngram_weight")
     settings = AdapterSettings(**options, ngram_weight=share, mixed_weights=(1 / (1 + len(runs)),) * len(runs))
-    if not (settings.dynamic or settings.cache or order or runs):
+    if not (settings.dynamic or settings.cache or order or runs or arpa):
         return None
     span = settings.dynamic_span if settings.dynamic else 0
-    parts = lm.adapter_parts(dynamic_span=span, ngram=order, others=[load(run, lm.device.type) for run in runs])
+    others = [load(run, lm.device.type) for run in runs]
+    parts = lm.adapter_parts(dynamic_span=span, ngram=order, arpa=arpa, others=others)
     if tuning:
         _, valid = lm.split_tokens("valid")
         settings = tune(parts, settings, lambda: stream_windows(valid.ids, eos_id=lm.tokenizer.eos_id, window=256))
@@ -152,7 +154,7 @@ def _adapted(
         results.append((layer.name, lm.measure(tokens, split=plain.split, predictor=layer.predictor, **how)))
     if parts.ngram is not None:
         alone = lm.measure(tokens, split=plain.split, predictor=parts.ngram, **how)
-        results.append((f"{order}-gram alone", alone))
+        results.append((f"{order}-gram alone" if order else "n-gram alone", alone))
     return _Adapted({**dataclasses.asdict(settings), "tuned": tuning}, results)
 
 

@@ -138,12 +138,14 @@ class TrainingDisplay:
         done = f"{counted(train.step, 'step')}, {counted(train.tokens, 'token')}"
         self.say(f"trained {done} in {train.elapsed:.1f} s{best}")
         out = open_console()
-        out.print(escape(f"run {self.session.run.path}"), soft_wrap=True)
+        out.print(f"run {self.session.run.path}", markup=False, soft_wrap=True)
         if measurement is not None:
             out.print(escape(_headline_of(measurement)), soft_wrap=True)
         if sample:
             out.print()
             out.print(printable(sample) if out.is_terminal else sample, markup=False, soft_wrap=True)
+        if train.step:
+            self.say(f'Now try: lmkit sample {self.session.run.path} --prompt "..."')
 
 
 def _headlines(session: Session) -> list[str]:

@@ -128,25 +128,26 @@ def span_units(runs: Sequence[ScoredRun], pieces: Sequence[Piece], counts: Integ
 def token_places(run: ScoredRun, pieces: Iterable[Piece]) -> TokenPlaces:
     """Where the tokens of a run lie in the text, the ``<eos>`` that close documents included.
 
-    Raises FailedError where the tokens of the pieces are not those of the run.
+    Tokens that share a character, each with some of its bytes, end together. Raises FailedError where the tokens of
+    the pieces are not those of the run.
     """
-    ids, ends, starts, place = [], [], [], 0
+    ids, spans, starts, place = [], [], [], 0
     eos = run.tokenizer.eos_id
     for chunks in _documents(pieces, run.documents):
         starts.append(place)
         last = None
         for part in rechunk(chunks, run.tokenizer.cut):
-            found, spans = run.tokenizer.encode_with_offsets(part)
+            found, offsets = run.tokenizer.encode_with_offsets(part)
             ids.append(found)
-            ends.append(place + spans[:, 1])
+            spans.append(place + offsets)
             place += len(part)
             last = int(found[-1]) if len(found) else last
         if last != eos and run.tokens.counts.documents > 1:
             ids.append(np.array([eos], dtype=run.tokenizer.id_dtype))
-            ends.append(np.array([place]))
+            spans.append(np.array([[place, place]]))
     if not np.array_equal(np.concatenate(ids), run.tokens.ids):
         raise FailedError(f"The tokens of {run.name} cannot be placed in the text: compare it on another one.")
-    return TokenPlaces(np.concatenate(ends), np.array(starts, dtype=np.int64))
+    return TokenPlaces(_clean_ends(np.concatenate(spans)), np.array(starts, dtype=np.int64))
 
 
 def split_slice(source: Source, ranges: Mapping[str, Sequence[int]], split: str) -> Slice:
@@ -176,6 +177,14 @@ def _documents(pieces: Iterable[Piece], rule: str) -> Iterator[Iterable[str]]:
         else:
             for documents in split_documents(chunks, rule):
                 yield from ([text] for text in documents)
+
+
+def _clean_ends(spans: Integers) -> Integers:
+    """The ends of tokens (N, 2); of one that reaches into the next, the first end after it that no token crosses."""
+    begins, ends = spans.T
+    later = np.minimum.accumulate(begins[::-1])[::-1]
+    clean = np.append(later[1:] >= ends[:-1], True)
+    return np.minimum.accumulate(np.where(clean, ends, ends[-1])[::-1])[::-1]
 
 
 def _document_of(places: Integers, starts: Integers) -> Integers:

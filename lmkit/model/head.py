@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from lmkit.model.softmax_loss import linear_nll_sum
 
-__all__ = ["IGNORE", "AdaptiveSoftmax", "FullSoftmax", "Head"]
+__all__ = ["IGNORE", "AdaptiveSoftmax", "FullSoftmax", "Head", "tail_width"]
 
 ROWS_STEP = 64
 IGNORE = -100  # a target of this value is not predicted; torch's own convention
@@ -109,7 +109,7 @@ class AdaptiveSoftmax(Head):
         self.tied = tied
         if tied is None:
             self.head_weight = nn.Parameter(torch.empty(cutoffs[0], width).uniform_(-0.1, 0.1))
-            widths = [max(1, width // 4 ** (number + 1)) for number in range(len(cutoffs))]
+            widths = [tail_width(width, number) for number in range(len(cutoffs))]
             self.reductions = nn.ModuleList(nn.Linear(width, small, bias=False) for small in widths)
             self.expansions = nn.ParameterList(
                 torch.empty(self.borders[number + 1] - self.borders[number], small).uniform_(-0.1, 0.1)
@@ -186,3 +186,8 @@ class AdaptiveSoftmax(Head):
             return hidden
         reduced: Tensor = self.reductions[number](hidden)
         return reduced
+
+
+def tail_width(width: int, number: int) -> int:
+    """The width at which an untied adaptive softmax computes a tail cluster: a quarter of the one before it."""
+    return max(1, width // 4 ** (number + 1))

@@ -12,11 +12,11 @@ from lmkit.config import ModelConfig
 from lmkit.errors import ConfigError
 from lmkit.model.cells import CELLS
 from lmkit.model.dropout import dropout
-from lmkit.model.head import AdaptiveSoftmax, FullSoftmax, Head
+from lmkit.model.head import AdaptiveSoftmax, FullSoftmax, Head, tail_width
 from lmkit.model.recurrent import RecurrentStack, layer_weights
 from lmkit.model.state import State
 
-__all__ = ["LanguageModel", "SequenceLoss", "Trace", "default_cutoffs"]
+__all__ = ["LanguageModel", "SequenceLoss", "Trace", "default_cutoffs", "stored_shapes"]
 
 
 class Trace(NamedTuple):
@@ -132,6 +132,42 @@ class SequenceLoss(nn.Module):
         """
         nll, state = self.model.nll_sum(inputs, targets, state)
         return nll, (targets >= 0).sum(), state
+
+
+def stored_shapes(config: ModelConfig, vocab_size: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of a model's state dict, a tied weight under its first name, known without making the model."""
+    hidden, embedding = config.hidden_size, config.embedding_size or config.hidden_size
+    gates = CELLS[config.cell].num_gates * hidden
+    shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (vocab_size, embedding)}
+    for number in range(config.num_layers):
+        layer = f"recurrent.layers.{number}"
+        shapes[f"{layer}.weight_ih_l0"] = (gates, hidden if number else embedding)
+        shapes[f"{layer}.weight_hh_l0"] = (gates, hidden)
+        shapes[f"{layer}.bias_ih_l0"] = shapes[f"{layer}.bias_hh_l0"] = (gates,)
+    if config.tie_embeddings and embedding != hidden:
+        shapes["head.projection.weight"] = (embedding, hidden)
+    shapes["head.bias"] = (vocab_size,)
+    width = embedding if config.tie_embeddings else hidden
+    if config.head == "full":
+        return shapes if config.tie_embeddings else {**shapes, "head.weight": (vocab_size, hidden)}
+    return {**shapes, **_adaptive_shapes(_cutoffs(config, vocab_size), vocab_size, width, config.tie_embeddings)}
+
+
+def _adaptive_shapes(cutoffs: tuple[int, ...], vocab_size: int, width: int, tied: bool) -> dict[str, tuple[int, ...]]:
+    count = len(cutoffs)
+    shapes: dict[str, tuple[int, ...]] = {
+        "head.order": (vocab_size,),
+        "head.cluster_weight": (count, width),
+        "head.cluster_bias": (count,),
+    }
+    if tied:
+        return shapes
+    shapes["head.head_weight"] = (cutoffs[0], width)
+    for number, (start, end) in enumerate(zip(cutoffs, (*cutoffs[1:], vocab_size), strict=True)):
+        small = tail_width(width, number)
+        shapes[f"head.reductions.{number}.weight"] = (small, width)
+        shapes[f"head.expansions.{number}"] = (end - start, small)
+    return shapes
 
 
 def default_cutoffs(vocab_size: int) -> tuple[int, ...]:

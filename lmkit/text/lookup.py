@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lmkit.errors import TokenizerError
+from lmkit.errors import ConfigError, TokenizerError
 from lmkit.text.tokenizer import EOS, UNK
 
 __all__ = ["rank_tokens", "read_vocabulary", "tokens_in_order", "word_level_document"]
@@ -17,7 +17,10 @@ def rank_tokens(counts: Iterable[tuple[str, int]], *, vocab_size: int | None, mi
     """The special tokens, then the counted ones by falling count; ties in the order of their code points."""
     if vocab_size is not None and vocab_size < len(SPECIALS) + 1:
         raise TokenizerError(f"A vocabulary of {vocab_size} holds no token beside <unk> and <eos>: give at least 3.")
+    counts = list(counts)
     kept = [(token, count) for token, count in counts if count >= min_count and token not in SPECIALS]
+    if counts and not kept and min_count > 1:
+        raise ConfigError(f"--min-count {min_count} leaves no token: nothing is seen so often in the training text.")
     kept.sort(key=lambda pair: (-pair[1], pair[0]))
     tokens = [*SPECIALS, *(token for token, _ in kept)]
     return tokens[:vocab_size]
