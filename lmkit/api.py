@@ -266,7 +266,9 @@ class TrainedModel:
         if self.config.data.corpus == "-":
             raise RunError("The model was trained on standard input, which is gone: give --file.")
         corpus = build_corpus(self.config.data, tokenizer=self.tokenizer)
-        name = split or next((known for known in ("test", "valid") if known in corpus.splits), "train")
+        name = split or next((known for known in ("test", "valid") if known in corpus.splits), None)
+        if name is None:
+            raise RunError("The corpus has neither a test nor a valid split: give --split train, or --file.")
         if name not in corpus.splits:
             raise RunError(f"The corpus has no {name} split: it has {', '.join(corpus.splits)}.")
         if self.run.split_hash(name) != corpus.splits[name].sha256:

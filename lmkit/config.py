@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
-import types
-import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from lmkit.errors import ConfigError
+from lmkit.fields import Section, option
 
 __all__ = [
     "CONFIG_FORMAT",
@@ -25,52 +23,12 @@ __all__ = [
     "ModelConfig",
     "RuntimeConfig",
     "TrainingConfig",
-    "check_field",
-    "fields_of",
-    "flag_of",
+    "flatten",
 ]
 
 CONFIG_FORMAT = 1
 MAX_WIDTH = 65536  # a network wider than this fits no machine that lmkit runs on
 SAMPLER_STATES = {"sequential": ("carry", "reset"), "random": ("reset",), "document": ("document",)}
-
-
-def option(
-    default: Any,
-    help: str,
-    *,
-    flags: tuple[str, ...] = (),
-    choices: tuple[str, ...] | None = None,
-    minimum: float | None = None,
-    above: float | None = None,
-    maximum: float | None = None,
-    below: float | None = None,
-) -> Any:
-    """A dataclass field with its help text, its flags (the first is the primary one) and its bounds."""
-    metadata = {
-        "help": help,
-        "flags": flags,
-        "choices": choices,
-        "minimum": minimum,
-        "above": above,
-        "maximum": maximum,
-        "below": below,
-    }
-    return field(default=default, metadata=metadata)
-
-
-class Section:
-    """Base of the sections: values are checked when a section is made, so a config that exists is a valid one."""
-
-    def __post_init__(self) -> None:
-        hints = typing.get_type_hints(type(self))
-        for item in dataclasses.fields(typing.cast(Any, self)):
-            value = check_field(item, hints[item.name], getattr(self, item.name))
-            object.__setattr__(self, item.name, value)
-        self.check()
-
-    def check(self) -> None:
-        """Raise ConfigError where two fields contradict each other."""
 
 
 @dataclass(frozen=True)
@@ -342,67 +300,6 @@ def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
             raise ConfigError(_unknown_key(unknown[0], known))
         flat.update(content)
     return flat
-
-
-def fields_of(section: type) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
-    """Each field of a section with its resolved type."""
-    hints = typing.get_type_hints(section)
-    for item in dataclasses.fields(section):
-        yield item, hints[item.name]
-
-
-def flag_of(item: dataclasses.Field[Any]) -> str:
-    """The primary flag of a field on the command line."""
-    flags = item.metadata["flags"]
-    return flags[0] if flags else "--" + item.name.replace("_", "-")
-
-
-def check_field(item: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
-    """Return the value in the field's own type, or raise ConfigError with the flag's name and what it takes."""
-    flag = flag_of(item)
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if value is None:
-        if type(None) in kinds:
-            return None
-        raise ConfigError(f"{flag} must have a value.")
-    kind = next(kind for kind in kinds if kind is not type(None))
-    if typing.get_origin(kind) is tuple:
-        if isinstance(value, str) or not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{flag} must be a list of whole numbers.")
-        return tuple(_check_number(item, flag, int, entry) for entry in value)
-    if kind in (int, float):
-        return _check_number(item, flag, kind, value)
-    if not isinstance(value, kind):
-        raise ConfigError(f"{flag} must be {'true or false' if kind is bool else 'text'}, not {value!r}.")
-    choices = item.metadata["choices"]
-    if choices and value not in choices:
-        raise ConfigError(f"{flag} must be one of {', '.join(choices)}, not {value!r}.")
-    return value
-
-
-def _check_number(item: dataclasses.Field[Any], flag: str, kind: type, value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ConfigError(f"{flag} must be a number, not {value!r}.")
-    if not math.isfinite(value):
-        raise ConfigError(f"{flag} must be a finite number, not {value}.")
-    if kind is int and value != int(value):
-        raise ConfigError(f"{flag} must be a whole number, not {value}.")
-    bounds = item.metadata
-    tests: tuple[tuple[str, str, Callable[[float], bool]], ...] = (
-        ("minimum", "at least", lambda bound: value >= bound),
-        ("above", "above", lambda bound: value > bound),
-        ("maximum", "at most", lambda bound: value <= bound),
-        ("below", "below", lambda bound: value < bound),
-    )
-    for name, words, holds in tests:
-        if bounds[name] is not None and not holds(bounds[name]):
-            raise ConfigError(f"{flag} must be {words} {_written(bounds[name])}, not {_written(value)}.")
-    return kind(value)
-
-
-def _written(value: float) -> str:
-    """A number as a person writes it: whole ones in full."""
-    return str(int(value)) if value == int(value) else f"{value:g}"
 
 
 def _unknown_key(name: str, known: set[str]) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from lmkit.config import Config, DataConfig, ModelConfig, RuntimeConfig, TrainingConfig, fields_of, flag_of
+from lmkit.config import Config, DataConfig, ModelConfig, RuntimeConfig, TrainingConfig
 from lmkit.errors import ConfigError
+from lmkit.fields import fields_of, flag_of
 
 SECTIONS = (DataConfig, ModelConfig, TrainingConfig, RuntimeConfig)
 FIELDS = [(section, item, hint) for section in SECTIONS for item, hint in fields_of(section)]

@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "lmkit"
 # `__init__` is the package itself with its public names, above all the rooms that it takes them from.
 LEVELS = (
     ("errors",),
+    ("fields",),
     ("config", "files"),
     ("text", "hardware", "presets"),
     ("samplers", "model"),

@@ -13,17 +13,9 @@ from typing import Any, TypeVar
 
 import click
 
-from lmkit.config import (
-    Config,
-    DataConfig,
-    ModelConfig,
-    RuntimeConfig,
-    TrainingConfig,
-    fields_of,
-    flag_of,
-    flatten,
-)
+from lmkit.config import Config, DataConfig, ModelConfig, RuntimeConfig, TrainingConfig, flatten
 from lmkit.errors import ConfigError
+from lmkit.fields import fields_of, flag_of
 
 __all__ = ["SectionedCommand", "config_options", "make_config", "preset_names", "runtime_options", "use_runtime"]
 

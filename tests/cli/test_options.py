@@ -14,7 +14,8 @@ import click
 import pytest
 
 from lmkit.cli.options import make_config, preset_names
-from lmkit.config import Config, DataConfig, ModelConfig, RuntimeConfig, TrainingConfig, fields_of, flag_of
+from lmkit.config import Config, DataConfig, ModelConfig, RuntimeConfig, TrainingConfig
+from lmkit.fields import fields_of, flag_of
 
 SECTIONS = (DataConfig, ModelConfig, TrainingConfig, RuntimeConfig)
 
