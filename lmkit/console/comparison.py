@@ -20,8 +20,6 @@ UNITS = {"nats_per_token": "nats per token", "bits_per_byte": "bits per byte"}
 def show_comparison(result: Comparison, text: str, notes: Sequence[str], *, file: TextIO) -> None:
     """Runs, differences with intervals and p-values, losses by frequency and position, and how it was done."""
     console = open_console(file=file)
-    if not console.is_terminal:
-        console.width = WIDE
     for table in _tables(result):
         console.print(table)
         console.print()

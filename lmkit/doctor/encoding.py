@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from lmkit.doctor.check import FAILED, OK, WARNING, Check
-from lmkit.text.reading import _blocks as read_blocks  # read_text without the decoding: .gz and .zst are unpacked
+from lmkit.text.reading import read_blocks
 from lmkit.text.source import Source
 
 __all__ = ["ByteScan", "Fault", "byte_checks", "scan_source"]

@@ -21,7 +21,7 @@ __all__ = ["Estimate", "estimate", "estimate_checks"]
 CPU_RATE, GPU_RATE = 40e9, 10e12
 GPU_STEP_SECONDS = 30e-6  # of one layer at one step of time, both ways: small steps wait for their launch
 LOGITS_AT_ONCE = 2**23  # the output layer of a CPU works in blocks of this many numbers
-PROGRAM_BYTES = 300e6  # Python and torch themselves
+PROGRAM_BYTES = 450e6  # Python and torch themselves
 PARAMETERS_PER_TOKEN = 10  # above it a text is learnt by heart before it is understood
 
 

@@ -5,8 +5,9 @@ validation text.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -24,6 +25,7 @@ from lmkit.samplers import IGNORE, Window
 __all__ = ["AdapterSettings", "Layer", "Parts", "stack", "tune"]
 
 Windows = Callable[[], Iterable[Window]]
+TUNING_TOKENS = 50_000  # a weight or a rate needs no more, and dynamic evaluation is slow
 RATES = (3e-5, 1e-4, 3e-4, 1e-3)
 FLATNESSES = (0.05, 0.1, 0.2, 0.4, 0.8)
 
@@ -104,8 +106,9 @@ def tune(parts: Parts, settings: AdapterSettings, windows: Windows) -> AdapterSe
     up.
 
     The rate of dynamic evaluation and the flatness of the cache come from small grids, all weights of mixtures by
-    expectation maximisation. ``windows()`` gives the text anew at each call.
+    expectation maximisation. ``windows()`` gives the text anew at each call; its first TUNING_TOKENS tokens are used.
     """
+    windows = partial(_beginning, windows)
     if settings.dynamic:
         bare = dataclasses.replace(settings, cache=0)
         rates = [dataclasses.replace(bare, dynamic_lr=rate) for rate in RATES]
@@ -124,6 +127,15 @@ def tune(parts: Parts, settings: AdapterSettings, windows: Windows) -> AdapterSe
         weights = best_weights(torch.stack([_scores(predictor, windows()) for predictor in everyone]))
         settings = dataclasses.replace(settings, mixed_weights=tuple(weights[1:]))
     return settings
+
+
+def _beginning(windows: Windows) -> Iterator[Window]:
+    read = 0
+    for window in windows():
+        if read >= TUNING_TOKENS:
+            return
+        yield window
+        read += int((window.targets != IGNORE).sum())
 
 
 def _tune_cache(parts: Parts, settings: AdapterSettings, windows: Windows) -> AdapterSettings:

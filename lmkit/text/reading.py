@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, cast
 
 from lmkit.errors import DataError
 
-__all__ = ["decode_chunks", "looks_like_text", "read_text"]
+__all__ = ["decode_chunks", "looks_like_text", "read_blocks", "read_text"]
 
 BLOCK = 1 << 20
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -26,7 +26,7 @@ def read_text(path: Path) -> Iterator[str]:
     Raises DataError with the file's name where it cannot be read, and the byte offset (in the unpacked text) where it
     is not UTF-8.
     """
-    yield from decode_chunks(_blocks(path), str(path))
+    yield from decode_chunks(read_blocks(path), str(path))
 
 
 def decode_chunks(blocks: Iterable[bytes], name: str) -> Iterator[str]:
@@ -45,7 +45,7 @@ def decode_chunks(blocks: Iterable[bytes], name: str) -> Iterator[str]:
 def looks_like_text(path: Path) -> bool:
     """Whether the first block of a file is UTF-8 without NUL; False where it cannot be unpacked."""
     try:
-        block = next(iter(_blocks(path)), b"")
+        block = next(iter(read_blocks(path)), b"")
         codecs.utf_8_decode(block, "strict", False)
     except (DataError, UnicodeDecodeError):
         return False
@@ -63,7 +63,7 @@ def _decode(data: bytes, offset: int, name: str, *, final: bool) -> tuple[str, i
         raise DataError(f"{name} is not UTF-8 at byte offset {place}: {hint}; convert it to UTF-8 first.") from error
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
+def read_blocks(path: Path) -> Iterator[bytes]:
     try:
         with _open(path) as file:
             while block := file.read(BLOCK):

@@ -1,0 +1,168 @@
+"""lmkit compare: two runs on the same text, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def runs(trained_once: Path, small, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Runs on the same text: with the same tokenizer, and with others."""
+    from click.testing import CliRunner
+
+    from lmkit.cli import main
+
+    folder = tmp_path_factory.mktemp("runs")
+    kinds = {
+        "worse": ["--epochs", 2],
+        "bpe": ["--tokenizer", "bpe", "--vocab-size", 280, "--epochs", 2],
+        "word": ["--tokenizer", "word", "--max-steps", 5],
+        "rare": ["--tokenizer", "word", "--min-count", 20, "--max-steps", 5],
+        "lines": ["--documents", "line", "--sampler", "document", "--max-steps", 5],
+        "cut": ["--valid-fraction", 0.2, "--max-steps", 5],
+    }
+    for name, options in kinds.items():
+        arguments = ["train", "--corpus", trained_once / "text.txt", *small, *options, "--out", folder / name]
+        result = CliRunner().invoke(main, [str(part) for part in arguments])
+        assert result.exit_code == 0, result.output
+    return {"best": trained_once / "run", **{name: folder / name for name in kinds}}
+
+
+@pytest.fixture
+def compare(cli, runs):
+    """The figures of lmkit compare --json."""
+
+    def call(*names: str, **options: Any) -> dict[str, Any]:
+        flags = [part for name, value in options.items() for part in (f"--{name}", value)]
+        flags = [part for part in flags if part is not True]
+        outcome = cli("compare", *(runs[name] for name in names), "--json", "--threads", 1, *flags)
+        assert outcome.code == 0, outcome.stderr
+        figures: dict[str, Any] = json.loads(outcome.stdout)
+        return figures
+
+    return call
+
+
+def test_a_better_run_is_better(compare, cli, runs):
+    figures = compare("best", "worse")
+    (row,) = figures["differences"]
+    assert (figures["unit"], figures["split"], figures["notes"]) == ("nats_per_token", "test", [])
+    assert 0 < row["difference"]["low"] < row["difference"]["value"] < row["difference"]["high"]
+    assert row["p_value"] < 0.05
+    for run, figure in zip(("best", "worse"), figures["runs"], strict=True):
+        alone = json.loads(cli("eval", runs[run], "--json", "--threads", 1).stdout)
+        assert figure["nll"] == pytest.approx(alone["nll_nats"], rel=1e-6)
+        assert figure["perplexity"]["value"] == pytest.approx(alone["perplexity"], rel=1e-6)
+        assert figure["bits_per_byte"]["value"] == pytest.approx(alone["bits_per_byte"], rel=1e-6)
+    assert sum(band["units"] for band in figures["by_frequency"]) == figures["units"]
+    assert sum(band["units"] for band in figures["by_position"]) == figures["units"]
+
+
+def test_the_order_of_the_runs_turns_the_sign(compare):
+    one, other = compare("best", "worse"), compare("worse", "best")
+    assert one["differences"][0]["difference"]["value"] == -other["differences"][0]["difference"]["value"]
+    assert one["differences"][0]["p_value"] == pytest.approx(other["differences"][0]["p_value"])
+
+
+def test_different_tokenizers_are_compared_in_bits_per_byte(compare, cli, runs):
+    figures = compare("best", "bpe", "worse")
+    assert figures["unit"] == "bits_per_byte"
+    for run, figure in zip(("best", "bpe", "worse"), figures["runs"], strict=True):
+        alone = json.loads(cli("eval", runs[run], "--json", "--threads", 1).stdout)
+        assert figure["bits_per_byte"]["value"] == pytest.approx(alone["bits_per_byte"], rel=1e-6)
+    assert figures["by_frequency"]
+    p_values = [(row["p_value"], row["p_holm"]) for row in figures["differences"]]
+    assert all(p <= holm for p, holm in p_values)
+
+
+def test_lossy_tokenizers_are_refused_unless_allowed(refused, compare, runs, work):
+    (work / "known.txt").write_text("The cat sat on the mat.\n" * 9, encoding="utf-8")
+    message = refused("compare", runs["best"], runs["word"], "--threads", 1, "--file", "known.txt")
+    assert "--allow-lossy" in message
+    assert "are <unk>" in refused("compare", runs["word"], runs["rare"], "--threads", 1)
+    figures = compare("word", "rare", **{"allow-lossy": True})
+    assert sum("is lossy" in note for note in figures["notes"]) == 2
+    assert compare("rare", "rare")["unit"] == "nats_per_token"  # the very same tokens lose the same
+
+
+def test_runs_with_their_own_documents_and_cuts(compare):
+    figures = compare("best", "lines")
+    assert figures["unit"] == "bits_per_byte"
+    assert [run["state"] for run in figures["runs"]] == ["carry", "document"]
+    assert any("state that it was trained for" in note for note in figures["notes"])
+    assert any("trained on another text" in note for note in compare("best", "cut")["notes"])
+
+
+def test_another_text_from_a_file_or_standard_input(compare, cli, runs, text, tmp_path):
+    file = tmp_path / "other.txt"
+    file.write_text(text[:3000], encoding="utf-8", newline="")
+    from_file = compare("best", "bpe", file=file)
+    assert from_file["split"] == str(file)
+    outcome = cli(
+        "compare", runs["best"], runs["bpe"], "--file", "-", "--json", "--threads", 1, input=text[:3000].encode()
+    )
+    assert json.loads(outcome.stdout)["runs"] == from_file["runs"]
+
+
+def test_blocks_resamples_confidence_and_seed_are_taken(compare):
+    figures = compare("best", "worse", block=20, resamples=200, confidence=0.9, seed=4, split="valid", rows=2)
+    chosen = (figures["resamples"], figures["confidence"], figures["seed"], figures["split"], figures["rows"])
+    assert chosen == (200, 0.9, 4, "valid", 2)
+    assert 20 <= figures["block"] < 40
+    assert figures == compare("best", "worse", block=20, resamples=200, confidence=0.9, seed=4, split="valid", rows=2)
+
+
+def test_the_tables_show_what_the_figures_say(cli, compare, runs):
+    shown = cli("compare", runs["best"], runs["worse"], runs["bpe"], "--threads", 1).stdout
+    figures = compare("best", "worse", "bpe")
+    for row in figures["differences"]:
+        assert f"{row['difference']['value']:+.4f} [{row['difference']['low']:+.4f}" in shown
+    assert "B - A" in shown and "C - A" in shown and "p, Holm" in shown
+    pair = cli("compare", runs["best"], runs["worse"], "--threads", 1).stdout
+    ratio = math.exp(compare("best", "worse")["differences"][0]["difference"]["value"]) - 1
+    assert f"{ratio:+.2%}" in pair
+    assert "95 % confidence" in pair
+
+
+def test_without_the_training_text_there_are_no_frequencies(cli, runs, text, tmp_path):
+    gone = tmp_path / "gone.txt"
+    gone.write_text(text, encoding="utf-8", newline="")
+    run = Path(shutil.copytree(runs["best"], tmp_path / "run"))
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    config["data"]["corpus"] = str(gone)
+    (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    arguments = ("compare", run, runs["worse"], "--file", runs["best"].parent / "text.txt", "--json", "--threads", 1)
+    assert json.loads(cli(*arguments).stdout)["by_frequency"]
+    gone.unlink()
+    figures = json.loads(cli(*arguments).stdout)
+    assert figures["by_frequency"] is None
+    assert any(note.startswith("No losses by frequency: ") for note in figures["notes"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "two runs or more"),
+        (("best",), "two runs or more"),
+        (("best", "worse", "--file", "text.txt", "--split", "test"), "not both"),
+        (("best", "worse", "--block", 100000), "--block 100000"),
+        (("best", "worse", "--block", 0), "--block"),
+        (("best", "worse", "--confidence", 1), "--confidence"),
+        (("best", "worse", "--file", "absent.txt"), "absent.txt"),
+        (("best", "worse", "--file", "tiny.txt"), "too short to compare"),
+        (("best", "worse", "--file", "empty.txt"), "empty"),
+        (("best", "absent"), "absent"),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",
+)
+def test_mistakes_are_told_in_a_sentence(refused, runs, work, arguments, words: str):
+    (work / "tiny.txt").write_text("abc", encoding="utf-8")
+    (work / "empty.txt").write_text("", encoding="utf-8")
+    given = [runs.get(part, part) if isinstance(part, str) else part for part in arguments]
+    assert words in refused("compare", *given, "--threads", 1)
