@@ -104,13 +104,13 @@ def cli() -> Iterator[Cli]:
 
 
 @pytest.fixture
-def refused(cli: Cli) -> Refused:
+def refused(cli: Cli, work: Path) -> Refused:
     """Call lmkit with a mistake in it: exit code 2, one sentence on standard error, nothing on standard output, and no
     file or folder is new, changed or gone. Gives the sentence.
     """
 
     def call(*arguments: object, input: str | bytes | None = None) -> str:
-        before = _files(Path.cwd().parent)
+        before = _files(work.parent)
         outcome = cli(*arguments, input=input)
         assert outcome.code == 2, outcome
         assert outcome.stdout == ""
@@ -121,7 +121,7 @@ def refused(cli: Cli) -> Refused:
         assert lines[0].startswith("Error: ")
         assert lines[0].endswith((".", "?", ")")), lines[0]
         assert len(lines[0]) < 1500, lines[0]
-        assert _files(Path.cwd().parent) == before, "something was left behind"
+        assert _files(work.parent) == before, "something was left behind"
         return lines[0].removeprefix("Error: ")
 
     return call
