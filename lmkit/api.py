@@ -5,12 +5,11 @@ sample.
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,17 +19,22 @@ from lmkit.errors import ConfigError, DataError, RunError
 from lmkit.evaluation.adapters import Parts
 from lmkit.evaluation.arpa import read_arpa
 from lmkit.evaluation.dynamic import gradient_squares
+from lmkit.evaluation.lines import ScoredLine, scored_lines
 from lmkit.evaluation.measurement import EVAL_WINDOW, Measurement, measure
+from lmkit.evaluation.nbest import Hypothesis, Rescored, rescore
 from lmkit.evaluation.ngram import NgramModel
-from lmkit.evaluation.perplexity import Evaluation, token_scores
+from lmkit.evaluation.perplexity import Evaluation
 from lmkit.evaluation.predictor import NetworkPredictor, Predictor
+from lmkit.evaluation.reading import ScoredBlock
+from lmkit.evaluation.scoring import ScoredToken, score_text, scored_tokens
+from lmkit.evaluation.words import ScoredWord, scored_words
 from lmkit.generation.decoder import StepDecoder
 from lmkit.generation.decoding import Decoding
 from lmkit.generation.generate import generate, stream_text
 from lmkit.hardware import choose_device
 from lmkit.model.language_model import LanguageModel
 from lmkit.run import RunDirectory
-from lmkit.samplers import SequentialSampler, stream_windows
+from lmkit.samplers import SequentialSampler
 from lmkit.session import Session
 from lmkit.text.corpus import build_corpus, encode_path, encode_text
 from lmkit.text.token_file import TokenFile
@@ -39,23 +43,6 @@ from lmkit.text.tokenizer import StreamDecoder, Tokenizer
 __all__ = ["ScoredToken", "TrainedModel", "load", "train"]
 
 GRADIENT_ROWS, GRADIENT_WINDOWS = 20, 200
-
-
-class ScoredToken(NamedTuple):
-    """One token of a scored text: what it is, where it stands (characters start:end of the text), and its
-    log-probability in nats.
-    """
-
-    token: str
-    id: int
-    start: int
-    end: int
-    log_prob: float
-
-    @property
-    def surprisal(self) -> float:
-        """Surprisal in bits."""
-        return -self.log_prob / math.log(2.0)
 
 
 class TrainedModel:
@@ -179,21 +166,61 @@ class TrainedModel:
         """Perplexity of a text per token; options are those of ``evaluate``."""
         return self.evaluate(text, **options).perplexity
 
-    def score(self, text: str, *, window: int = EVAL_WINDOW) -> list[ScoredToken]:
-        """Every token of the text with its log-probability, the first one included; the state is carried from token
-        to token.
+    def score(
+        self,
+        text: str,
+        *,
+        state: str = "carry",
+        documents: str = "file",
+        entropy: bool = False,
+        rank: bool = False,
+        top_k: int = 0,
+        window: int = EVAL_WINDOW,
+    ) -> list[ScoredToken]:
+        """Every token of the text with its log-probability, the first one included.
 
-        The sum of the log-probabilities is minus the nll of ``evaluate(text)`` for a text of one document.
+        state: carry, document, or line (each line alone); documents: file (the text is one), line or blank-line. Under
+        carry and document the sum of the log-probabilities is minus the nll of ``evaluate`` with the same state and
+        documents. entropy, rank, top_k: also the prediction's entropy, the token's rank in it, and the most probable
+        tokens.
         """
-        if not text:
-            raise DataError("The text is empty: there is nothing to score.")
-        ids, spans = self.tokenizer.encode_with_offsets(text)
-        windows = stream_windows(ids, eos_id=self.tokenizer.eos_id, window=window)
-        scores = torch.cat([part.log_probs[0] for part in token_scores(NetworkPredictor(self.model), windows)])
-        return [
-            ScoredToken(self.tokenizer.id_to_token(id), id, start, end, log_prob)
-            for id, (start, end), log_prob in zip(ids.tolist(), spans.tolist(), scores.tolist(), strict=True)
-        ]
+        more = {"entropy": entropy, "rank": rank, "top_k": top_k, "window": window}
+        blocks = self.score_files([[text]], state=state, documents=documents, **more)
+        return [token for scored in blocks for token in scored_tokens(scored, self.tokenizer)]
+
+    def score_words(self, text: str, *, state: str = "carry", documents: str = "file") -> list[ScoredWord]:
+        """Every word and line end of the text with its log-probability, whatever the tokens are: those of a word are
+        summed, with the correction of ``lmkit.evaluation.words``.
+        """
+        blocks = self.score_files([[text]], state=state, documents=documents, words=True)
+        return list(scored_words(blocks, self.tokenizer))
+
+    def score_lines(self, text: str, *, state: str = "carry", documents: str = "file") -> list[ScoredLine]:
+        """Every line of the text with its log-probability, words, tokens and perplexity; ``state="line"`` scores each
+        by itself.
+        """
+        blocks = self.score_files([[text]], state=state, documents=documents)
+        return list(scored_lines(blocks, self.tokenizer.unk_id))
+
+    def score_files(
+        self,
+        files: Iterable[Iterable[str]],
+        *,
+        state: str | None = None,
+        documents: str | None = None,
+        **options: Any,
+    ) -> Iterator[ScoredBlock]:
+        """Texts of any length in constant memory, each given as chunks, by default as the model was trained; options
+        are those of ``lmkit.evaluation.scoring.score_text``.
+        """
+        options |= {"state": state or self.eval_state, "documents": documents or self.config.data.documents}
+        return score_text(NetworkPredictor(self.model), self.tokenizer, files, **options)
+
+    def rescore(self, hypotheses: Sequence[Hypothesis], weight: float = 1.0) -> list[Rescored]:
+        """An n-best list with ``weight`` times the log-probability of each text added to its score, the best of each id
+        first.
+        """
+        return rescore(NetworkPredictor(self.model), self.tokenizer, hypotheses, weight)
 
     def features(self, text: str) -> Tensor:
         """The last layer's hidden vector after each token of the text (T, D), read from ``<eos>``: the model as an

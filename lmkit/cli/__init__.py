@@ -21,6 +21,7 @@ __all__ = ["main"]
 COMMANDS = {
     "train": "Train a model on a text.",
     "eval": "Measure a model: perplexity and bits in every unit.",
+    "score": "Score text: surprisal of every token, word or line.",
     "compare": "Tell whether one model is better than another, and how sure that is.",
     "sample": "Let a model write text.",
     "tokenize": "Show a text as tokens, or compare tokenizers on it.",
@@ -28,7 +29,7 @@ COMMANDS = {
     "info": "Show what a run folder holds.",
     "doctor": "Check a run, or a corpus before training on it.",
 }
-ALIASES = {"perplexity": "eval", "ppl": "eval", "generate": "sample"}
+ALIASES = {"perplexity": "eval", "ppl": "eval", "generate": "sample", "surprisal": "score"}
 
 
 class _Failure(click.ClickException):

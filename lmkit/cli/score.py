@@ -1,0 +1,246 @@
+"""``lmkit score``: the log-probability and surprisal of every token, word or line of a text; n-best lists rescored."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from lmkit.cli.options import runtime_options
+
+if TYPE_CHECKING:
+    from lmkit.api import TrainedModel
+    from lmkit.evaluation.columns import Layout
+    from lmkit.evaluation.reading import ScoredBlock
+    from lmkit.evaluation.table import Column
+
+__all__ = ["command"]
+
+READ_AT_ONCE = 1 << 16
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("files", metavar="[FILE...|-]", nargs=-1)
+@click.option(
+    "--per",
+    type=click.Choice(["token", "word", "line"]),
+    default="token",
+    show_default=True,
+    help="What a row is. Words are what stands between white space; line ends are listed with them.",
+)
+@click.option(
+    "--state",
+    "--context",
+    type=click.Choice(["carry", "stream", "document", "line"]),
+    help="What is read before a token: everything (carry or stream), its document, or its line alone "
+    "(default: as the model was trained).",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["tsv", "csv", "jsonl"]),
+    default="tsv",
+    show_default=True,
+    help="Of the output. In tsv a tab, line end or backslash in a text is \\t, \\n, \\\\.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format jsonl.")
+@click.option(
+    "--base",
+    "--log-base",
+    type=click.Choice(["2", "e", "10"]),
+    default="2",
+    show_default=True,
+    help="Of surprisal and entropy: bits (2), nats (e) or hartleys (10). Log-probabilities are in nats.",
+)
+@click.option(
+    "--columns",
+    help="Columns to print, with commas between them, or all; entropy and rank are computed only if named. "
+    "A wrong name lists them.",
+)
+@click.option(
+    "--top-k", type=click.IntRange(min=1), help="Also the k most probable tokens at each place (with --per token)."
+)
+@click.option(
+    "--nbest",
+    help="Rescore an n-best list instead: lines `id score text` with a tab or ||| between them, higher is better.",
+)
+@click.option("--weight", type=float, help="With --nbest: score + weight * log-probability in nats (default: 1).")
+@runtime_options
+def command(
+    run: Path,
+    files: tuple[str, ...],
+    per: str,
+    state: str | None,
+    form: str,
+    as_json: bool,
+    base: str,
+    columns: str | None,
+    top_k: int | None,
+    nbest: str | None,
+    weight: float | None,
+    device: str | None,
+    threads: int | None,
+) -> None:
+    """Score plain text with a trained model: surprisal of every token, word or line, the first one included.
+
+    \b
+    lmkit score runs/book-1 chapter.txt                        one row a token
+    echo "Call me Ishmael." | lmkit score runs/book-1 --per word
+    lmkit score runs/book-1 sentences.txt --per line --state line
+    lmkit score runs/book-1 --nbest hypotheses.txt --weight 0.3
+
+    Text comes from files, .gz files, folders or standard input, and streams through. Start and end count characters
+    from 0, words and lines from 1, in each file anew. The log-probabilities of all tokens add up to those of eval.
+    Words have the correction for tokens that begin with a space: a word's own end is part of it, the end of the one
+    before is not.
+    """
+    import torch
+
+    from lmkit.api import load
+    from lmkit.evaluation.columns import Layout
+    from lmkit.hardware import choose_threads
+
+    form = "jsonl" if as_json else form
+    _check(nbest, weight, per=per, top_k=top_k, others=(files, state, columns))
+    layout = Layout.choose(per, columns, base)
+    torch.set_num_threads(choose_threads(threads))
+    with contextlib.ExitStack() as stack:
+        sources = _open((nbest,) if nbest is not None else files or ("-",), stack)
+        lm = load(run, device or "auto")
+        if nbest is not None:
+            _rescore(lm, sources, 1.0 if weight is None else weight, _Table(form))
+        else:
+            _score(lm, sources, "carry" if state == "stream" else state, layout, top_k or 0, _Table(form))
+
+
+class _Source(NamedTuple):
+    name: str
+    chunks: Callable[[], Iterable[str]]
+
+
+class _Table:
+    """Rows on standard output, with the names before the first; whoever waits for them sees them at once."""
+
+    def __init__(self, form: str) -> None:
+        self.form = form
+        self.begun = False
+
+    def write(self, columns: Sequence[Column]) -> None:
+        from lmkit.evaluation.table import header, rows
+
+        if not columns[0].values:
+            return
+        if not self.begun:
+            sys.stdout.write(header([column.name for column in columns], self.form))
+        self.begun = True
+        sys.stdout.write(rows(columns, self.form))
+        sys.stdout.flush()
+
+
+def _check(nbest: str | None, weight: float | None, *, per: str, top_k: int | None, others: tuple[Any, ...]) -> None:
+    from lmkit.errors import ConfigError
+
+    if nbest is not None and (any(others) or top_k or per != "token"):
+        raise ConfigError(
+            "--nbest goes alone with --weight, --format, --device and --threads: it scores its own lines."
+        )
+    if nbest is None and weight is not None:
+        raise ConfigError("--weight goes with --nbest.")
+    if weight is not None and not math.isfinite(weight):
+        raise ConfigError(f"--weight must be a finite number, not {weight}.")
+    if top_k and per != "token":
+        raise ConfigError("--top-k goes with --per token.")
+
+
+def _open(names: Sequence[str], stack: contextlib.ExitStack) -> list[_Source]:
+    """The documents behind file names; standard input is read as it comes. What is not there is found before any
+    work.
+    """
+    from lmkit.text.reading import decode_chunks
+    from lmkit.text.sources import open_local
+
+    found = []
+    for name in names:
+        if name == "-":
+            found.append(_Source("-", lambda: decode_chunks(_standard_input(), "standard input")))
+            continue
+        parts = stack.enter_context(open_local(name)).parts.values()
+        documents = [document for part in parts for document in part]
+        folder = Path(name).expanduser().is_dir()
+        found += [_Source(f"{name}/{one.name}" if folder else name, one.chunks) for one in documents]
+    return found
+
+
+def _standard_input() -> Iterator[bytes]:
+    """Whatever is there, without waiting for more."""
+    file: Any = sys.stdin.buffer
+    while block := file.read1(READ_AT_ONCE):
+        yield block
+
+
+def _score(
+    lm: TrainedModel, sources: Sequence[_Source], state: str | None, layout: Layout, top_k: int, table: _Table
+) -> None:
+    from lmkit.evaluation.table import Column
+
+    tokens = unknown = 0
+
+    def counted(blocks: Iterable[ScoredBlock]) -> Iterator[ScoredBlock]:
+        nonlocal tokens, unknown
+        for scored in blocks:
+            tokens += int((scored.block.ids >= 0).sum())  # without marks of a word's end
+            unknown += int((scored.block.ids == lm.tokenizer.unk_id).sum())
+            yield scored
+
+    blocks = lm.score_files(
+        (source.chunks() for source in sources),
+        state=state,
+        entropy="entropy" in layout.columns,
+        rank="rank" in layout.columns,
+        top_k=top_k,
+        words=layout.per == "word",
+    )
+    for files, columns in _rows(lm, counted(blocks), layout, nested=table.form == "jsonl"):
+        first = [Column("file", [sources[number].name for number in files])] if len(sources) > 1 else []
+        if state not in (None, lm.eval_state) and not table.begun:
+            click.echo(f"Note: the model was trained for state {lm.eval_state}; this is state {state}.", err=True)
+        table.write([*first, *columns])
+    if unknown == tokens:
+        click.echo(f"Note: all {tokens:,} tokens are <unk>: the scores say nothing of what they are.", err=True)
+
+
+def _rows(
+    lm: TrainedModel, blocks: Iterable[ScoredBlock], layout: Layout, *, nested: bool
+) -> Iterator[tuple[list[int], list[Column]]]:
+    """The rows that become known with each block: the file of each, and the columns."""
+    from lmkit.evaluation.columns import line_columns, token_columns, top_columns, word_columns
+    from lmkit.evaluation.lines import lines_by_block
+    from lmkit.evaluation.words import words_by_block
+
+    if layout.per == "token":
+        for scored in blocks:
+            columns = token_columns(layout, scored, lm.tokenizer) + top_columns(scored, lm.tokenizer, nested=nested)
+            yield [scored.block.file] * len(scored.block), columns
+    elif layout.per == "word":
+        for words in words_by_block(blocks, lm.tokenizer):
+            yield [word.file for word in words], word_columns(layout, words)
+    else:
+        for lines in lines_by_block(blocks, lm.tokenizer.unk_id):
+            yield [line.file for line in lines], line_columns(layout, lines)
+
+
+def _rescore(lm: TrainedModel, sources: Sequence[_Source], weight: float, table: _Table) -> None:
+    from lmkit.errors import DataError
+    from lmkit.evaluation.columns import nbest_columns
+    from lmkit.evaluation.nbest import read_nbest
+
+    if len(sources) != 1:
+        raise DataError("--nbest takes one file, or - for standard input.")
+    hypotheses = read_nbest(sources[0].chunks(), "standard input" if sources[0].name == "-" else sources[0].name)
+    table.write(nbest_columns(lm.rescore(hypotheses, weight)))
