@@ -42,7 +42,7 @@ from lmkit.text.tokenizer import StreamDecoder, Tokenizer
 
 __all__ = ["ScoredToken", "TrainedModel", "load", "train"]
 
-GRADIENT_ROWS, GRADIENT_WINDOWS = 20, 200
+GRADIENT_ROWS, GRADIENT_WINDOWS = 20, 50
 
 
 class TrainedModel:

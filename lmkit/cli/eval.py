@@ -59,7 +59,7 @@ DEFAULT_WARMUP = 256
 )
 @click.option("--dynamic", is_flag=True, help="Dynamic evaluation: go on learning from the text that was scored.")
 @click.option("--dynamic-span", type=click.IntRange(min=1), default=64, show_default=True, help="Tokens per update.")
-@click.option("--dynamic-lr", type=float, default=3e-4, show_default=True, help="Rate of dynamic evaluation.")
+@click.option("--dynamic-lr", type=float, default=1e-4, show_default=True, help="Rate of dynamic evaluation.")
 @click.option("--dynamic-decay", type=float, default=0.02, show_default=True, help="Pull towards the trained weights.")
 @click.option("--cache", type=click.IntRange(min=0), default=0, help="Neural cache over so many tokens.")
 @click.option("--cache-weight", type=float, default=0.1, show_default=True, help="Share of the cache.")

@@ -134,8 +134,6 @@ class _Table:
     def write(self, columns: Sequence[Column]) -> None:
         from lmkit.evaluation.table import header, rows
 
-        if not columns[0].values:
-            return
         if not self.begun:
             sys.stdout.write(header([column.name for column in columns], self.form))
         self.begun = True
@@ -207,6 +205,8 @@ def _score(
         words=layout.per == "word",
     )
     for files, columns in _rows(lm, counted(blocks), layout, nested=table.form == "jsonl"):
+        if not files:
+            continue
         first = [Column("file", [sources[number].name for number in files])] if len(sources) > 1 else []
         if state not in (None, lm.eval_state) and not table.begun:
             click.echo(f"Note: the model was trained for state {lm.eval_state}; this is state {state}.", err=True)

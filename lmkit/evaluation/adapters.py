@@ -5,6 +5,7 @@ validation text.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -40,7 +41,7 @@ class AdapterSettings:
 
     dynamic: bool = False
     dynamic_span: int = 64
-    dynamic_lr: float = 3e-4
+    dynamic_lr: float = 1e-4
     dynamic_decay: float = 0.02
     cache: int = 0
     cache_weight: float = 0.1
@@ -171,4 +172,5 @@ def _scores(predictor: Predictor[Any], windows: Iterable[Window]) -> Tensor:
 
 
 def _nll(predictor: Predictor[Any], windows: Iterable[Window]) -> float:
-    return -float(_scores(predictor, windows).sum())
+    nll = -float(_scores(predictor, windows).sum())
+    return nll if math.isfinite(nll) else math.inf  # a rate that is too high ends in numbers that are none

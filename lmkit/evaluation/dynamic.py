@@ -24,7 +24,7 @@ from lmkit.samplers import Window
 __all__ = ["DynamicPredictor", "DynamicState", "gradient_squares"]
 
 NOTHING_READ = torch.empty(1, 0, dtype=torch.long)
-EPSILON = 1e-3  # added to the root mean square of a gradient, in units of its mean
+EPSILON = 1.0  # added to the root mean square of a gradient, in units of its mean
 
 
 class DynamicState(NamedTuple):
@@ -41,7 +41,7 @@ class DynamicState(NamedTuple):
 class DynamicPredictor:
     """Scores one stream and takes a step of gradient descent on a copy of the weights after every ``span`` tokens.
 
-    Each weight moves by -lr * gradient / rms + decay * (trained weight - weight) * rms / mean rms, the rms being the
+    Each weight moves by -lr * gradient / (rms + mean rms) + decay * (trained weight - weight) * rms / mean rms, the rms being the
     root of ``squares``, the mean squares of the gradient on training text. Spans are counted from the stream's
     beginning, so no window changes the result; a token is always scored before it is learnt from.
     """

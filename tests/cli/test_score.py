@@ -96,6 +96,11 @@ def test_equal_lines_have_equal_scores_under_the_line_state(cli, trained, file, 
     assert float(carried[0]["logprob_nats"]) != pytest.approx(float(carried[3]["logprob_nats"]), abs=1e-3)
 
 
+def test_the_note_comes_once(cli, trained):
+    outcome = cli("score", trained, "--per", "line", "--state", "line", input="The cat. " * 20_000)
+    assert outcome.stderr.count("Note") == 1
+
+
 def test_stream_is_another_name_for_carry_and_surprisal_for_score(cli, trained, file):
     expected = cli("score", trained, file)
     assert cli("surprisal", trained, file, "--context", "stream") == expected
