@@ -41,9 +41,9 @@ class DynamicState(NamedTuple):
 class DynamicPredictor:
     """Scores one stream and takes a step of gradient descent on a copy of the weights after every ``span`` tokens.
 
-    Each weight moves by -lr * gradient / (rms + mean rms) + decay * (trained weight - weight) * rms / mean rms, the rms being the
-    root of ``squares``, the mean squares of the gradient on training text. Spans are counted from the stream's
-    beginning, so no window changes the result; a token is always scored before it is learnt from.
+    Each weight moves by -lr * gradient / (rms + mean rms) + decay * (trained weight - weight) * rms / mean rms, the
+    rms being the root of ``squares``, the mean squares of the gradient on training text. Spans are counted from the
+    stream's beginning, so no window changes the result; a token is always scored before it is learnt from.
     """
 
     def __init__(self, model: LanguageModel, squares: Iterable[Tensor], *, span: int, lr: float, decay: float) -> None:
