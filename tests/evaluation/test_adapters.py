@@ -122,6 +122,7 @@ def test_dynamic_evaluation_equals_updates_written_out(model, squares):
         with torch.no_grad():
             for parameter, origin, root in zip(theirs.parameters(), trained, roots, strict=True):
                 pull = (decay * root / mean).clamp(max=1)
+                assert parameter.grad is not None
                 step = lr * parameter.grad / (root + mean)
                 parameter += pull * (origin - parameter) - step
     ours = evaluate(dynamic(model, squares, span=span, lr=lr, decay=decay), windows()).nll
