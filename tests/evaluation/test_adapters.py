@@ -124,7 +124,7 @@ def test_dynamic_evaluation_equals_updates_written_out(model, squares):
                 pull = (decay * root / mean).clamp(max=1)
                 assert parameter.grad is not None
                 step = lr * parameter.grad / (root + mean)
-                parameter += pull * (origin - parameter) - step
+                parameter.add_(pull * (origin - parameter) - step)
     ours = evaluate(dynamic(model, squares, span=span, lr=lr, decay=decay), windows()).nll
     assert ours == pytest.approx(total, rel=1e-5)
 
