@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ class Session:
         """How much of the training is done, in [0, 1]."""
         return progress_of(self.train, self.sampler, self.config.training)
 
-    def records(self) -> Iterator[StepRecord | EvaluationRecord]:
+    def records(self) -> Generator[StepRecord | EvaluationRecord, None, None]:
         """Train. Every yield finds the run folder and the train state whole; leaving the loop early is a clean stop."""
         scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
         update = Update(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +56,9 @@ def _train(session: Session, display: TrainingDisplay) -> bool:
     """Train to the end or to the first Ctrl-C; return whether it was interrupted."""
     from lmkit.training.step import StepRecord
 
-    with _first_interrupt() as interrupted:
-        for record in session.records():
+    # closed here, so that the last metrics are written now and not when the program ends
+    with _first_interrupt() as interrupted, closing(session.records()) as records:
+        for record in records:
             if isinstance(record, StepRecord):
                 display.step(record)
             else:
