@@ -57,4 +57,8 @@ class FailedError(LmkitError):
 
 
 class NonFiniteError(FailedError):
-    """The loss or the gradient norm became infinite or not a number."""
+    """The loss or the gradient norm became infinite or not a number. ``skipped`` tells of the step, if it is known."""
+
+    def __init__(self, message: str, skipped: object = None) -> None:
+        super().__init__(message)
+        self.skipped = skipped

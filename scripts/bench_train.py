@@ -114,9 +114,7 @@ def lmkit() -> float:
     train = TrainState(model, make_optimizer(model, config.training))
     stream = make_stream(BATCH * (WINDOW * (steps + 1) + 1))
     sampler = SequentialSampler(stream, eos_id=1, batch_size=BATCH, window=WINDOW)
-    update = Update(
-        SequenceLoss(model), torch.device("cpu"), torch.float32, CLIP, torch.amp.GradScaler("cpu", enabled=False)
-    )
+    update = Update(SequenceLoss(model), torch.device("cpu"), torch.float32, CLIP)
     started = tokens = 0.0
     for record in fit(train, sampler, config.training, update, None):
         if record.step == WARM_STEPS:

@@ -11,9 +11,9 @@ from lmkit.evaluation.perplexity import Evaluation
 from lmkit.samplers import Sampler, Window
 from lmkit.training.optimizers import learning_rate
 from lmkit.training.state import TrainState
-from lmkit.training.step import StepRecord, Update, train_step
+from lmkit.training.step import Pending, StepRecord, Update, read, take_step
 
-__all__ = ["EvaluationRecord", "fit", "progress_of"]
+__all__ = ["EvaluationRecord", "fit", "is_finished", "progress_of", "validation_is_due"]
 
 
 @dataclass(frozen=True)
@@ -42,21 +42,25 @@ def fit(
     two records is not training time, nor is validation.
     """
     windows: Iterator[Window] | None = None
+    steps: list[Pending] = []
     while True:
-        if validate is not None and _validation_is_due(train, sampler, config):
+        if validate is not None and validation_is_due(train, sampler, config):
             yield _validation(train, config, validate)
-        if _finished(train, sampler, config) or _stopped_early(train, config):
+        if is_finished(train, sampler, config) or _stopped_early(train, config):
             return
         clock = time.perf_counter()
         if windows is None:
             windows = sampler.epoch(train.epoch, train.index)
             targets_per_window = sampler.num_targets / sampler.num_windows(train.epoch)
         lr = learning_rate(config, progress_of(train, sampler, config), train.annealing.factor)
-        record = train_step(train, next(windows), update, lr=lr, targets_per_window=targets_per_window)
+        steps.append(take_step(train, next(windows), update, lr=lr, targets_per_window=targets_per_window))
         if train.index == sampler.num_windows(train.epoch):
             train.epoch, train.index, train.carried, windows = train.epoch + 1, 0, None, None
+        record = read(train, steps, update) if _must_be_read(train, sampler, config, update) else None
         train.elapsed += time.perf_counter() - clock
-        yield record
+        if record is not None:
+            steps = []
+            yield record
 
 
 def progress_of(train: TrainState, sampler: Sampler, config: TrainingConfig) -> float:
@@ -71,16 +75,25 @@ def progress_of(train: TrainState, sampler: Sampler, config: TrainingConfig) -> 
     return min(1.0, max(done))
 
 
-def _validation_is_due(train: TrainState, sampler: Sampler, config: TrainingConfig) -> bool:
+def validation_is_due(train: TrainState, sampler: Sampler, config: TrainingConfig) -> bool:
+    """Whether a validation comes before the next step, in a run that has any."""
     if train.step in (0, train.annealing.validated_at):
         return False
-    if _finished(train, sampler, config):
+    if is_finished(train, sampler, config):
         return True
     return train.index == 0 if config.eval_every is None else train.step % config.eval_every == 0
 
 
-def _finished(train: TrainState, sampler: Sampler, config: TrainingConfig) -> bool:
+def is_finished(train: TrainState, sampler: Sampler, config: TrainingConfig) -> bool:
+    """Whether epochs, steps or seconds have run out."""
     return progress_of(train, sampler, config) >= 1.0
+
+
+def _must_be_read(train: TrainState, sampler: Sampler, config: TrainingConfig, update: Update) -> bool:
+    """At fixed steps, and wherever something follows that needs a whole state: a function of the place alone."""
+    if train.step % update.read_every == 0 or train.index == 0:
+        return True
+    return is_finished(train, sampler, config) or validation_is_due(train, sampler, config)
 
 
 def _stopped_early(train: TrainState, config: TrainingConfig) -> bool:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from lmkit.model.language_model import LanguageModel
-from lmkit.model.state import State
+from lmkit.model.state import State, map_state
+from lmkit.training.guard import Guard
 
 __all__ = ["Annealing", "TrainState"]
 
@@ -42,6 +44,8 @@ class TrainState:
 
     carried: the recurrent state that the next window continues (None at the start of an epoch). epoch, index: the
     place in the data, the next window to train on. elapsed: seconds inside the loop, without set-up and evaluation.
+    scaler: of float16's gradients; switched off for all other precisions. stopped: on a device that is read now and
+    then, whether a step since the last reading must not be followed by another; None where every step is read.
     """
 
     model: LanguageModel
@@ -53,6 +57,9 @@ class TrainState:
     tokens: int = 0
     elapsed: float = 0.0
     annealing: Annealing = field(default_factory=Annealing)
+    guard: Guard = field(default_factory=Guard)
+    scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler("cpu", enabled=False))
+    stopped: Tensor | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values that ``torch.load(weights_only=True)`` reads back."""
@@ -60,19 +67,57 @@ class TrainState:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "carried": self.carried,
-            "place": (self.epoch, self.index, self.step, self.tokens, self.elapsed),
+            "place": (self.epoch, self.index, self.step, self.tokens),
+            "elapsed": self.elapsed,
             "annealing": vars(self.annealing).copy(),
+            "guard": self.guard.state_dict(),
+            "scaler": self.scaler.state_dict(),
             "generator": torch.get_rng_state(),
             "cuda_generators": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
-        """Continue from ``state_dict``: model and optimiser are filled in place, torch's generators are set."""
-        self.model.load_state_dict(values["model"])
-        self.optimizer.load_state_dict(values["optimizer"])
-        self.carried = values["carried"]
-        self.epoch, self.index, self.step, self.tokens, self.elapsed = values["place"]
+        """Continue from ``state_dict``: model and optimiser are filled in place, torch's generators are set.
+
+        Raises ValueError, KeyError or TypeError for values of another training.
+        """
+        self.load_weights(values["model"], values["optimizer"])
+        self.carried = self._checked(values["carried"])
+        self.epoch, self.index, self.step, self.tokens = values["place"]
+        self.elapsed = values["elapsed"]
         self.annealing = Annealing(**values["annealing"])
+        self.guard.load_state_dict(values["guard"])
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(values["scaler"])
+        self.stopped = None
         torch.set_rng_state(values["generator"])
         if values["cuda_generators"]:
             torch.cuda.set_rng_state_all(values["cuda_generators"])
+
+    def load_weights(self, weights: dict[str, Tensor], optimizer: dict[str, Any]) -> None:
+        """Fill model and optimiser in place. Second names of tied weights may be absent. Raises ValueError where
+        something does not fit.
+        """
+        if unknown := sorted(weights.keys() - self.model.state_dict().keys()):
+            raise ValueError(f"the model has no weights {unknown[0]}")
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        for number, memory in optimizer["state"].items():
+            for name, value in memory.items():
+                shape = tuple(value.shape) if isinstance(value, Tensor) else ()
+                if shape not in ((), tuple(parameters[number].shape)):
+                    raise ValueError(f"the optimiser's {name} of parameter {number} has shape {list(shape)}")
+        try:
+            self.model.load_state_dict(weights, strict=False)
+        except RuntimeError as error:
+            raise ValueError(str(error)) from error
+        self.optimizer.load_state_dict(optimizer)
+
+    def _checked(self, carried: State | None) -> State | None:
+        """A carried state of the model's own shape, on the model's device."""
+        if carried is None:
+            return None
+        own = self.model.initial_state(len(carried[0][0]))
+        if [[one.shape for one in layer] for layer in own] != [[one.shape for one in layer] for layer in carried]:
+            raise ValueError("the carried state has another shape than the model's")
+        device = own[0][0].device
+        return map_state(lambda tensor: tensor.to(device), carried)

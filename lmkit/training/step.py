@@ -1,26 +1,38 @@
-"""One step of training: a window forward, its gradient back to the window's beginning and no further, one update."""
+"""One step of training: a window forward, its gradient back to the window's beginning and no further, one update.
+
+A step is taken in two halves. ``take_step`` computes and updates without reading anything from the device; ``read``
+brings the figures of the steps since the last reading to the host, where a step that was not finite is found. On a CPU
+every step is read at once; on a GPU reading is what makes the program wait, so it is done now and then, and until then
+a flag on the device has turned the update of such a step into none.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lmkit.errors import NonFiniteError
 from lmkit.model import state as states
 from lmkit.model.language_model import SequenceLoss
 from lmkit.samplers import IGNORE, Window
+from lmkit.training.guard import MAX_SKIPPED_IN_A_ROW, Skipped
 from lmkit.training.state import TrainState
 
-__all__ = ["StepRecord", "Update", "train_step"]
+__all__ = ["StepRecord", "Update", "read", "take_step", "train_step"]
+
+READ_EVERY_ON_A_GPU = 20
 
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What one step did: nll (a sum in nats over ``tokens`` targets), the learning rate and the gradient norm before
-    clipping.
+    """What the steps since the last record did: nll (a sum in nats over ``tokens`` targets), the learning rate of the
+    last of them and their largest gradient norm before clipping. On a CPU a record is one step.
+
+    Steps that were skipped are in neither sum.
     """
 
     step: int
@@ -29,6 +41,7 @@ class StepRecord:
     tokens: int
     lr: float
     grad_norm: float
+    skipped: tuple[Skipped, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,46 +50,104 @@ class Update:
 
     loss: the module that gives (nll sum, count, state). targets_per_window: mean targets in a window of this epoch;
     the loss is nll / targets_per_window, so every target weighs the same whatever its window. precision: of the
-    forward pass; float32 means no autocast.
+    forward pass; float32 means no autocast. on_nonfinite: what a step without finite loss and gradient does: ``raise``
+    NonFiniteError, or ``skip`` it (``rollback`` is skipping here; the caller puts older weights back). skip_spikes:
+    skip steps that are far out of line, too. read_every: steps between two readings of the device.
     """
 
     loss: SequenceLoss
     device: torch.device
-    precision: torch.dtype
-    max_grad_norm: float
-    scaler: torch.amp.GradScaler
+    precision: torch.dtype = torch.float32
+    max_grad_norm: float = 0.0
+    on_nonfinite: str = "raise"
+    skip_spikes: bool = False
+    read_every: int = 1
+
+    @classmethod
+    def steps_per_reading(cls, device: torch.device, precision: torch.dtype) -> int:
+        """How many steps a device may run ahead. The scale of float16 needs a look at every step."""
+        return READ_EVERY_ON_A_GPU if device.type == "cuda" and precision != torch.float16 else 1
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A step that was taken and not read yet. figures: nll, gradient norm, whether it was not finite, whether it was a
+    spike, (4,) on the device.
+    """
+
+    step: int
+    epoch: int
+    index: int
+    tokens: int
+    lr: float
+    figures: Tensor
 
 
 def train_step(
     train: TrainState, window: Window, update: Update, *, lr: float, targets_per_window: float
 ) -> StepRecord:
     """Train on one window and advance the state. Raises NonFiniteError, before anything has changed, if loss or
-    gradient is not finite.
+    gradient is not finite and the policy is ``raise``.
     """
+    return read(train, [take_step(train, window, update, lr=lr, targets_per_window=targets_per_window)], update)
+
+
+def take_step(train: TrainState, window: Window, update: Update, *, lr: float, targets_per_window: float) -> Pending:
+    """Train on one window and advance the state; a step that is not finite moves no weight."""
     train.model.train()
     tokens = int((window.targets != IGNORE).sum())
-    state = _starting_state(train, window, update.device)
+    before = _starting_state(train, window, update.device)
     inputs = window.inputs.to(update.device, non_blocking=True)
     targets = window.targets.to(update.device, non_blocking=True)
     with torch.autocast(update.device.type, update.precision, enabled=update.precision != torch.float32):
-        nll, _, state = update.loss(inputs, targets, state)
-    loss = nll / targets_per_window
+        nll, _, after = update.loss(inputs, targets, before)
     train.optimizer.zero_grad(set_to_none=True)
-    update.scaler.scale(loss).backward()
-    update.scaler.unscale_(train.optimizer)
-    limit = update.max_grad_norm or math.inf
-    norm = float(nn.utils.clip_grad_norm_(train.model.parameters(), limit))
-    total = float(nll.detach())
-    _refuse_nonfinite(train.step, total, norm, update.scaler)
+    train.scaler.scale(nll / targets_per_window).backward()
+    train.scaler.unscale_(train.optimizer)
+    norm = nn.utils.clip_grad_norm_(train.model.parameters(), update.max_grad_norm or math.inf)
+    nll, loss = nll.detach(), nll.detach() / max(1, tokens)
+    bad = _is_bad(train, nll, norm)
+    if update.read_every == 1 and update.on_nonfinite == "raise" and bool(bad):
+        place = (train.step + 1, train.epoch, train.index)
+        raise _nonfinite(Skipped(*place, "nonfinite", float(loss), float(norm), _norms(train.model)))
+    spike = train.guard.judge(loss, norm) & ~bad if update.skip_spikes else torch.zeros_like(bad)
     for group in train.optimizer.param_groups:
         group["lr"] = lr
-    update.scaler.step(train.optimizer)
-    update.scaler.update()
-    train.carried = states.detach(state)
+    if update.read_every == 1:
+        train.carried = _update_now(train, before, states.detach(after), bad, spike)
+    else:
+        train.carried = _update_unread(train, before, states.detach(after), bad, spike, update)
+    figures = torch.stack([nll, norm.to(nll), bad.to(nll), spike.to(nll)])
+    pending = Pending(train.step + 1, train.epoch, train.index, tokens, lr, figures)
     train.step += 1
     train.index += 1
     train.tokens += tokens
-    return StepRecord(train.step, train.epoch, total, tokens, lr, norm)
+    return pending
+
+
+def read(train: TrainState, steps: Sequence[Pending], update: Update) -> StepRecord:
+    """One record for steps that were taken. Raises NonFiniteError for one that must not be skipped, and where too many
+    were skipped in a row.
+    """
+    nll, tokens, largest, skipped = 0.0, 0, 0.0, []
+    figures = torch.stack([step.figures for step in steps]).tolist()
+    for step, (loss, norm, bad, spike) in zip(steps, figures, strict=True):
+        if not (bad or spike):
+            nll, tokens, largest = nll + loss, tokens + step.tokens, max(largest, norm)
+            train.guard.skipped_in_a_row = 0
+            continue
+        reason = "nonfinite" if bad else "spike"
+        norms = _norms(train.model) if len(steps) == 1 else {}
+        lost = Skipped(step.step, step.epoch, step.index, reason, loss / max(1, step.tokens), norm, norms)
+        if bad and update.on_nonfinite == "raise":
+            raise _nonfinite(lost)
+        skipped.append(lost)
+        train.guard.skipped += 1
+        train.guard.skipped_in_a_row += bool(bad)
+        if train.guard.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+            raise _nonfinite(lost, f"; it is the {MAX_SKIPPED_IN_A_ROW}th step in a row that was skipped")
+    last = steps[-1]
+    return StepRecord(last.step, last.epoch, nll, tokens, last.lr, largest, tuple(skipped))
 
 
 def _starting_state(train: TrainState, window: Window, device: torch.device) -> states.State:
@@ -88,10 +159,52 @@ def _starting_state(train: TrainState, window: Window, device: torch.device) -> 
     return train.carried
 
 
-def _refuse_nonfinite(step: int, nll: float, norm: float, scaler: torch.amp.GradScaler) -> None:
-    # a float16 scaler looks for its own overflows, skips the update and tries a smaller scale
-    if not math.isfinite(nll) or not (math.isfinite(norm) or scaler.is_enabled()):
-        raise NonFiniteError(
-            f"Step {step + 1}: the loss is {nll:g} and the gradient norm {norm:g}. The model is as it was before "
-            "this step; a smaller --lr or --clip usually helps."
-        )
+def _is_bad(train: TrainState, nll: Tensor, norm: Tensor) -> Tensor:
+    """Whether the step is not finite: a 0-d bool on the device."""
+    if train.scaler.is_enabled():  # it looks for its own overflows, skips the update and tries a smaller scale
+        return ~torch.isfinite(nll)
+    return ~(torch.isfinite(nll) & torch.isfinite(norm))
+
+
+def _update_now(
+    train: TrainState, before: states.State, after: states.State, bad: Tensor, spike: Tensor
+) -> states.State:
+    """The update, or none; the state that the next window continues. After a window that was not finite it is the one
+    from before it: its own may be none.
+    """
+    if not (bool(bad) or bool(spike)):
+        train.scaler.step(train.optimizer)
+    train.scaler.update()
+    return before if bool(bad) else after
+
+
+def _update_unread(
+    train: TrainState, before: states.State, after: states.State, bad: Tensor, spike: Tensor, update: Update
+) -> states.State:
+    """The same without waiting for the device: torch's fused optimisers do nothing where ``found_inf`` is 1. Under the
+    policy ``raise`` one bad step stops all that follow it.
+    """
+    stop = bad | spike
+    if update.on_nonfinite == "raise":
+        train.stopped = bad if train.stopped is None else train.stopped | bad
+        stop = stop | train.stopped
+    optimizer = train.optimizer
+    optimizer.found_inf, optimizer.grad_scale = stop.float(), None  # type: ignore[attr-defined]
+    try:
+        optimizer.step()
+    finally:
+        del optimizer.found_inf, optimizer.grad_scale  # type: ignore[attr-defined]
+    pairs = zip(before, after, strict=True)
+    return tuple(tuple(map(lambda old, new: torch.where(bad, old, new), *layers)) for layers in pairs)
+
+
+def _norms(model: nn.Module) -> dict[str, float]:
+    return {name: float(one.grad.norm()) for name, one in model.named_parameters() if one.grad is not None}
+
+
+def _nonfinite(skipped: Skipped, more: str = "") -> NonFiniteError:
+    return NonFiniteError(
+        f"Step {skipped.step}: the loss is {skipped.nats_per_token:g} and the gradient norm {skipped.grad_norm:g}"
+        f"{more}. The model is as it was before this step; a smaller --lr or --clip usually helps.",
+        skipped,
+    )

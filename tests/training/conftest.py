@@ -43,7 +43,14 @@ def make_training() -> MakeTraining:
     """A run over 200 tokens of 11 kinds in 4 rows and windows of 8; options go to the model's or the training's
     configuration."""
 
-    def make(*, seed: int = 1, stream: np.ndarray = STREAM, precision: torch.dtype = torch.float32, **options: Any):
+    def make(
+        *,
+        seed: int = 1,
+        stream: np.ndarray = STREAM,
+        precision: torch.dtype = torch.float32,
+        read_every: int = 1,
+        **options: Any,
+    ):
         torch.manual_seed(seed)
         shape = {name: value for name, value in options.items() if name in MODEL_FIELDS}
         rest = {name: value for name, value in options.items() if name not in MODEL_FIELDS}
@@ -58,8 +65,15 @@ def make_training() -> MakeTraining:
             window=config.window,
             **({"state": config.state_policy} if config.sampler == "sequential" else documents),
         )
-        scaler = torch.amp.GradScaler("cpu", enabled=False)
-        update = Update(SequenceLoss(model), torch.device("cpu"), precision, config.max_grad_norm, scaler)
+        update = Update(
+            SequenceLoss(model),
+            torch.device("cpu"),
+            precision,
+            config.max_grad_norm,
+            config.on_nonfinite,
+            config.skip_spikes,
+            read_every,
+        )
         return Training(TrainState(model, make_optimizer(model, config)), sampler, config, update)
 
     return make

@@ -5,7 +5,7 @@ import pytest
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.training import loop
 from lmkit.training.loop import progress_of
-from lmkit.training.step import StepRecord, train_step
+from lmkit.training.step import StepRecord, take_step
 
 
 class Clock:
@@ -15,13 +15,13 @@ class Clock:
         self.now = 1000.0
         for name in ("perf_counter", "monotonic", "time"):
             monkeypatch.setattr(f"time.{name}", lambda: self.now)
-        real = train_step
+        real = take_step
 
         def step(*args, **options):
             self.now += 1
             return real(*args, **options)
 
-        monkeypatch.setattr(loop, "train_step", step)
+        monkeypatch.setattr(loop, "take_step", step)
 
     def validate(self):
         self.now += 100
