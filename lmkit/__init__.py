@@ -15,8 +15,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lmkit.api import ScoredToken, TrainedModel, load, train
-    from lmkit.config import Config, DataConfig, ModelConfig, RuntimeConfig, TrainingConfig
+    from lmkit.api import ScoredToken, TrainedModel, load, resume, train
+    from lmkit.config import CheckpointConfig, Config, DataConfig, ModelConfig, RuntimeConfig, TrainingConfig
     from lmkit.errors import (
         ConfigError,
         CorpusError,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from lmkit.text.tokenizer import Tokenizer, load_tokenizer
 
 __all__ = [
+    "CheckpointConfig",
     "Config",
     "ConfigError",
     "Corpus",
@@ -72,13 +73,14 @@ __all__ = [
     "generate",
     "load",
     "load_tokenizer",
+    "resume",
     "token_scores",
     "train",
 ]
 
 _HOMES = {
-    "lmkit.api": ("ScoredToken", "TrainedModel", "load", "train"),
-    "lmkit.config": ("Config", "DataConfig", "ModelConfig", "RuntimeConfig", "TrainingConfig"),
+    "lmkit.api": ("ScoredToken", "TrainedModel", "load", "resume", "train"),
+    "lmkit.config": ("CheckpointConfig", "Config", "DataConfig", "ModelConfig", "RuntimeConfig", "TrainingConfig"),
     "lmkit.errors": (
         "ConfigError",
         "CorpusError",

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lmkit.config import Config
-from lmkit.errors import ConfigError, DataError, RunError
+from lmkit.errors import ConfigError, DataError, FailedError, RunError
 from lmkit.evaluation.adapters import Parts
 from lmkit.evaluation.arpa import read_arpa
 from lmkit.evaluation.dynamic import gradient_squares
@@ -40,7 +40,7 @@ from lmkit.text.corpus import build_corpus, encode_path, encode_text
 from lmkit.text.token_file import TokenFile
 from lmkit.text.tokenizer import StreamDecoder, Tokenizer
 
-__all__ = ["ScoredToken", "TrainedModel", "load", "train"]
+__all__ = ["ScoredToken", "TrainedModel", "load", "resume", "train"]
 
 GRADIENT_ROWS, GRADIENT_WINDOWS = 20, 50
 
@@ -364,7 +364,22 @@ def train(out: str | os.PathLike[str] | None = None, config: Config | None = Non
     run folder (default: the first free ``runs/<corpus>-<n>``). For records while it trains use ``lmkit.Session``.
     """
     session = Session((config or Config()).override(options), Path(out) if out is not None else None)
+    return _trained(session)
+
+
+def resume(run: str | os.PathLike[str], *, allow_inexact: bool = False, **changes: Any) -> TrainedModel:
+    """Go on with a run that was interrupted, to the same bits as if it had not been, and return the best model.
+
+    changes: options that a resume may change (``lmkit.config.RESUMABLE``: epochs, max_steps, max_seconds and those of
+    checkpoints). Raises RunError and ConfigError as ``lmkit.Session.resume`` does.
+    """
+    return _trained(Session.resume(Path(run), changes, allow_inexact=allow_inexact))
+
+
+def _trained(session: Session) -> TrainedModel:
     for _ in session.records():
         pass
     session.close()
+    if session.unsaved:
+        raise FailedError(session.unsaved)
     return load(session.run.path, str(session.device.type))

@@ -18,6 +18,8 @@ from lmkit.fields import Section, option
 
 __all__ = [
     "CONFIG_FORMAT",
+    "RESUMABLE",
+    "CheckpointConfig",
     "Config",
     "DataConfig",
     "ModelConfig",
@@ -28,6 +30,8 @@ __all__ = [
 
 CONFIG_FORMAT = 1
 MAX_WIDTH = 65536  # a network wider than this fits no machine that lmkit runs on
+# What a resume may change: when it ends, and how often it is saved. All else would make it another run.
+RESUMABLE = ("epochs", "max_steps", "max_seconds", "checkpoint_every", "checkpoint_seconds", "keep_checkpoints")
 SAMPLER_STATES = {"sequential": ("carry", "reset"), "random": ("reset",), "document": ("document",)}
 
 
@@ -209,6 +213,14 @@ class TrainingConfig(Section):
     patience: int | None = option(
         None, "Stop early after this many validations without a new best.", flags=("--patience",), minimum=1
     )
+    on_nonfinite: str = option(
+        "raise",
+        "A step that is not finite: raise an error, skip it, or roll the weights back to the last --checkpoint-every.",
+        choices=("raise", "skip", "rollback"),
+    )
+    skip_spikes: bool = option(
+        False, "Leave out steps whose loss or gradient norm is beyond mean + 6 sigma of the last 128."
+    )
 
     def check(self) -> None:
         allowed = SAMPLER_STATES[self.sampler]
@@ -236,6 +248,20 @@ class TrainingConfig(Section):
 
 
 @dataclass(frozen=True)
+class CheckpointConfig(Section):
+    """When a run is saved, so that it can be resumed; each new best model is saved too, and the end."""
+
+    checkpoint_every: int | None = option(
+        None,
+        "Save every so many steps.",
+        flags=("--checkpoint-every", "--save-every", "--checkpoint-interval"),
+        minimum=1,
+    )
+    checkpoint_seconds: float = option(60.0, "Save after so many seconds (0: never for the time alone).", minimum=0)
+    keep_checkpoints: int = option(2, "Checkpoints that are kept, besides the best one.", minimum=1)
+
+
+@dataclass(frozen=True)
 class RuntimeConfig(Section):
     """Where and how exactly it is computed."""
 
@@ -256,7 +282,14 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+    def __post_init__(self) -> None:
+        if self.training.on_nonfinite == "rollback" and self.checkpoint.checkpoint_every is None:
+            raise ConfigError(
+                "--on-nonfinite rollback needs --checkpoint-every: the weights go back to the last such step."
+            )
 
     def override(self, values: Mapping[str, Any]) -> Config:
         """A new config with some fields changed, named without their section."""

@@ -6,6 +6,9 @@ RUN/  config.json        the configuration, all values written out
       run.json           corpus and its hashes, versions, threads, precision, device
       metrics.jsonl      functions of the run: training and evaluation records
       timings.jsonl      clocks and speeds of the same records
+      checkpoints/       what a resume needs, a folder step-N for each
+      reports/           steps that were left out because they were not finite
+      lock               held while a process trains the run
 """
 
 from __future__ import annotations
@@ -13,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import math
 import os
 import re
 import shutil
@@ -22,7 +24,7 @@ import tempfile
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -32,11 +34,21 @@ from torch import Tensor
 
 from lmkit.config import CONFIG_FORMAT, Config
 from lmkit.errors import ConfigError, FailedError, RunError
-from lmkit.files import check_new_folder, default_mode, exists, is_file, is_folder, sync_folder, write_atomically
+from lmkit.files import (
+    check_new_folder,
+    default_mode,
+    exists,
+    is_file,
+    is_folder,
+    replace_file,
+    sync_folder,
+    write_atomically,
+)
 from lmkit.model.language_model import LanguageModel, stored_shapes
+from lmkit.run_log import finite
 from lmkit.text.tokenizer import Tokenizer, tokenizer_from_json
 
-__all__ = ["RunDirectory", "free_run_path", "lmkit_version"]
+__all__ = ["METRICS", "MODEL", "TIMINGS", "RunDirectory", "free_run_path", "lmkit_version"]
 
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 CONFIG, TOKENIZER, MODEL, RUN, METRICS, TIMINGS = (
@@ -134,10 +146,17 @@ class RunDirectory:
 
     def save_model(self, model: LanguageModel) -> None:
         """Write the weights, shared ones once."""
+        write_atomically(self.path / MODEL, self.model_bytes(model))
+
+    def model_bytes(self, model: LanguageModel) -> bytes:
+        """The weights as the file of the run holds them: the same bytes for the same weights."""
         kept = _without_aliases(model)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in kept.items()}
-        note = json.dumps({"version": lmkit_version()})
-        write_atomically(self.path / MODEL, save_tensors(tensors, metadata={"lmkit": note}))
+        return save_tensors(tensors, metadata={"lmkit": json.dumps({"version": lmkit_version()})})
+
+    def write_model(self, content: bytes) -> None:
+        """Put other weights in place. Raises OSError if the disk refuses."""
+        replace_file(self.path / MODEL, content)
 
     def load_model(self, config: Config, vocab_size: int, device: torch.device) -> LanguageModel:
         """The best model of the run. Raises RunError if its file is missing, damaged, or does not fit the
@@ -167,17 +186,32 @@ class RunDirectory:
         model.load_state_dict(tensors, strict=False)
         return model.to(device).eval()
 
-    def append(self, metrics: Mapping[str, Any], timings: Mapping[str, Any]) -> None:
-        """Add a record to metrics.jsonl and its clocks, if it has any, to timings.jsonl."""
-        for name, record in ((METRICS, metrics), (TIMINGS, timings)):
-            if not record:
-                continue
-            try:
-                with (self.path / name).open("ab+") as file:
-                    start = b"" if _ends_a_line(file) else b"\n"  # a crash may have left half a line
-                    file.write(start + json.dumps(_finite(record), allow_nan=False).encode() + b"\n")
-            except OSError as error:
-                raise FailedError(f"Cannot write {self.path / name}: {error.strerror or error}.") from error
+    def record_change(self, config: Config, change: Mapping[str, Any]) -> None:
+        """A resume that changed something: the new configuration, and a line in run.json of what and at which step."""
+        info = self.info()
+        resumes = info.get("resumes", [])
+        write_atomically(self.path / RUN, _json({**info, "resumes": [*resumes, dict(change)]}))
+        header = {name: self._read_json(CONFIG)[name] for name in ("lmkit", "format", "vocab_size")}
+        write_atomically(self.path / CONFIG, _json({**header, **config.to_dict()}))
+
+    def weights(self, content: bytes, config: Config, vocab_size: int) -> dict[str, Tensor]:
+        """The tensors of a file of weights. Raises ValueError if they are not those of the configuration."""
+        shapes = stored_shapes(config.model, vocab_size)
+        try:
+            tensors = load_tensors(content)
+        except SafetensorError as error:
+            raise ValueError(str(error)) from error
+        stored = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        if wrong := sorted(name for name in shapes.keys() | stored.keys() if shapes.get(name) != stored.get(name)):
+            raise ValueError(f"{wrong[0]} has shape {_shape(stored, wrong[0])} instead of {_shape(shapes, wrong[0])}")
+        return tensors
+
+    def write_report(self, name: str, values: Mapping[str, Any]) -> Path:
+        """A JSON file in the folder ``reports``; returns where it is. Raises OSError if the disk refuses."""
+        path = self.path / "reports" / name
+        path.parent.mkdir(exist_ok=True)
+        replace_file(path, _json(finite(values)).encode())
+        return path
 
     def metrics(self) -> list[dict[str, Any]]:
         """All records of metrics.jsonl; lines that are no records, as a crash may leave one, are passed over."""
@@ -240,18 +274,6 @@ def _stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error, RecursionError) as error:
         raise RunError(f"{path} is damaged: {error}.") from error
-
-
-def _ends_a_line(file: BinaryIO) -> bool:
-    if file.seek(0, os.SEEK_END) == 0:
-        return True
-    file.seek(-1, os.SEEK_END)
-    return file.read(1) == b"\n"
-
-
-def _finite(record: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON has no infinity and no not-a-number: they become null."""
-    return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in record.items()}
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -2,167 +2,427 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import math
+import json
 import time
-from collections.abc import Callable, Generator
-from functools import partial
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from lmkit.checkpoints.folder import Checkpoint, CheckpointFolder
+from lmkit.checkpoints.packing import pack, unpack
 from lmkit.config import Config
-from lmkit.errors import ConfigError, DataError
+from lmkit.errors import NonFiniteError, RunError
 from lmkit.evaluation.measurement import Measurement, measure
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.evaluation.predictor import NetworkPredictor
-from lmkit.files import check_new_folder, is_file
-from lmkit.hardware import choose_device, choose_precision, choose_threads, describe_cpu, memory_size
-from lmkit.model.language_model import LanguageModel, SequenceLoss, stored_shapes
-from lmkit.run import RunDirectory, free_run_path, lmkit_version
-from lmkit.samplers import SAMPLERS, Sampler
-from lmkit.text.corpus import Corpus, build_corpus
-from lmkit.text.kinds import TOKENIZERS
-from lmkit.text.sources import local_path
+from lmkit.files import check_new_folder
+from lmkit.hardware import describe_cpu
+from lmkit.lock import FolderLock
+from lmkit.model.language_model import SequenceLoss
+from lmkit.preparation import Material, Place, prepare
+from lmkit.resuming import (
+    changed_config,
+    check_corpus,
+    check_place,
+    check_tokenizer,
+    config_hash,
+    fingerprint,
+    place_of_run,
+)
+from lmkit.run import MODEL, RunDirectory, free_run_path, lmkit_version
+from lmkit.samplers import IGNORE
+from lmkit.session_log import SessionLog
+from lmkit.text.corpus import Progress
 from lmkit.text.token_file import TokenFile
-from lmkit.training.loop import EvaluationRecord, fit, progress_of
-from lmkit.training.optimizers import make_optimizer
-from lmkit.training.state import TrainState
+from lmkit.training.guard import Skipped
+from lmkit.training.loop import EvaluationRecord, fit, is_finished, progress_of, validation_is_due
 from lmkit.training.step import StepRecord, Update
 
 __all__ = ["Session"]
 
 VALIDATION_ROWS = 64
 VALIDATION_WARMUP = 256
-LOG_EVERY = 20
 ONE_STREAM_SECONDS = 60
-BYTES_PER_PARAMETER = 16  # float32 weight, gradient, and the two moments of AdamW
+MAX_ROLLBACKS = 10
+WEIGHTS, TENSORS, VALUES, CLOCK = "model.safetensors", "training.safetensors", "training.json", "clock.json"
 
 
 class Session:
-    """One training run. ``records`` trains, writes metrics and keeps the best model; ``close`` measures the best
-    model.
+    """One training run. ``records`` trains, writes metrics, saves checkpoints and keeps the best model; ``close``
+    measures the best model.
 
     Everything is checked and made before the run folder appears: a mistake in the options or the text leaves nothing
-    behind. Raises LmkitError for every mistake of the user.
+    behind. Raises LmkitError for every mistake of the user. A disk that is full or cannot be written does not end the
+    training: ``warn`` is told, saving is tried again, and ``unsaved`` says at the end what the disk never took.
+
+    evaluating: whether a validation or the closing measurement is going on, where an exception (Ctrl-C) leaves the
+    train state whole. started_at: the step that this session began at. unsaved: after ``close`` or ``stop``, why the
+    end of the run is not on the disk; None if it is.
     """
 
     def __init__(
-        self, config: Config, out: Path | None = None, progress: Callable[[str, float], None] | None = None
+        self,
+        config: Config,
+        out: Path | None = None,
+        progress: Progress | None = None,
+        warn: Callable[[str], None] = lambda text: None,
     ) -> None:
         if out is not None:
             check_new_folder(out)
-        self.device = choose_device(config.runtime.device)
-        self.precision = choose_precision(config.runtime.precision, self.device)
-        torch.set_num_threads(choose_threads(config.runtime.threads))
-        config = _with_absolute_paths(config)
-        self.config = config
-        self.corpus = build_corpus(config.data, progress=progress)
-        _check_length(config, self.corpus.splits["train"])
-        if config.training.patience is not None and "valid" not in self.corpus.splits:
-            raise ConfigError("--patience needs validation: the corpus has no valid split, and --valid-fraction is 0.")
-        _check_memory(config, self.corpus.tokenizer.vocab_size)
-        torch.manual_seed(config.runtime.seed)
-        tokenizer = self.corpus.tokenizer
-        self.model = LanguageModel(config.model, tokenizer.vocab_size, self._frequency_order()).to(self.device)
-        self.sampler = _training_sampler(config, self.corpus)
-        self.train = TrainState(self.model, make_optimizer(self.model, config.training))
-        self.run = RunDirectory.create(out or free_run_path(self.corpus.name), config, tokenizer, self._info())
+        place = Place.choose(config.runtime.device, config.runtime.precision, config.runtime.threads)
+        material = prepare(config, place, progress=progress)
+        self._take(material, warn)
+        path = out or free_run_path(self.corpus.name)
+        run = RunDirectory.create(path, material.config, self.corpus.tokenizer, self._info())
+        self._open(run, FolderLock(run.path))
+
+    @classmethod
+    def resume(
+        cls,
+        path: Path,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        allow_inexact: bool = False,
+        progress: Progress | None = None,
+        warn: Callable[[str], None] = lambda text: None,
+    ) -> Session:
+        """Go on with a run from its newest whole checkpoint, or from the beginning if it has none.
+
+        The records and files that follow are those of the run that was never interrupted, to the last bit. changes:
+        options to change, of those in ``lmkit.config.RESUMABLE``. Raises RunError where another process trains the run,
+        the text has changed, or the machine or a library differs (unless ``allow_inexact``), ConfigError for a change
+        that would make it another run.
+        """
+        run = RunDirectory.open(path)
+        lock = FolderLock(run.path)
+        changes = changes or {}
+        stored, info, tokenizer = run.config(), run.info(), run.tokenizer()
+        config = changed_config(stored, changes, allow_inexact=allow_inexact)
+        check_tokenizer(run, info, tokenizer)
+        folder = CheckpointFolder(run.path / "checkpoints")
+        folder.clean()
+        checkpoint = folder.newest(warn)
+        place = place_of_run(info, config, changes)
+        material = prepare(config, place, tokenizer=tokenizer, progress=progress)
+        check_corpus(run, material.corpus)
+        session = cls.__new__(cls)
+        session._take(material, warn)
+        session._open(run, lock)
+        differing = session._restore(checkpoint, info, allow_inexact)
+        if config != stored or differing:
+            run.record_change(config, {"step": session.train.step, **_changes(stored, config), "inexact": differing})
+        return session
+
+    def _take(self, material: Material, warn: Callable[[str], None]) -> None:
+        self.config, self.corpus = material.config, material.corpus
+        self.device, self.precision = material.place.device, material.place.precision
+        self.sampler, self.train, self.model = material.sampler, material.train, material.train.model
+        self.warn = warn
+        self.evaluating = False
+        self.started_at = 0
+        self.unsaved: str | None = None
+        self._fingerprint = fingerprint(material.place)
+        self._saved_at = time.monotonic()
+        self._due = self._failed = False
+        self._saved: tuple[int, int] | None = None
+        self._best: bytes | None = None  # the best model where it could not be written yet
+        self._best_sha256 = ""
+
+    def _open(self, run: RunDirectory, lock: FolderLock) -> None:
+        self.run, self._lock = run, lock
+        self.checkpoints = CheckpointFolder(run.path / "checkpoints")
+        self.log = SessionLog(run.path)
 
     @property
     def progress(self) -> float:
         """How much of the training is done, in [0, 1]."""
         return progress_of(self.train, self.sampler, self.config.training)
 
+    @property
+    def finished(self) -> bool:
+        """Whether epochs, steps or seconds have run out."""
+        return is_finished(self.train, self.sampler, self.config.training)
+
     def records(self) -> Generator[StepRecord | EvaluationRecord, None, None]:
-        """Train. Every yield finds the run folder and the train state whole; leaving the loop early is a clean stop."""
-        scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
+        """Train. Every yield finds the run folder and the train state whole; leaving the loop early is a clean stop.
+
+        Raises NonFiniteError under the policy ``raise``, after a report has been written into the run folder.
+        """
+        training = self.config.training
         update = Update(
-            SequenceLoss(self.model), self.device, self.precision, self.config.training.max_grad_norm, scaler
+            SequenceLoss(self.model),
+            self.device,
+            self.precision,
+            training.max_grad_norm,
+            on_nonfinite=training.on_nonfinite,
+            skip_spikes=training.skip_spikes,
+            read_every=Update.steps_per_reading(self.device, self.precision),
         )
-        validate = self._validate if "valid" in self.corpus.splits else None
-        interval = _Interval(self.train)
+        if training.on_nonfinite == "rollback" and self.train.step == 0:
+            self.save()  # what the first steps can go back to
         try:
-            for record in fit(self.train, self.sampler, self.config.training, update, validate):
+            for record in fit(self.train, self.sampler, training, update, self._validate if self._validates else None):
                 if isinstance(record, StepRecord):
-                    interval.add(record)
-                    if record.step % LOG_EVERY == 0:
-                        self.run.append(*interval.take())
+                    self._after_steps(record)
                 else:
-                    self._keep(record)
+                    self._after_validation(record)
                 yield record
-        finally:
-            if interval.last is not None:
-                self.run.append(*interval.take())
+        except NonFiniteError as error:
+            if isinstance(error.skipped, Skipped):
+                self._report(error.skipped)
+            raise
+        if self._failed or (not self.finished and self._saved != self._moment):
+            self.save()  # patience ends a run after a validation, which is not saved yet
+
+    def save(self) -> bool:
+        """Save a checkpoint now; return whether the disk took it. Where it did not, ``warn`` is told why."""
+        try:
+            self._keep_waiting_model()
+            self.log.metrics.sync()
+            notes = {"best_step": self.train.annealing.best_step, **_versions()}
+            self.checkpoints.save(self.train.step, self._files(), notes)
+        except OSError as error:
+            self._failed = True
+            self.warn(f"Step {self.train.step:,} could not be saved: {error.strerror or error}. The training goes on.")
+            self._saved_at = time.monotonic()
+            return False
+        with contextlib.suppress(OSError):  # too many checkpoints do no harm
+            self.checkpoints.rotate(
+                self.train.step, self.config.checkpoint.keep_checkpoints, self._rollback_steps()[-1:]
+            )
+        self._failed = self._due = False
+        self._saved, self._saved_at = self._moment, time.monotonic()
+        return True
 
     def close(self) -> Measurement | None:
         """Put the best weights back and measure them on the test split, or on validation where there is no test; None
         without both.
         """
-        if self.train.annealing.best_step or not self.train.step:
-            if (self.run.path / "model.safetensors").is_file():
-                best = self.run.load_model(self.config, self.corpus.tokenizer.vocab_size, self.device)
-                self.model.load_state_dict(best.state_dict())
-        else:
-            self.run.save_model(self.model)  # without a validation split the last model is the one to keep
+        self.log.end_interval(self.train)
+        self._keep_last_model()
+        if self.train.step:
+            self._take_best_weights()
+        result = self._final_measurement()
+        if result is not None:
+            step = self.train.annealing.best_step
+            self.log.add({"kind": "final", "step": step, "split": result.split, **_figures(result.evaluation)})
+        self._end(saved=not self._failed or self.save())
+        return result
+
+    def stop(self) -> None:
+        """Save a checkpoint and leave the run to be resumed. A run without a best model yet keeps the last one, so that
+        it can be tried.
+        """
+        self._keep_last_model()
+        self._end(saved=self.save())
+
+    def _end(self, *, saved: bool) -> None:
+        try:
+            self._keep_waiting_model()
+            self.log.metrics.sync()
+        except OSError as error:
+            self.unsaved = f"The run could not be saved in {self.run.path}: {error.strerror or error}."
+        if not saved:
+            self.unsaved = self.unsaved or f"The last checkpoint could not be saved in {self.run.path}."
+        self._lock.release()
+
+    def _after_steps(self, record: StepRecord) -> None:
+        self.log.add_step(record, self.train)
+        self._due |= self._is_time(record)
+        nonfinite = [skipped for skipped in record.skipped if skipped.reason == "nonfinite"]
+        for skipped in record.skipped:
+            self._report(skipped)
+        if nonfinite and self.config.training.on_nonfinite == "rollback":
+            self._roll_back(nonfinite[-1])
+        if self.finished:
+            # before the closing validation: a run that is extended goes on from here as if it had never ended
+            self.save()
+        elif self._due and not (self._validates and validation_is_due(self.train, self.sampler, self.config.training)):
+            self.save()
+
+    def _after_validation(self, record: EvaluationRecord) -> None:
+        place = {"step": record.step, "epoch": record.epoch, "tokens": record.tokens}
+        figures = {"split": "valid", "best": record.is_best, **_figures(record.evaluation)}
+        self.log.add(
+            {"kind": "evaluation", **place, **figures},
+            {"kind": "evaluation", **place, "seconds": round(self.train.elapsed, 3)},
+        )
+        if record.is_best:
+            self._keep_model()
+        if (record.is_best or self._due) and not self.finished:
+            self.save()
+
+    def _is_time(self, record: StepRecord) -> bool:
+        every, seconds = self.config.checkpoint.checkpoint_every, self.config.checkpoint.checkpoint_seconds
+        if every is not None and record.step % every == 0:
+            return True
+        return seconds > 0 and time.monotonic() - self._saved_at >= seconds
+
+    @property
+    def _moment(self) -> tuple[int, int]:
+        return self.train.step, self.train.annealing.validated_at
+
+    @property
+    def _validates(self) -> bool:
+        return "valid" in self.corpus.splits
+
+    def _validate(self) -> Evaluation:
+        return self._measure("valid", VALIDATION_ROWS).evaluation
+
+    def _final_measurement(self) -> Measurement | None:
         split = next((name for name in ("test", "valid") if name in self.corpus.splits), None)
         if split is None or not self.train.step:
             return None
-        rows = 1 if self._one_stream_is_quick(self.corpus.splits[split]) else VALIDATION_ROWS
-        result = measure(
-            NetworkPredictor(self.model),
-            self.corpus.splits[split],
-            self.corpus.tokenizer,
-            split=split,
-            state=self._eval_state(),
-            rows=rows,
-            warmup=VALIDATION_WARMUP if rows > 1 else 0,
+        return self._measure(split, 1 if self._one_stream_is_quick(self.corpus.splits[split]) else VALIDATION_ROWS)
+
+    def _measure(self, split: str, rows: int) -> Measurement:
+        state = "document" if self.config.training.state_policy == "document" else "carry"
+        with self._interruptible():
+            return measure(
+                NetworkPredictor(self.model),
+                self.corpus.splits[split],
+                self.corpus.tokenizer,
+                split=split,
+                state=state,
+                rows=rows,
+                warmup=VALIDATION_WARMUP if rows > 1 else 0,
+            )
+
+    @contextlib.contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        self.evaluating = True
+        try:
+            yield
+        finally:
+            self.evaluating = False
+
+    def _files(self) -> dict[str, bytes]:
+        """A checkpoint's files. All but the clock are functions of the run."""
+        state = self.train.state_dict()
+        del state["model"]
+        clock = {"elapsed": state.pop("elapsed"), "interval_started": self.log.started, "time": time.time()}
+        tokenizer = hashlib.sha256(self.corpus.tokenizer.to_json().encode()).hexdigest()
+        values, tensors = pack(
+            {
+                "train": state,
+                "log": self.log.state_dict(),
+                "best_sha256": self._best_sha256,
+                "config_sha256": config_hash(self.config),
+                "tokenizer_sha256": tokenizer,
+                "fingerprint": self._fingerprint,
+            }
         )
-        self.run.append(
-            {"kind": "final", "step": self.train.annealing.best_step, "split": split, **_figures(result.evaluation)}, {}
-        )
-        return result
+        weights = self.run.model_bytes(self.model)
+        return {WEIGHTS: weights, TENSORS: tensors, VALUES: values, CLOCK: json.dumps(clock).encode() + b"\n"}
 
-    def _validate(self) -> Evaluation:
-        return measure(
-            NetworkPredictor(self.model),
-            self.corpus.splits["valid"],
-            self.corpus.tokenizer,
-            split="valid",
-            state=self._eval_state(),
-            rows=VALIDATION_ROWS,
-            warmup=VALIDATION_WARMUP,
-        ).evaluation
+    def _restore(self, checkpoint: Checkpoint | None, info: Mapping[str, Any], allow_inexact: bool) -> list[str]:
+        """Take over a checkpoint; without one the run begins anew. Returns what differs from the machine of then."""
+        now = self._fingerprint
+        if checkpoint is None:
+            self.log.continue_from(None)
+            return check_place(info.get("fingerprint", {}), now, allow_inexact=allow_inexact)
+        try:
+            values, clock = (
+                unpack(checkpoint.files[VALUES], checkpoint.files[TENSORS]),
+                json.loads(checkpoint.files[CLOCK]),
+            )
+            if values["config_sha256"] != config_hash(self.config):
+                raise RunError(f"Checkpoint {checkpoint.step:,} belongs to a run with another configuration.")
+            if values["tokenizer_sha256"] != info.get("tokenizer_sha256"):
+                raise RunError(f"Checkpoint {checkpoint.step:,} belongs to a run with another tokenizer.")
+            differing = check_place(values["fingerprint"], now, allow_inexact=allow_inexact)
+            weights = self.run.weights(checkpoint.files[WEIGHTS], self.config, self.corpus.tokenizer.vocab_size)
+            self.train.load_state_dict({**values["train"], "model": weights, "elapsed": float(clock["elapsed"])})
+            if not self.log.continue_from(values["log"], clock["interval_started"]):
+                self.warn(
+                    f"{self.run.path / 'metrics.jsonl'} is not as this run left it: what is missing stays missing."
+                )
+            self._restore_best(values["best_sha256"])
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise RunError(f"Checkpoint {checkpoint.step:,} does not fit this run: {error}.") from error
+        self.started_at, self._saved = self.train.step, self._moment
+        return differing
 
-    def _eval_state(self) -> str:
-        return "document" if self.config.training.state_policy == "document" else "carry"
+    def _restore_best(self, sha256: str) -> None:
+        """The best model as it was at the checkpoint: a later one may have been written before the crash."""
+        self._best_sha256 = sha256
+        step, path = self.train.annealing.best_step, self.run.path / MODEL
+        if not step or (path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256):
+            return
+        try:
+            content = self.checkpoints.open(step).files[WEIGHTS]
+        except RunError as error:
+            self.warn(f"The best model, of step {step:,}, is gone: {error} The next best one takes its place.")
+            return
+        self.run.write_model(content)
 
-    def _keep(self, record: EvaluationRecord) -> None:
-        if record.is_best:
-            self.run.save_model(self.model)
-        place = {"step": record.step, "epoch": record.epoch, "tokens": record.tokens}
-        metrics = {
-            "kind": "evaluation",
-            **place,
-            "split": "valid",
-            "best": record.is_best,
-            **_figures(record.evaluation),
-        }
-        self.run.append(metrics, {"kind": "evaluation", **place, "seconds": round(self.train.elapsed, 3)})
+    def _keep_model(self) -> None:
+        """Make the present weights the run's model."""
+        self._best = self.run.model_bytes(self.model)
+        self._best_sha256 = hashlib.sha256(self._best).hexdigest()
+        try:
+            self._keep_waiting_model()
+        except OSError as error:
+            self._failed = True
+            self.warn(f"The best model could not be saved: {error.strerror or error}. The training goes on.")
 
-    def _frequency_order(self) -> torch.Tensor | None:
-        """Ids by falling frequency in the training split, where the adaptive softmax needs them and the tokenizer has
-        another order.
+    def _keep_waiting_model(self) -> None:
+        if self._best is not None:
+            self.run.write_model(self._best)
+            self._best = None
+
+    def _keep_last_model(self) -> None:
+        """Without a validation the last model is the one to keep."""
+        if not self.train.annealing.best_step and self.train.step:
+            self._keep_model()
+
+    def _take_best_weights(self) -> None:
+        vocab_size = self.corpus.tokenizer.vocab_size
+        if self._best is None:
+            best = self.run.load_model(self.config, vocab_size, self.device).state_dict()
+        else:
+            best = self.run.weights(self._best, self.config, vocab_size)
+        self.model.load_state_dict(best, strict=False)
+
+    def _rollback_steps(self) -> list[int]:
+        """Checkpoints that a rollback may go back to: at steps that do not depend on the clock."""
+        every = self.config.checkpoint.checkpoint_every
+        if every is None or self.config.training.on_nonfinite != "rollback":
+            return []
+        return [step for step in self.checkpoints.steps() if step % every == 0 and step <= self.train.step]
+
+    def _roll_back(self, skipped: Skipped) -> None:
+        """Weights and optimiser of the last fixed checkpoint; the place in the data stays, so the text that led here
+        is left behind.
         """
-        if self.config.model.head != "adaptive" or self.corpus.tokenizer.ids_by_frequency:
-            return None
-        counts = np.zeros(self.corpus.tokenizer.vocab_size, dtype=np.int64)
-        ids = self.corpus.splits["train"].ids
-        for start in range(0, len(ids), 2**22):
-            counts += np.bincount(ids[start : start + 2**22], minlength=len(counts))
-        return torch.from_numpy(np.argsort(-counts, kind="stable"))
+        wanted = self._rollback_steps()
+        checkpoint = self.checkpoints.newest(self.warn, wanted.__contains__)
+        if checkpoint is None or self.train.guard.rollbacks >= MAX_ROLLBACKS:
+            why = "no checkpoint to go back to" if checkpoint is None else f"{MAX_ROLLBACKS} rollbacks have not helped"
+            raise NonFiniteError(f"Step {skipped.step}: loss or gradient is not finite, and there is {why}.", skipped)
+        values = unpack(checkpoint.files[VALUES], checkpoint.files[TENSORS])
+        weights = self.run.weights(checkpoint.files[WEIGHTS], self.config, self.corpus.tokenizer.vocab_size)
+        self.train.load_weights(weights, values["train"]["optimizer"])
+        self.train.carried = None
+        self.train.guard.rollbacks += 1
+        self.warn(f"Step {skipped.step:,} was not finite: back to the weights of step {checkpoint.step:,}.")
+
+    def _report(self, skipped: Skipped) -> None:
+        """A file that tells of a step which was left out, with the text that it read."""
+        windows = self.sampler.epoch(skipped.epoch, skipped.index)
+        rows = next(windows).targets
+        texts = [self.corpus.tokenizer.decode(row[row != IGNORE].numpy()) for row in rows]
+        what = {"nonfinite": "not finite", "spike": "a spike"}[skipped.reason]
+        try:
+            path = self.run.write_report(f"step-{skipped.step:08d}.json", {**vars(skipped), "text": texts})
+            self.warn(f"Step {skipped.step:,} was {what}: see {path}.")
+        except OSError as error:
+            self.warn(f"Step {skipped.step:,} was {what}. No report: {error.strerror or error}.")
 
     def _one_stream_is_quick(self, tokens: TokenFile) -> bool:
         """Whether one unbroken stream takes under a minute, from a fixed estimate: a matrix-vector product a step,
@@ -182,103 +442,23 @@ class Session:
             "splits": splits,
             "tokenizer_sha256": hashlib.sha256(self.corpus.tokenizer.to_json().encode()).hexdigest(),
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
-            "versions": {"lmkit": lmkit_version(), "torch": torch.__version__, "numpy": np.__version__},
+            "versions": {**_versions(), "numpy": np.__version__},
             "device": str(self.device),
             "cpu": describe_cpu(),
             "threads": torch.get_num_threads(),
             "precision": str(self.precision).removeprefix("torch."),
+            "fingerprint": self._fingerprint,
         }
 
 
-class _Interval:
-    """Sums over the steps since the last log line."""
-
-    def __init__(self, train: TrainState) -> None:
-        self.train = train
-        self._clear()
-
-    def _clear(self) -> None:
-        self.nll, self.tokens, self.largest_norm = 0.0, 0, 0.0
-        self.last: StepRecord | None = None
-        self.started = self.train.elapsed
-
-    def add(self, record: StepRecord) -> None:
-        self.nll += record.nll
-        self.tokens += record.tokens
-        self.largest_norm = max(self.largest_norm, record.grad_norm)
-        self.last = record
-
-    def take(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The metrics and the timings of the interval; the next one begins."""
-        last = self.last
-        assert last is not None
-        place = {"kind": "training", "step": last.step, "epoch": last.epoch, "tokens": self.train.tokens}
-        loss = {"nll": self.nll, "tokens_scored": self.tokens, "nats_per_token": self.nll / max(1, self.tokens)}
-        metrics = {**place, **loss, "lr": last.lr, "grad_norm": self.largest_norm}
-        seconds = self.train.elapsed - self.started
-        timings = {
-            **place,
-            "seconds": round(self.train.elapsed, 3),
-            "tokens_per_second": round(self.tokens / seconds) if seconds else None,
-            "time": round(time.time(), 3),
-        }
-        self._clear()
-        return metrics, timings
+def _versions() -> dict[str, str]:
+    return {"lmkit": lmkit_version(), "torch": torch.__version__}
 
 
-def _training_sampler(config: Config, corpus: Corpus) -> Sampler:
-    train = corpus.splits["train"]
-    training = config.training
-    kind = partial(
-        SAMPLERS[training.sampler],
-        train.ids,
-        eos_id=corpus.tokenizer.eos_id,
-        batch_size=training.batch_size,
-        window=training.window,
-        seed=config.runtime.seed,
-    )
-    own: dict[str, Any] = {
-        "sequential": {"state": training.state_policy},
-        "random": {},
-        "document": {"documents": train.document_starts},
-    }
-    return kind(**own[training.sampler])
-
-
-def _check_length(config: Config, train: TokenFile) -> None:
-    rows, window = config.training.batch_size, config.training.window
-    if config.training.sampler != "document" and len(train) < rows * window:
-        fitting_window = min(window, max(1, len(train)))
-        fitting_rows = max(1, len(train) // fitting_window)
-        raise DataError(
-            f"The training text has {len(train):,} tokens: too short for {rows:,} rows of {window:,}. "
-            f"--batch-size {min(rows, fitting_rows)} --window {fitting_window} would fit."
-        )
-
-
-def _with_absolute_paths(config: Config) -> Config:
-    """A local text and tokenizer by their absolute paths, so that the run finds them from any folder."""
-    path = local_path(config.data.corpus)
-    if path is not None:
-        config = config.override({"corpus": str(path.resolve())})
-    tokenizer = Path(config.data.tokenizer).expanduser()
-    if config.data.tokenizer in TOKENIZERS or not is_file(tokenizer):
-        return config
-    return config.override({"tokenizer": str(tokenizer.resolve())})
-
-
-def _check_memory(config: Config, vocab_size: int) -> None:
-    """Raise ConfigError where the weights, their gradients and the optimiser's memory of them exceed the machine's
-    memory.
-    """
-    numbers = sum(math.prod(shape) for shape in stored_shapes(config.model, vocab_size).values())
-    needed = numbers * BYTES_PER_PARAMETER
-    present = memory_size()
-    if present is not None and needed > present:
-        raise ConfigError(
-            f"A model of {numbers:,} parameters needs about {needed / 2**30:,.0f} GiB to train, and this machine has "
-            f"{present / 2**30:,.0f} GiB: choose a smaller --hidden-size, --embedding-size or --layers."
-        )
+def _changes(before: Config, after: Config) -> dict[str, Any]:
+    """Options that differ: {"changed": {name: [before, after]}}."""
+    old, new = ({k: v for section in c.to_dict().values() for k, v in section.items()} for c in (before, after))
+    return {"changed": {name: [old[name], new[name]] for name in old if old[name] != new[name]}}
 
 
 def _figures(evaluation: Evaluation) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from lmkit.errors import FailedError, LmkitError, RunError
 from lmkit.files import check_new_folder
 from lmkit.model.language_model import LanguageModel
 from lmkit.run import RunDirectory, free_run_path
+from lmkit.run_log import LogFile
 from lmkit.text import CharacterTokenizer
 
 CPU = torch.device("cpu")
@@ -186,34 +186,18 @@ def test_a_folder_that_cannot_be_filled_is_not_there(
 def test_records_are_read_as_they_were_written(tmp_path: Path):
     directory = create(tmp_path / "run")
     records = [{"kind": "training", "step": step, "nll": 1.5} for step in range(3)]
+    log = LogFile(directory.path / "metrics.jsonl")
     for record in records:
-        directory.append(record, {"kind": "training", "seconds": 0.5})
+        log.add(record)
     assert directory.metrics() == records
-    timings = (directory.path / "timings.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line) for line in timings] == [{"kind": "training", "seconds": 0.5}] * 3
-
-
-def test_a_number_that_is_not_finite_is_written_as_json(tmp_path: Path):
-    directory = create(tmp_path / "run")
-    directory.append({"perplexity": float("inf"), "nll": float("nan")}, {})
-    (line,) = (directory.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
 
 def test_a_line_that_a_crash_left_unfinished_is_passed_over(tmp_path: Path):
     directory = create(tmp_path / "run")
-    directory.append({"step": 1}, {})
+    LogFile(directory.path / "metrics.jsonl").add({"step": 1})
     with (directory.path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 2, "nl')
     assert directory.metrics() == [{"step": 1}]
-
-
-def test_a_record_after_an_unfinished_line_is_not_lost(tmp_path: Path):
-    directory = create(tmp_path / "run")
-    with (directory.path / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 2, "nl')
-    directory.append({"step": 3}, {})
-    assert directory.metrics() == [{"step": 3}]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from lmkit.config import Config, DataConfig, ModelConfig, RuntimeConfig, TrainingConfig, flatten
+from lmkit.config import CheckpointConfig, Config, DataConfig, ModelConfig, RuntimeConfig, TrainingConfig, flatten
 from lmkit.errors import ConfigError
 from lmkit.fields import fields_of, flag_of
 
@@ -24,6 +24,7 @@ TITLES: dict[type, str] = {
     DataConfig: "Text",
     ModelConfig: "Model",
     TrainingConfig: "Training",
+    CheckpointConfig: "Checkpoints",
     RuntimeConfig: "Machine",
 }
 

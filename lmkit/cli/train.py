@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lmkit.cli.options import SectionedCommand, config_options, make_config
+from lmkit.errors import ConfigError, FailedError
 
 if TYPE_CHECKING:
     from lmkit.console.training import TrainingDisplay
@@ -31,62 +33,102 @@ FINAL_LENGTH = 400
 @click.option(
     "--out", type=click.Path(path_type=Path), help="The run folder (default: the first free runs/<corpus>-<n>)."
 )
+@click.option(
+    "--resume", type=click.Path(path_type=Path), help="Go on with this run, to the same bits as if it had not stopped."
+)
+@click.option(
+    "--allow-inexact", is_flag=True, help="Resume even where machine, versions, threads or precision are others."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on standard output.")
-def command(preset: str | None, config_file: Path | None, out: Path | None, as_json: bool, **given: Any) -> None:
+def command(
+    preset: str | None,
+    config_file: Path | None,
+    out: Path | None,
+    resume: Path | None,
+    allow_inexact: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
     """Train a language model on a text.
 
-    Without any option it trains a character model on the embedded corpus. Ctrl-C ends the training early and keeps
-    the best model so far. Option names of older toolkits (--nhid, --emsize, --bptt, --learning-rate) are taken too.
+    Without any option it trains a character model on the embedded corpus. Ctrl-C and SIGTERM save the run and end;
+    `lmkit train --resume RUN` goes on with it, after a crash too. Option names of older toolkits (--nhid, --emsize,
+    --bptt, --learning-rate) are taken as well.
     """
-    config = make_config(preset, config_file, given)
+    if resume is not None and (preset, config_file, out) != (None, None, None):
+        raise ConfigError("--resume goes without --preset, --config and --out: the run knows its own.")
+    if resume is None and allow_inexact:
+        raise ConfigError("--allow-inexact goes with --resume.")
+    config = make_config(preset, config_file, given) if resume is None else None
     from lmkit.console.training import TrainingDisplay
     from lmkit.session import Session
 
     with TrainingDisplay() as display:
-        session = Session(config, out, progress=display.preparing)
+        if config is not None:
+            session = Session(config, out, progress=display.preparing, warn=display.say)
+        else:
+            changes = {name: value for name, value in given.items() if value is not None}
+            session = Session.resume(
+                resume or Path(), changes, allow_inexact=allow_inexact, progress=display.preparing, warn=display.say
+            )
         display.begin(session)
-        interrupted = _train(session, display)
-        result = session.close()
-    _report(session, result, display, as_json)
-    if interrupted:
-        raise SystemExit(130)
+        result, signal_number = _train(session, display)
+    _report(session, result, display, as_json, stopped=signal_number is not None)
+    if session.unsaved:
+        raise FailedError(session.unsaved)
+    if signal_number is not None:
+        raise SystemExit(128 + signal_number)
 
 
-def _train(session: Session, display: TrainingDisplay) -> bool:
-    """Train to the end or to the first Ctrl-C; return whether it was interrupted."""
+def _train(session: Session, display: TrainingDisplay) -> tuple[Measurement | None, int | None]:
+    """Train and measure, or save and stop at the first signal; return the measurement, and the signal's number."""
     from lmkit.training.step import StepRecord
 
-    # closed here, so that the last metrics are written now and not when the program ends
-    with _first_interrupt() as interrupted, closing(session.records()) as records:
-        for record in records:
-            if isinstance(record, StepRecord):
-                display.step(record)
-            else:
-                display.evaluation(record, _sample(session, SAMPLE_LENGTH))
-            if interrupted:
-                display.say("Interrupted: keeping the best model so far. Press Ctrl-C again to quit at once.")
-                return True
-    return False
+    with _first_signal(session) as seen:
+        try:
+            with closing(session.records()) as records:
+                for record in records:
+                    if isinstance(record, StepRecord):
+                        display.step(record)
+                    else:
+                        display.evaluation(record, _sample(session, SAMPLE_LENGTH))
+                    if seen:
+                        raise _Stopped
+            return session.close(), None
+        except _Stopped:
+            display.say(f"Stopping at step {session.train.step:,}: saving. Once more quits at once.")
+            session.stop()
+            return None, seen[0]
+
+
+class _Stopped(BaseException):
+    """A signal has come. No Exception: nothing that cleans up after errors must take it for one."""
 
 
 @contextmanager
-def _first_interrupt() -> Iterator[list[int]]:
-    """A list that the first Ctrl-C makes non-empty; the second one has its usual effect."""
+def _first_signal(session: Session) -> Iterator[list[int]]:
+    """A list that the first SIGINT or SIGTERM makes non-empty. A measurement is broken off, it changes nothing; all
+    else goes on to the next record. The second signal ends the process at once.
+    """
     seen: list[int] = []
 
     def note(number: int, frame: Any) -> None:
+        if seen:
+            os._exit(128 + number)
         seen.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if session.evaluating:
+            raise _Stopped
 
     try:
-        before = signal.signal(signal.SIGINT, note)
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     except ValueError:  # not the main thread: signals are somebody else's business
         yield seen
         return
     try:
         yield seen
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _sample(session: Session, length: int) -> str:
@@ -98,15 +140,20 @@ def _sample(session: Session, length: int) -> str:
     )
 
 
-def _report(session: Session, result: Measurement | None, display: TrainingDisplay, as_json: bool) -> None:
-    text = _sample(session, FINAL_LENGTH) if session.train.step else ""
+def _report(
+    session: Session, result: Measurement | None, display: TrainingDisplay, as_json: bool, *, stopped: bool
+) -> None:
     if not as_json:
-        display.result(result, text)
+        if stopped:
+            display.stopped()
+        else:
+            display.result(result, _sample(session, FINAL_LENGTH) if session.train.step else "")
         return
     figures: dict[str, Any] = {
         "run": str(session.run.path),
         "steps": session.train.step,
         "tokens": session.train.tokens,
+        "stopped": stopped,
     }
     figures["seconds"] = round(session.train.elapsed, 3)
     if session.train.annealing.best_step:

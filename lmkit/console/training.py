@@ -93,6 +93,10 @@ class TrainingDisplay:
             self.progress.remove_task(self.task)
         for line in _headlines(session):
             self.say(line)
+        self.tokens_shown, self.elapsed_shown = session.train.tokens, session.train.elapsed
+        if session.started_at:
+            end = ", its end: --epochs or --max-steps would take it further" if session.finished else ""
+            self.say(f"resumed at step {session.started_at:,}{end}")
         if self.live:
             self.task = self.progress.add_task("training", total=1.0, figures="")
         self.shown_at = time.monotonic()
@@ -128,6 +132,13 @@ class TrainingDisplay:
         line = f"step {record.step:>6,}  {self.session.train.elapsed:6.1f} s  {figures}{mark}"
         room = max(20, shutil.get_terminal_size((120, 24)).columns - len(line) - 5)
         self.say(f"{line}  {_one_line(sample, room)}")
+
+    def stopped(self) -> None:
+        """How to go on with a run that was stopped."""
+        train = self.session.train
+        self.say(f"stopped after {counted(train.step, 'step')}, {train.elapsed:.1f} s of training; saved")
+        open_console().print(f"run {self.session.run.path}", markup=False, soft_wrap=True)
+        self.say(f"To go on: lmkit train --resume {self.session.run.path}")
 
     def result(self, measurement: Measurement | None, sample: str) -> None:
         """The run folder, the curve, the final figures on standard output, and a sample."""

@@ -118,31 +118,39 @@ def test_using_a_run_does_not_import_torch_s_compiler(trained, work):
 
 
 @needs_signals
-def test_ctrl_c_keeps_the_best_model(start, cli, work):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_the_run_and_ends_it(start, cli, work, number):
     process = start(*ENDLESS, "--eval-every", "20", "--out", "run")
     wait_for(process, "run run")
     refused = cli("train", "--corpus", "text.txt", "--max-steps", 1, "--threads", 1, "--out", "run")
     assert refused.code == 2, "a second training in the same folder"
     assert "exists" in refused.stderr
-    stdout, _ = interrupted(process, "step ")
-    assert "test perplexity" in stdout
-    figures = json.loads(cli("eval", "run", "--json", "--threads", 1).stdout)
-    assert f"test perplexity {figures['perplexity']:.4g} " in stdout
-    records = [json.loads(line) for line in (work / "run" / "metrics.jsonl").read_text("utf-8").splitlines()]
-    assert [record["kind"] for record in records].count("final") == 1
-    trained = [record for record in records if record["kind"] == "training"]
-    measured = [record for record in records if record["kind"] == "evaluation"]
-    assert trained[-1]["step"] >= measured[-1]["step"], "no step of the training is missing in the metrics"
+    refused = cli("train", "--resume", "run")
+    assert refused.code == 2, "a second training of the same run"
+    assert "another training is writing" in refused.stderr
+    wait_for(process, "step ")
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=GRACE)
+    assert process.returncode == 128 + number, stderr
+    assert "Traceback" not in stderr
+    assert "To go on: lmkit train --resume run" in stderr
+    assert stdout == "run run\n"
+    assert cli("sample", "run", "--length", 3).code == 0
     assert {path.name for path in work.iterdir()} == {"text.txt", "run"}
+    step = int(stderr.split("stopped after ")[1].split(" step")[0].replace(",", ""))
+    assert (work / "run" / "checkpoints" / f"step-{step:08d}").is_dir()
+    resumed = cli("train", "--resume", "run", "--max-steps", step + 3)
+    assert resumed.code == 0, resumed.stderr
+    assert f"resumed at step {step:,}" in resumed.stderr
+    assert "test perplexity" in resumed.stdout
 
 
 @needs_signals
 def test_ctrl_c_before_the_first_validation_keeps_the_last_model(start, cli, work):
     process = start(*ENDLESS, "--eval-every", "10000000", "--out", "run")
-    stdout, stderr = interrupted(process, "run run")
-    if stdout:  # pressed after the first step
-        assert "test perplexity" in stdout
-        assert "best at step 0" not in stderr
+    stdout, _ = interrupted(process, "run run")
+    if stdout:  # pressed after the set-up
+        assert cli("train", "--resume", "run", "--max-steps", 1).code == 0
         assert cli("eval", "run", "--threads", 1).code == 0
         assert cli("sample", "run", "--length", 3).code == 0
     assert {path.name for path in work.iterdir()} <= {"text.txt", "run"}
@@ -153,7 +161,7 @@ def test_a_second_ctrl_c_quits_at_once(start, cli, work):
     process = start(*ENDLESS, "--eval-every", "20", "--out", "run")
     wait_for(process, "step ")
     process.send_signal(signal.SIGINT)
-    wait_for(process, "Interrupted")
+    wait_for(process, "Stopping")
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=GRACE)
     assert process.returncode == 130

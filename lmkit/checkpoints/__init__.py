@@ -1,0 +1,1 @@
+"""Checkpoints: folders that are written beside, sealed by a manifest, and renamed into place."""

@@ -1,0 +1,142 @@
+"""A run's checkpoints: written so that no crash leaves half of one, read so that no damaged one is taken for whole.
+
+After Pillai et al. (2014), "All file systems are not created equal", OSDI: content is flushed before the rename that
+makes it visible, and the folder after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lmkit.checkpoints.manifest import MANIFEST, open_sealed, read_manifest, render_manifest
+from lmkit.errors import RunError
+from lmkit.files import is_folder, sync_folder
+
+__all__ = ["Checkpoint", "CheckpointFolder"]
+
+NAME = re.compile(r"step-(\d{8,})")
+UNFINISHED, REMOVED = ".tmp-", ".trash-"
+
+
+class Checkpoint(NamedTuple):
+    """A whole checkpoint: its step, its manifest, and the content of its files by name."""
+
+    step: int
+    manifest: dict[str, Any]
+    files: dict[str, bytes]
+
+
+class CheckpointFolder:
+    """The folder ``checkpoints`` of a run, with a folder ``step-N`` for each checkpoint."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def save(self, step: int, files: Mapping[str, bytes], notes: Mapping[str, Any]) -> None:
+        """Add a checkpoint, in the place of an older one of the same step. Raises OSError if the disk refuses; then
+        nothing is left of it and all others are as they were.
+        """
+        self.path.mkdir(exist_ok=True)
+        if self.path.is_symlink():
+            raise OSError(errno.ELOOP, "a link to another place", str(self.path))
+        place = self._place(step)
+        staging = self.path / f"{UNFINISHED}{place.name}-{os.getpid()}"
+        shutil.rmtree(staging, ignore_errors=True)
+        try:
+            staging.mkdir()
+            for name, content in files.items():
+                _write(staging / name, content)
+            _write(staging / MANIFEST, render_manifest(step, files, notes))
+            sync_folder(staging)
+            reached("written")
+            if place.exists():
+                self._remove(place)
+            reached("before the rename")
+            staging.rename(place)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+        sync_folder(self.path)
+        reached("renamed")
+
+    def steps(self) -> list[int]:
+        """The steps that have a folder, whole or not, in ascending order."""
+        if not is_folder(self.path):
+            return []
+        matches = (NAME.fullmatch(entry.name) for entry in self.path.iterdir())
+        return sorted(int(match[1]) for match in matches if match)
+
+    def newest(
+        self, report: Callable[[str], None], wanted: Callable[[int], bool] = lambda step: True
+    ) -> Checkpoint | None:
+        """The newest whole checkpoint among the wanted steps, None if there is none. ``report`` is told of each one
+        that was passed over, and of the file that is to blame.
+        """
+        for step in reversed(self.steps()):
+            if not wanted(step):
+                continue
+            try:
+                return self.open(step)
+            except RunError as error:
+                report(f"Checkpoint {step:,} is passed over: {error}")
+        return None
+
+    def open(self, step: int) -> Checkpoint:
+        """A checkpoint, checked to the last byte. Raises RunError that names the file which is not as it should be."""
+        return Checkpoint(step, *open_sealed(self._place(step)))
+
+    def rotate(self, newest: int, keep: int, also: Collection[int] = ()) -> None:
+        """Remove all but the newest ``keep``, the best ones that these name, and ``also``. Those whose manifest or
+        sizes are wrong do not count, nor those after ``newest``, which a resume has passed over. Raises OSError.
+        """
+        whole = {step: manifest for step, manifest in self._manifests() if step <= newest}
+        kept = set(sorted(whole)[-keep:]) | set(also)
+        best = (whole[step].get("best_step") for step in kept & whole.keys())
+        kept |= {step for step in best if isinstance(step, int)}
+        for step in self.steps():
+            if step not in kept:
+                self._remove(self._place(step))
+
+    def clean(self) -> None:
+        """Remove what a crash has left: half-written checkpoints and half-removed ones."""
+        if is_folder(self.path):
+            for entry in self.path.iterdir():
+                if entry.name.startswith((UNFINISHED, REMOVED)):
+                    shutil.rmtree(entry, ignore_errors=True)
+
+    def _manifests(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        for step in self.steps():
+            with contextlib.suppress(RunError, OSError):
+                manifest = read_manifest(self._place(step))
+                sizes = {name: entry["size"] for name, entry in manifest["files"].items()}
+                if all((self._place(step) / name).stat().st_size == size for name, size in sizes.items()):
+                    yield step, manifest
+
+    def _remove(self, place: Path) -> None:
+        """Under another name first: a crash in the middle leaves nothing that looks like a checkpoint."""
+        trash = place.with_name(f"{REMOVED}{place.name}-{os.getpid()}")
+        shutil.rmtree(trash, ignore_errors=True)
+        place.rename(trash)
+        reached("removing")
+        shutil.rmtree(trash, ignore_errors=True)
+
+    def _place(self, step: int) -> Path:
+        return self.path / f"step-{step:08d}"
+
+
+def reached(point: str) -> None:
+    """Called at the points where a crash would hurt most; tests put one there."""
+
+
+def _write(path: Path, content: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

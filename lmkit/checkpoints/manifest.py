@@ -1,0 +1,76 @@
+"""The manifest that seals a checkpoint: its files with sizes and sha256, and a sha256 of its own content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lmkit.errors import RunError
+from lmkit.files import is_file
+
+__all__ = ["MANIFEST", "open_sealed", "read_manifest", "render_manifest"]
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+def render_manifest(step: int, files: Mapping[str, bytes], notes: Mapping[str, Any]) -> bytes:
+    """The manifest of a checkpoint's files. notes: plain values that belong to it (versions, the best step)."""
+    entries = {name: {"size": len(content), "sha256": _sha256(content)} for name, content in files.items()}
+    return _sealed({"format": FORMAT, "step": step, **notes, "files": entries})
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """A checkpoint's manifest. Raises RunError, with the file's name, if it is missing, damaged or another step's."""
+    path = folder / MANIFEST
+    if not is_file(path):
+        raise RunError(f"{path} is missing.")
+    try:
+        content = path.read_bytes()
+        values = json.loads(content)
+        del values["seal"]
+        whole = _sealed(values) == content and values["format"] == FORMAT
+        named = {str(name): (int(entry["size"]), str(entry["sha256"])) for name, entry in values["files"].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise RunError(f"{path} is damaged.") from error
+    if not whole:
+        raise RunError(f"{path} is damaged.")
+    if any(Path(name).name != name for name in named):
+        raise RunError(f"{path} names a file outside its folder.")
+    if folder.name != f"step-{values['step']:08d}":
+        raise RunError(f"{path} is the one of step {values['step']:,}.")
+    return dict(values)
+
+
+def open_sealed(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """A checkpoint's manifest and the content of its files. Raises RunError that names the file which is missing or
+    not as the manifest says.
+    """
+    manifest = read_manifest(folder)
+    files = {}
+    for name, entry in manifest["files"].items():
+        path = folder / name
+        if not is_file(path):
+            raise RunError(f"{path} is missing.")
+        try:
+            size = path.stat().st_size
+            if size != entry["size"]:
+                raise RunError(f"{path} has {size:,} bytes instead of {entry['size']:,}.")
+            files[name] = path.read_bytes()
+        except OSError as error:
+            raise RunError(f"{path} cannot be read: {error.strerror or error}.") from error
+        if _sha256(files[name]) != entry["sha256"]:
+            raise RunError(f"{path} is damaged: its sha256 is not the one in {MANIFEST}.")
+    return manifest, files
+
+
+def _sealed(values: dict[str, Any]) -> bytes:
+    seal = _sha256(json.dumps(values, indent=2).encode())
+    return json.dumps({**values, "seal": seal}, indent=2).encode() + b"\n"
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

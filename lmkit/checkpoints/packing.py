@@ -1,0 +1,72 @@
+"""Nested values as two files without pickles: tensors in safetensors, all else in JSON that says where they belong."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+__all__ = ["pack", "unpack"]
+
+SCALARS = (str, int, float, bool, type(None))
+
+
+def pack(value: Any) -> tuple[bytes, bytes]:
+    """Dictionaries, lists, tuples, tensors, numbers and strings as (JSON, safetensors). Raises TypeError for others."""
+    tensors: dict[str, Tensor] = {}
+    plain = _pack(value, tensors)
+    return json.dumps(plain, allow_nan=False).encode() + b"\n", save_tensors(tensors)
+
+
+def unpack(plain: bytes, tensors: bytes) -> Any:
+    """What was packed, bit for bit; tensors in memory of their own, as torch allocates it. Raises ValueError for what
+    ``pack`` has not written.
+    """
+    try:
+        loaded = load_tensors(tensors)
+        # copies: tensors that share a file's buffer are not aligned, and arithmetic on them may give other last bits
+        return _unpack(json.loads(plain), {name: tensor.clone() for name, tensor in loaded.items()})
+    except (SafetensorError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"it holds something else than a training state: {error!r}") from error
+
+
+def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        name = str(len(tensors))
+        tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        return {"tensor": name}
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": repr(value)}
+    if isinstance(value, dict):
+        return {"dict": [[_pack(key, tensors), _pack(entry, tensors)] for key, entry in value.items()]}
+    if isinstance(value, tuple):
+        return {"tuple": [_pack(entry, tensors) for entry in value]}
+    if isinstance(value, list):
+        return [_pack(entry, tensors) for entry in value]
+    if isinstance(value, SCALARS):
+        return value
+    raise TypeError(f"a {type(value).__name__} cannot be packed")
+
+
+def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, list):
+        return [_unpack(entry, tensors) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    match kind:
+        case "tensor":
+            return tensors[content]
+        case "float":
+            return float(content)
+        case "dict":
+            return {_unpack(key, tensors): _unpack(entry, tensors) for key, entry in content}
+        case "tuple":
+            return tuple(_unpack(entry, tensors) for entry in content)
+    raise KeyError(kind)

@@ -1,0 +1,54 @@
+"""A lock on a folder that its owner's end, however it comes, opens again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import weakref
+from pathlib import Path
+
+from lmkit.errors import RunError
+
+__all__ = ["LOCK", "FolderLock"]
+
+LOCK = "lock"
+
+
+class FolderLock:
+    """Held from its making until ``release``, the end of the process, or when nobody refers to it any more.
+
+    The file stays; the system's lock on it does not. Raises RunError if another one holds it, or the folder cannot be
+    written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        except OSError as error:
+            raise RunError(f"{folder} cannot be written: {error.strerror or error}.") from error
+        try:
+            _lock(handle)
+        except OSError as error:
+            os.close(handle)
+            raise RunError(f"{folder} is in use: another training is writing into it.") from error
+        self._close = weakref.finalize(self, _close, handle)
+
+    def release(self) -> None:
+        """Open the lock; more than once does no harm."""
+        self._close()
+
+
+def _lock(handle: int) -> None:
+    if os.name == "nt":
+        import msvcrt
+
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+    else:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _close(handle: int) -> None:
+    with contextlib.suppress(OSError):
+        os.close(handle)

@@ -1,0 +1,146 @@
+"""What a training is made of: corpus, model, sampler and train state, from a configuration."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lmkit.config import Config
+from lmkit.errors import ConfigError, DataError
+from lmkit.files import is_file
+from lmkit.hardware import choose_device, choose_precision, choose_threads, memory_size
+from lmkit.model.language_model import LanguageModel, stored_shapes
+from lmkit.samplers import SAMPLERS, Sampler
+from lmkit.text.corpus import Corpus, Progress, build_corpus
+from lmkit.text.kinds import TOKENIZERS
+from lmkit.text.sources import local_path
+from lmkit.text.token_file import TokenFile
+from lmkit.text.tokenizer import Tokenizer
+from lmkit.training.optimizers import make_optimizer
+from lmkit.training.state import TrainState
+
+__all__ = ["Material", "Place", "prepare"]
+
+BYTES_PER_PARAMETER = 16  # float32 weight, gradient, and the two moments of AdamW
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how exactly it is computed; torch has been told the number of threads."""
+
+    device: torch.device
+    precision: torch.dtype
+    threads: int
+
+    @classmethod
+    def choose(cls, device: str, precision: str, threads: int | None) -> Place:
+        """The place that the options name, ``auto`` and None filled in. Raises ConfigError where it is not there."""
+        chosen = choose_device(device)
+        place = cls(chosen, choose_precision(precision, chosen), choose_threads(threads))
+        torch.set_num_threads(place.threads)
+        return place
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything that a training needs, made and checked, and nothing written yet. config: with absolute paths."""
+
+    config: Config
+    place: Place
+    corpus: Corpus
+    sampler: Sampler
+    train: TrainState
+
+
+def prepare(
+    config: Config, place: Place, *, tokenizer: Tokenizer | None = None, progress: Progress | None = None
+) -> Material:
+    """Read the corpus and make a new model from the seed. A tokenizer that is not given comes from the configuration.
+
+    Raises LmkitError for every mistake of the user.
+    """
+    config = _with_absolute_paths(config)
+    corpus = build_corpus(config.data, tokenizer=tokenizer, progress=progress)
+    _check_length(config, corpus.splits["train"])
+    if config.training.patience is not None and "valid" not in corpus.splits:
+        raise ConfigError("--patience needs validation: the corpus has no valid split, and --valid-fraction is 0.")
+    _check_memory(config, corpus.tokenizer.vocab_size)
+    torch.manual_seed(config.runtime.seed)
+    model = LanguageModel(config.model, corpus.tokenizer.vocab_size, _frequency_order(config, corpus)).to(place.device)
+    scaler = torch.amp.GradScaler(place.device.type, enabled=place.precision == torch.float16)
+    train = TrainState(model, make_optimizer(model, config.training), scaler=scaler)
+    return Material(config, place, corpus, _training_sampler(config, corpus), train)
+
+
+def _frequency_order(config: Config, corpus: Corpus) -> torch.Tensor | None:
+    """Ids by falling frequency in the training split, where the adaptive softmax needs them and the tokenizer has
+    another order.
+    """
+    if config.model.head != "adaptive" or corpus.tokenizer.ids_by_frequency:
+        return None
+    counts = np.zeros(corpus.tokenizer.vocab_size, dtype=np.int64)
+    ids = corpus.splits["train"].ids
+    for start in range(0, len(ids), 2**22):
+        counts += np.bincount(ids[start : start + 2**22], minlength=len(counts))
+    return torch.from_numpy(np.argsort(-counts, kind="stable"))
+
+
+def _training_sampler(config: Config, corpus: Corpus) -> Sampler:
+    train = corpus.splits["train"]
+    training = config.training
+    kind = partial(
+        SAMPLERS[training.sampler],
+        train.ids,
+        eos_id=corpus.tokenizer.eos_id,
+        batch_size=training.batch_size,
+        window=training.window,
+        seed=config.runtime.seed,
+    )
+    own: dict[str, Any] = {
+        "sequential": {"state": training.state_policy},
+        "random": {},
+        "document": {"documents": train.document_starts},
+    }
+    return kind(**own[training.sampler])
+
+
+def _check_length(config: Config, train: TokenFile) -> None:
+    rows, window = config.training.batch_size, config.training.window
+    if config.training.sampler != "document" and len(train) < rows * window:
+        fitting_window = min(window, max(1, len(train)))
+        fitting_rows = max(1, len(train) // fitting_window)
+        raise DataError(
+            f"The training text has {len(train):,} tokens: too short for {rows:,} rows of {window:,}. "
+            f"--batch-size {min(rows, fitting_rows)} --window {fitting_window} would fit."
+        )
+
+
+def _with_absolute_paths(config: Config) -> Config:
+    """A local text and tokenizer by their absolute paths, so that the run finds them from any folder."""
+    path = local_path(config.data.corpus)
+    if path is not None:
+        config = config.override({"corpus": str(path.resolve())})
+    tokenizer = Path(config.data.tokenizer).expanduser()
+    if config.data.tokenizer in TOKENIZERS or not is_file(tokenizer):
+        return config
+    return config.override({"tokenizer": str(tokenizer.resolve())})
+
+
+def _check_memory(config: Config, vocab_size: int) -> None:
+    """Raise ConfigError where the weights, their gradients and the optimiser's memory of them exceed the machine's
+    memory.
+    """
+    numbers = sum(math.prod(shape) for shape in stored_shapes(config.model, vocab_size).values())
+    needed = numbers * BYTES_PER_PARAMETER
+    present = memory_size()
+    if present is not None and needed > present:
+        raise ConfigError(
+            f"A model of {numbers:,} parameters needs about {needed / 2**30:,.0f} GiB to train, and this machine has "
+            f"{present / 2**30:,.0f} GiB: choose a smaller --hidden-size, --embedding-size or --layers."
+        )

@@ -1,0 +1,126 @@
+"""What a resume may change and what must be as it was, so that the continued run is the uninterrupted one."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from lmkit.config import RESUMABLE, Config, RuntimeConfig
+from lmkit.errors import ConfigError, RunError
+from lmkit.fields import flag_of
+from lmkit.hardware import describe_cpu
+from lmkit.preparation import Place
+from lmkit.run import RunDirectory, lmkit_version
+from lmkit.text.corpus import Corpus
+from lmkit.text.tokenizer import Tokenizer
+
+__all__ = [
+    "changed_config",
+    "check_corpus",
+    "check_place",
+    "check_tokenizer",
+    "config_hash",
+    "fingerprint",
+    "place_of_run",
+]
+
+PLACE = ("device", "precision", "threads")  # of RuntimeConfig: --allow-inexact may change them
+
+
+def fingerprint(place: Place) -> dict[str, Any]:
+    """All that the last bits of a result depend on, apart from the configuration: names and plain values."""
+    device = torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else str(place.device)
+    return {
+        "lmkit": lmkit_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "cpu": f"{describe_cpu().rpartition(', ')[0]} {describe_cpu().rpartition('(')[2].rstrip(')')}",
+        "machine": platform.machine(),
+        "device": device,
+        "precision": str(place.precision).removeprefix("torch."),
+        "threads": place.threads,
+    }
+
+
+def config_hash(config: Config) -> str:
+    """sha256 of what makes a run this run: its configuration without what a resume may change."""
+    kept = config.to_dict()
+    for section in kept.values():
+        for name in (*RESUMABLE, *PLACE):
+            section.pop(name, None)
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def changed_config(stored: Config, changes: Mapping[str, Any], *, allow_inexact: bool) -> Config:
+    """The run's configuration with the changes. Raises ConfigError for one that would make it another run."""
+    current = {name: value for section in stored.to_dict().values() for name, value in section.items()}
+    other = {name: value for name, value in changes.items() if name not in current or current[name] != value}
+    for name in other:
+        if name in PLACE and not allow_inexact:
+            raise ConfigError(
+                f"{_flag(name)} would change the last bits of the result: leave it out, or say --allow-inexact."
+            )
+        if name in current and name not in (*RESUMABLE, *PLACE):
+            raise ConfigError(
+                f"{_flag(name)} cannot change when a run is resumed: only {', '.join(map(_flag, RESUMABLE))} can."
+            )
+    return stored.override(other)
+
+
+def place_of_run(info: Mapping[str, Any], config: Config, changes: Mapping[str, Any]) -> Place:
+    """Device, precision and threads as they were, whatever this machine would choose, unless they were changed."""
+    then: dict[str, Any] = {}
+    for item in dataclasses.fields(RuntimeConfig):
+        if item.name in PLACE:
+            recorded = info.get(item.name, getattr(config.runtime, item.name))
+            then[item.name] = changes.get(item.name, recorded)
+    try:
+        runtime = RuntimeConfig(**then)
+    except ConfigError as error:
+        raise RunError(f"run.json is damaged: {error}") from error
+    return Place.choose(runtime.device, runtime.precision, runtime.threads)
+
+
+def check_place(then: Mapping[str, Any], now: Mapping[str, Any], *, allow_inexact: bool) -> list[str]:
+    """What differs between two fingerprints, as words. Raises RunError where there is something and it is not
+    allowed.
+    """
+    differing = [
+        f"{name} {then[name]} then, {now[name]} now" for name in now if name in then and then[name] != now[name]
+    ]
+    if differing and not allow_inexact:
+        raise RunError(
+            f"The result would not be the uninterrupted run's to the last bit: {'; '.join(differing)}. "
+            "--allow-inexact resumes all the same."
+        )
+    return differing
+
+
+def check_tokenizer(run: RunDirectory, info: Mapping[str, Any], tokenizer: Tokenizer) -> None:
+    """Raise RunError where the run's tokenizer is not the one that it was trained with."""
+    found = hashlib.sha256(tokenizer.to_json().encode()).hexdigest()
+    if info.get("tokenizer_sha256", found) != found:
+        raise RunError(f"{run.path / 'tokenizer.json'} has changed since the run began: it cannot be resumed.")
+
+
+def check_corpus(run: RunDirectory, corpus: Corpus) -> None:
+    """Raise RunError where the text is no longer the one that the run began with."""
+    for name, split in corpus.splits.items():
+        if run.split_hash(name) != split.sha256:
+            raise RunError(
+                f"The {name} split of {corpus.name} has changed since the run began: put the old text back, or train "
+                "anew."
+            )
+
+
+def _flag(name: str) -> str:
+    sections = dataclasses.fields(Config)
+    kinds = [type(getattr(Config(), section.name)) for section in sections]
+    return next((flag_of(item) for kind in kinds for item in dataclasses.fields(kind) if item.name == name), name)

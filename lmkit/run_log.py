@@ -1,0 +1,119 @@
+"""The two logs of a run: metrics.jsonl, a function of the run alone, and timings.jsonl with the clocks.
+
+A log survives what its disk does: a line that cannot be written waits in memory, and half a line is never left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["LogFile", "finite"]
+
+
+class LogFile:
+    """JSON lines that are added at the end of a file. length: bytes of whole lines in it; sha256: of these bytes.
+
+    The file is opened for each call and not followed where it is a link, so a run folder from elsewhere cannot make
+    lmkit write to another place.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.length = 0
+        self._digest = hashlib.sha256()
+        self._waiting: list[bytes] = []
+
+    @property
+    def sha256(self) -> str:
+        """Of the lines that are in the file."""
+        return self._digest.hexdigest()
+
+    def continue_from(self, length: int, sha256: str | None) -> bool:
+        """Go on after the first ``length`` bytes; what comes after them is cut off at the next ``add``.
+
+        Returns False where the file does not begin with these bytes: it is shorter, or has another sha256. Then it goes
+        on after the last whole line of what there is.
+        """
+        try:
+            content = self._read(length)
+        except OSError:
+            content = b""
+        self._digest = hashlib.sha256(content)
+        if len(content) == length and sha256 in (None, self.sha256):
+            self.length = length
+            return True
+        whole = content[: content.rfind(b"\n") + 1]
+        self._digest, self.length = hashlib.sha256(whole), len(whole)
+        return False
+
+    def continue_at_the_end(self) -> None:
+        """Go on after the last line of what there is."""
+        try:
+            size = self.path.stat().st_size
+        except OSError:
+            size = 0
+        self.continue_from(size, "")
+
+    def add(self, record: Mapping[str, Any]) -> bool:
+        """Add a record, and all that wait before it. Returns whether nothing waits any more."""
+        self._waiting.append(json.dumps(finite(record), allow_nan=False).encode() + b"\n")
+        return self.flush()
+
+    def flush(self) -> bool:
+        """Try again to write what waits. Returns whether nothing does any more."""
+        lines = b"".join(self._waiting)
+        try:
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        except OSError:
+            return False
+        with open(handle, "r+b", buffering=0) as file:
+            try:
+                file.truncate(self.length)
+                file.seek(self.length)
+                _write_all(file, lines)
+            except OSError:
+                return self._take_back(file)
+        self.length += len(lines)
+        self._digest.update(lines)
+        self._waiting = []
+        return True
+
+    def sync(self) -> None:
+        """Flush the lines to the disk. Raises OSError where some still wait, or the disk refuses."""
+        if not self.flush():
+            raise OSError(errno.ENOSPC, f"{self.path.name} cannot be written")
+        with self.path.open("rb") as file:
+            os.fsync(file.fileno())
+
+    def _take_back(self, file: Any) -> bool:
+        with contextlib.suppress(OSError):  # the next flush begins with the same cut
+            file.truncate(self.length)
+        return False
+
+    def _read(self, length: int) -> bytes:
+        handle = os.open(self.path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        with open(handle, "rb") as file:
+            return file.read(length)
+
+
+def _write_all(file: Any, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def finite(value: Any) -> Any:
+    """JSON has no infinity and no not-a-number: they become null, at any depth."""
+    if isinstance(value, Mapping):
+        return {name: finite(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
