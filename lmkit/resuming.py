@@ -29,6 +29,7 @@ __all__ = [
     "config_hash",
     "fingerprint",
     "place_of_run",
+    "without_same_place",
 ]
 
 PLACE = ("device", "precision", "threads")  # of RuntimeConfig: --allow-inexact may change them
@@ -72,6 +73,11 @@ def changed_config(stored: Config, changes: Mapping[str, Any], *, allow_inexact:
                 f"{_flag(name)} cannot change when a run is resumed: only {', '.join(map(_flag, RESUMABLE))} can."
             )
     return stored.override(other)
+
+
+def without_same_place(changes: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any]:
+    """Changes without those that name the device, precision or threads which the run has anyway."""
+    return {name: value for name, value in changes.items() if name not in PLACE or info.get(name) != value}
 
 
 def place_of_run(info: Mapping[str, Any], config: Config, changes: Mapping[str, Any]) -> Place:

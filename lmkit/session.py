@@ -33,6 +33,7 @@ from lmkit.resuming import (
     config_hash,
     fingerprint,
     place_of_run,
+    without_same_place,
 )
 from lmkit.run import MODEL, RunDirectory, free_run_path, lmkit_version
 from lmkit.samplers import IGNORE
@@ -61,8 +62,8 @@ class Session:
     training: ``warn`` is told, saving is tried again, and ``unsaved`` says at the end what the disk never took.
 
     evaluating: whether a validation or the closing measurement is going on, where an exception (Ctrl-C) leaves the
-    train state whole. started_at: the step that this session began at. unsaved: after ``close`` or ``stop``, why the
-    end of the run is not on the disk; None if it is.
+    train state whole. resumed, started_at: whether this session goes on with a run, and from which step. unsaved: after
+    ``close`` or ``stop``, why the end of the run is not on the disk; None if it is.
     """
 
     def __init__(
@@ -100,8 +101,8 @@ class Session:
         """
         run = RunDirectory.open(path)
         lock = FolderLock(run.path)
-        changes = changes or {}
         stored, info, tokenizer = run.config(), run.info(), run.tokenizer()
+        changes = without_same_place(changes or {}, info)
         config = changed_config(stored, changes, allow_inexact=allow_inexact)
         check_tokenizer(run, info, tokenizer)
         folder = CheckpointFolder(run.path / "checkpoints")
@@ -113,6 +114,7 @@ class Session:
         session = cls.__new__(cls)
         session._take(material, warn)
         session._open(run, lock)
+        session.resumed = True
         differing = session._restore(checkpoint, info, allow_inexact)
         if config != stored or differing:
             run.record_change(config, {"step": session.train.step, **_changes(stored, config), "inexact": differing})
@@ -124,11 +126,11 @@ class Session:
         self.sampler, self.train, self.model = material.sampler, material.train, material.train.model
         self.warn = warn
         self.evaluating = False
-        self.started_at = 0
+        self.started_at, self.resumed = 0, False
         self.unsaved: str | None = None
         self._fingerprint = fingerprint(material.place)
         self._saved_at = time.monotonic()
-        self._due = self._failed = False
+        self._due = self._failed = self._closing = False
         self._saved: tuple[int, int] | None = None
         self._best: bytes | None = None  # the best model where it could not be written yet
         self._best_sha256 = ""
@@ -161,7 +163,7 @@ class Session:
             training.max_grad_norm,
             on_nonfinite=training.on_nonfinite,
             skip_spikes=training.skip_spikes,
-            read_every=Update.steps_per_reading(self.device, self.precision),
+            read_every=Update.steps_per_reading(self.device, self.precision, self.config.checkpoint.checkpoint_every),
         )
         if training.on_nonfinite == "rollback" and self.train.step == 0:
             self.save()  # what the first steps can go back to
@@ -203,6 +205,8 @@ class Session:
         """Put the best weights back and measure them on the test split, or on validation where there is no test; None
         without both.
         """
+        saved = not self._failed or self.save()
+        self._closing = True  # from here on the weights are not the training's any more
         self.log.end_interval(self.train)
         self._keep_last_model()
         if self.train.step:
@@ -211,15 +215,16 @@ class Session:
         if result is not None:
             step = self.train.annealing.best_step
             self.log.add({"kind": "final", "step": step, "split": result.split, **_figures(result.evaluation)})
-        self._end(saved=not self._failed or self.save())
+        self._end(saved=saved)
         return result
 
     def stop(self) -> None:
-        """Save a checkpoint and leave the run to be resumed. A run without a best model yet keeps the last one, so that
-        it can be tried.
+        """Save a checkpoint and leave the run to be resumed; where ``close`` was broken off there is one already. A run
+        without a best model yet keeps the last one, so that it can be tried.
         """
-        self._keep_last_model()
-        self._end(saved=self.save())
+        if not self._closing:
+            self._keep_last_model()
+        self._end(saved=self._closing or self.save())
 
     def _end(self, *, saved: bool) -> None:
         try:

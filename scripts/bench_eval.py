@@ -166,7 +166,8 @@ def report(speeds: dict[str, dict[str, list[float]]], path: Path | None) -> None
         for side, values in sides.items():
             show(f"{case:10} {side:10}", values, "10,.0f", " tokens/s")
         for ours, theirs in (("eval", "plain"), ("score", "eval"), ("eval rows", "plain rows")):
-            show(f"{case:10} {ours} / {theirs}", [a / b for a, b in zip(sides[ours], sides[theirs], strict=True)], ".2f")
+            ratios = [a / b for a, b in zip(sides[ours], sides[theirs], strict=True)]
+            show(f"{case:10} {ours} / {theirs}", ratios, ".2f")
     versions = f"torch {torch.__version__}; Python {platform.python_version()}"
     print(f"{describe_cpu()}; {choose_threads(None)} threads; {versions}")
     if path is not None:

@@ -6,7 +6,6 @@ import json
 import math
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -39,7 +38,7 @@ def unpack(plain: bytes, tensors: bytes) -> Any:
 def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
         name = str(len(tensors))
-        tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        tensors[name] = _alone(value.detach().cpu().contiguous())
         return {"tensor": name}
     if isinstance(value, float) and not math.isfinite(value):
         return {"float": repr(value)}
@@ -52,6 +51,11 @@ def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, SCALARS):
         return value
     raise TypeError(f"a {type(value).__name__} cannot be packed")
+
+
+def _alone(tensor: Tensor) -> Tensor:
+    """The tensor, copied if it is a part of a larger memory: safetensors refuses what may overlap."""
+    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
 def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:

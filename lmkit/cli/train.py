@@ -94,6 +94,8 @@ def _train(session: Session, display: TrainingDisplay) -> tuple[Measurement | No
                         display.evaluation(record, _sample(session, SAMPLE_LENGTH))
                     if seen:
                         raise _Stopped
+            if seen:
+                raise _Stopped
             return session.close(), None
         except _Stopped:
             display.say(f"Stopping at step {session.train.step:,}: saving. Once more quits at once.")

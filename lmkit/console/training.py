@@ -94,7 +94,9 @@ class TrainingDisplay:
         for line in _headlines(session):
             self.say(line)
         self.tokens_shown, self.elapsed_shown = session.train.tokens, session.train.elapsed
-        if session.started_at:
+        if session.resumed and not session.started_at:
+            self.say("resumed at the beginning: there is no checkpoint yet")
+        elif session.resumed:
             end = ", its end: --epochs or --max-steps would take it further" if session.finished else ""
             self.say(f"resumed at step {session.started_at:,}{end}")
         if self.live:

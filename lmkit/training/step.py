@@ -64,9 +64,13 @@ class Update:
     read_every: int = 1
 
     @classmethod
-    def steps_per_reading(cls, device: torch.device, precision: torch.dtype) -> int:
-        """How many steps a device may run ahead. The scale of float16 needs a look at every step."""
-        return READ_EVERY_ON_A_GPU if device.type == "cuda" and precision != torch.float16 else 1
+    def steps_per_reading(cls, device: torch.device, precision: torch.dtype, checkpoint_every: int | None) -> int:
+        """How many steps a device may run ahead, so that it is read where a checkpoint is due. The scale of float16
+        needs a look at every step.
+        """
+        if device.type != "cuda" or precision == torch.float16:
+            return 1
+        return math.gcd(READ_EVERY_ON_A_GPU, checkpoint_every or READ_EVERY_ON_A_GPU)
 
 
 @dataclass(frozen=True)
