@@ -23,6 +23,7 @@ LEVELS = (
     ("samplers", "model"),
     ("evaluation", "generation"),
     ("training",),
+    ("weights",),
     ("run",),
     ("session",),
     ("api", "report", "doctor"),

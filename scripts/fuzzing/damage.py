@@ -15,6 +15,7 @@ from fuzzing.material import RUNS
 __all__ = ["DamagedRun", "damage_run"]
 
 SMALL = ("--threads", "1", "--max-seconds", "2", "--batch-size", "4")
+LARGEST = 1 << 24  # bytes; a file without content may be larger
 Change = Callable[[random.Random, bytes], bytes]
 STRUCTURE: dict[str, Change] = {
     "config.json": mutations.damage_json,
@@ -106,7 +107,7 @@ def damage_run(draw: random.Random, work: Path) -> DamagedRun:
 
 
 def _damage_file(draw: random.Random, path: Path, structure: Change) -> str:
-    if not path.is_file() or path.is_symlink():
+    if not path.is_file() or path.is_symlink() or path.stat().st_size > LARGEST:
         return f"{path.name}: nothing left to damage"
     action = draw.choices(("structure", "bytes", "gone", "swapped", "special"), (60, 25, 4, 6, 5))[0]
     content = path.read_bytes()
@@ -122,7 +123,7 @@ def _damage_file(draw: random.Random, path: Path, structure: Change) -> str:
         path.unlink()
     elif action == "swapped":
         others = [path.parent / name for name in STRUCTURE] + [path.parent.parent / run / path.name for run in RUNS]
-        other = draw.choice([other for other in others if other.is_file()] or [path])
+        other = draw.choice([other for other in others if other.is_file() and other.stat().st_size < LARGEST] or [path])
         shutil.copyfile(other, path.with_name("swapped"))
         os.replace(path.with_name("swapped"), path)
         action += f" with {other.parent.name}/{other.name}"

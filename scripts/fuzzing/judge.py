@@ -21,6 +21,7 @@ __all__ = ["Judge"]
 
 CODES = (0, 1, 2, 130, 143)
 SECONDS = 60.0  # a case of a second or two, on a machine that does other things as well
+LARGEST = 1 << 24
 RUN_FILES = ("config.json", "tokenizer.json", "run.json", "metrics.jsonl", "timings.jsonl")
 STREAMS = ("score", "surprisal", "sample", "generate")  # rows or text may stand before an error
 Fault = tuple[str, str]
@@ -170,7 +171,8 @@ def _last_line(text: str) -> str:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        with path.open("rb") as file:
+            return json.loads(file.read(LARGEST))
     except (OSError, ValueError, RecursionError):
         return None
 
@@ -184,7 +186,8 @@ def _same_tokenizer(whole: Path, damaged: Path) -> bool:
 def _tensors(path: Path, *, strict: bool = False) -> Any:
     """Whether a safetensors file has a checksum, and its tensors by name; None where it is none."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(LARGEST)
         (length,) = struct.unpack("<Q", content[:8])
         header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
         note = header.pop("__metadata__", {}).get("lmkit", "{}")
