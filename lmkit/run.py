@@ -48,6 +48,7 @@ from lmkit.weights import load_weights, save_weights
 __all__ = ["RunDirectory", "free_run_path", "lmkit_version"]
 
 LARGEST_JSON = 1 << 26  # bytes: the list of a corpus' files may be long
+LARGEST_METRICS = 1 << 30
 LONGEST_LINE = 1 << 20
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
@@ -187,6 +188,8 @@ class RunDirectory:
         records = []
         try:
             with open_regular(self.path / METRICS) as file:
+                if os.fstat(file.fileno()).st_size > LARGEST_METRICS:
+                    raise OSError(errno.EFBIG, f"it has more than {LARGEST_METRICS:,} bytes")
                 for line in iter(partial(file.readline, LONGEST_LINE), b""):
                     with contextlib.suppress(ValueError, RecursionError):
                         record = _parse(line)

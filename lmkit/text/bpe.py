@@ -78,8 +78,11 @@ class BPETokenizer(Tokenizer):
             initial_alphabet=sorted(byte_alphabet()),
             show_progress=False,
         )
-        with parallel():
-            rust.train_from_iterator(_lines(texts), trainer)
+        try:
+            with parallel():
+                rust.train_from_iterator(_lines(texts), trainer)
+        except UnicodeEncodeError as error:
+            raise no_surrogates(error) from error
         trained = cls.from_document(json.loads(rust.to_str()) | _frame())
         assert trained is not None
         return trained

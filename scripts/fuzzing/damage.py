@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -114,7 +115,7 @@ def _damage_file(draw: random.Random, path: Path, structure: Change) -> str:
     if action == "structure":
         try:
             changed = structure(draw, content)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, struct.error):
             changed = mutations.damage_bytes(draw, content)  # damaged before, and no such structure any more
         path.write_bytes(changed)
     elif action == "bytes":

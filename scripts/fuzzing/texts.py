@@ -177,7 +177,7 @@ def _config(draw: random.Random, folder: Path) -> None:
     for _ in range(draw.choice((1, 1, 2, 4))):
         section = draw.choice(sorted(document))
         content = document[section]
-        if draw.random() < 0.1 or not isinstance(content, dict):
+        if draw.random() < 0.1 or not isinstance(content, dict) or not content:
             document[section] = _value(draw)
             continue
         key = draw.choice(sorted(content)) if draw.random() < 0.9 else draw.choice(("x", "", "hidden_sizes", "\ud800"))
