@@ -336,6 +336,7 @@ def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unknown_key(name: str, known: set[str]) -> str:
-    close = difflib.get_close_matches(name, sorted(known), n=1)
+    close = difflib.get_close_matches(name[:80], sorted(known), n=1)
     hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}."
-    return f"Unknown option {name}: {hint}"
+    shown = name if len(name) <= 80 and name.isprintable() else f"{name[:80]!r}"
+    return f"Unknown option {shown}: {hint}"

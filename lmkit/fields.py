@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import reprlib
 import types
 import typing
 from collections.abc import Callable, Iterator
@@ -13,6 +14,11 @@ from typing import Any
 from lmkit.errors import ConfigError
 
 __all__ = ["Section", "check_field", "fields_of", "flag_of", "option"]
+
+LONGEST_TEXT = 4096
+LARGEST_NUMBER = 2**63
+SHORT = reprlib.Repr()  # few entries of a list or table, few levels
+SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 80
 
 
 def option(
@@ -82,16 +88,30 @@ def check_field(item: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
     if kind in (int, float):
         return _check_number(item, flag, kind, value)
     if not isinstance(value, kind):
-        raise ConfigError(f"{flag} must be {'true or false' if kind is bool else 'text'}, not {value!r}.")
+        raise ConfigError(f"{flag} must be {'true or false' if kind is bool else 'text'}, not {_shown(value)}.")
     choices = item.metadata["choices"]
     if choices and value not in choices:
-        raise ConfigError(f"{flag} must be one of {', '.join(choices)}, not {value!r}.")
+        raise ConfigError(f"{flag} must be one of {', '.join(choices)}, not {_shown(value)}.")
+    if isinstance(value, str):
+        _check_text(flag, value)
     return value
+
+
+def _check_text(flag: str, value: str) -> None:
+    """What came from a file may be no text, or longer than any name."""
+    if len(value) > LONGEST_TEXT:
+        raise ConfigError(f"{flag} must have at most {LONGEST_TEXT:,} characters, not {len(value):,}.")
+    try:
+        value.encode("utf-8", "surrogateescape")  # so come bytes that are no UTF-8 from the command line
+    except UnicodeEncodeError:
+        raise ConfigError(f"{flag} must be text, not {_shown(value)}.") from None
 
 
 def _check_number(item: dataclasses.Field[Any], flag: str, kind: type, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ConfigError(f"{flag} must be a number, not {value!r}.")
+        raise ConfigError(f"{flag} must be a number, not {_shown(value)}.")
+    if abs(value) > LARGEST_NUMBER and isinstance(value, int):
+        raise ConfigError(f"{flag} must be a number that fits 64 bits, not one of {value.bit_length():,}.")
     if not math.isfinite(value):
         raise ConfigError(f"{flag} must be a finite number, not {value}.")
     if kind is int and value != int(value):
@@ -107,6 +127,14 @@ def _check_number(item: dataclasses.Field[Any], flag: str, kind: type, value: An
         if bounds[name] is not None and not holds(bounds[name]):
             raise ConfigError(f"{flag} must be {words} {_written(bounds[name])}, not {_written(value)}.")
     return kind(value)
+
+
+def _shown(value: Any) -> str:
+    """A wrong value in a message: short, however long or deep it is."""
+    try:
+        return SHORT.repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        return "such a large number"
 
 
 def _written(value: float) -> str:

@@ -1,11 +1,16 @@
-"""Writing files so that a reader finds the old content or the new, never half of it."""
+"""Files: written so that a reader finds the old content or the new, never half of it; and opened so that a stranger's
+pipe, device or link does no harm.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
+import stat
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from lmkit.errors import FailedError, RunError
 
@@ -15,6 +20,9 @@ __all__ = [
     "exists",
     "is_file",
     "is_folder",
+    "open_regular",
+    "open_to_append",
+    "read_regular",
     "replace_file",
     "sync_folder",
     "write_atomically",
@@ -38,6 +46,48 @@ def is_file(path: Path) -> bool:
 def is_folder(path: Path) -> bool:
     """Whether a path is a folder; False for what cannot be looked at."""
     return exists(path) and path.is_dir()
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file for reading. Raises OSError also for a pipe, a device or a socket, without waiting for it."""
+    return cast(BinaryIO, os.fdopen(_regular(path, os.O_RDONLY), "rb"))
+
+
+def open_to_append(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file, or make it, for reading and for writing at its end, without a buffer. Raises OSError also for a
+    link, which may lead out of its folder, and for what is no regular file.
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    return cast(BinaryIO, os.fdopen(_regular(path, flags), "ab+", buffering=0))
+
+
+def read_regular(path: str | os.PathLike[str], most: int) -> bytes:
+    """The content of a file. Raises OSError as ``open_regular``, and for a file of more than so many bytes."""
+    with open_regular(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most:,} bytes")
+    return content
+
+
+def _regular(path: str | os.PathLike[str], flags: int) -> int:
+    # O_NONBLOCK: to open a pipe that nobody writes to would take forever
+    flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        handle = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket
+            raise OSError(errno.EINVAL, "it is not a regular file") from error
+        if error.errno == errno.ELOOP and Path(path).is_symlink():
+            raise OSError(errno.ELOOP, "it is a link, which is not followed here") from error
+        raise
+    mode = os.fstat(handle).st_mode
+    if stat.S_ISREG(mode):
+        return handle
+    os.close(handle)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder")
+    raise OSError(errno.EINVAL, "it is not a regular file")
 
 
 def check_new_folder(path: Path) -> None:

@@ -19,17 +19,14 @@ import json
 import os
 import re
 import shutil
-import struct
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from lmkit.config import CONFIG_FORMAT, Config
@@ -40,16 +37,23 @@ from lmkit.files import (
     exists,
     is_file,
     is_folder,
+    open_regular,
+    read_regular,
     replace_file,
     sync_folder,
     write_atomically,
 )
 from lmkit.model.language_model import LanguageModel, stored_shapes
 from lmkit.run_log import finite
-from lmkit.text.tokenizer import Tokenizer, tokenizer_from_json
+from lmkit.text.tokenizer import LARGEST_FILE, Tokenizer, tokenizer_from_json
+from lmkit.weights import load_weights, pack_weights, unpack_weights
 
 __all__ = ["METRICS", "MODEL", "TIMINGS", "RunDirectory", "free_run_path", "lmkit_version"]
 
+LARGEST_JSON = 1 << 26  # bytes: the list of a corpus' files may be long
+LARGEST_METRICS = 1 << 30
+LONGEST_LINE = 1 << 20
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 CONFIG, TOKENIZER, MODEL, RUN, METRICS, TIMINGS = (
     "config.json",
@@ -102,9 +106,10 @@ class RunDirectory:
             raise RunError(f"There is no run folder {folder}.{_nearby(folder)}")
         if not is_folder(folder):
             raise RunError(f"{folder} is a file: give the run's folder.")
-        missing = [name for name in (CONFIG, TOKENIZER) if not is_file(folder / name)]
-        if missing:
-            raise RunError(f"{folder} is not a run of lmkit's: {missing[0]} is missing.")
+        for name in (CONFIG, TOKENIZER):
+            if not is_file(folder / name):
+                fault = "is no regular file" if exists(folder / name) else "is missing"
+                raise RunError(f"{folder} is not a run of lmkit's: {name} {fault}.")
         return cls(folder)
 
     def config(self) -> Config:
@@ -120,7 +125,7 @@ class RunDirectory:
 
     def tokenizer(self) -> Tokenizer:
         """The run's tokenizer."""
-        return tokenizer_from_json(self._read_text(TOKENIZER), str(self.path / TOKENIZER))
+        return tokenizer_from_json(self._read_text(TOKENIZER, LARGEST_FILE), str(self.path / TOKENIZER))
 
     def info(self) -> dict[str, Any]:
         """Corpus, hashes, versions, threads, precision."""
@@ -150,9 +155,7 @@ class RunDirectory:
 
     def model_bytes(self, model: LanguageModel) -> bytes:
         """The weights as the file of the run holds them: the same bytes for the same weights."""
-        kept = _without_aliases(model)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in kept.items()}
-        return save_tensors(tensors, metadata={"lmkit": json.dumps({"version": lmkit_version()})})
+        return pack_weights(_without_aliases(model), lmkit_version())
 
     def write_model(self, content: bytes) -> None:
         """Put other weights in place. Raises OSError if the disk refuses."""
@@ -163,25 +166,17 @@ class RunDirectory:
         configuration.
         """
         path = self.path / MODEL
-        if not is_file(path):
+        if not exists(path):
             raise RunError(f"{self.path} holds no trained model yet: {MODEL} is missing.")
-        shapes = stored_shapes(config.model, vocab_size)
-        stored = _stored_shapes(path)
-        wrong = sorted(name for name in shapes.keys() | stored.keys() if shapes.get(name) != stored.get(name))
-        if wrong:
-            name = wrong[0]
-            raise RunError(
-                f"{path} does not fit {CONFIG}: {name} has shape {_shape(stored, name)}, "
-                f"and {_shape(shapes, name)} is expected."
-            )
-        try:
-            tensors = load_tensors(path.read_bytes())
-        except (SafetensorError, OSError) as error:
-            raise RunError(f"{path} is damaged: {error}.") from error
-        if broken := sorted(name for name, tensor in tensors.items() if not _is_finite(tensor)):
-            raise RunError(f"{path} is damaged: {broken[0]} holds values that are not finite numbers.")
+        tensors = load_weights(path, stored_shapes(config.model, vocab_size), CONFIG)
+        declared = self._read_json(CONFIG).get("vocab_size")
+        if declared != vocab_size:
+            raise RunError(f"{self.path / CONFIG} tells of {declared!s:.20} tokens, and {TOKENIZER} has {vocab_size}.")
+        order = tensors.get("head.order")
+        if order is not None and not torch.equal(order.sort().values, torch.arange(vocab_size)):
+            raise RunError(f"{path} is damaged: head.order does not name each token once.")
         with torch.random.fork_rng(devices=[]):
-            model = LanguageModel(config.model, vocab_size, tensors.get("head.order"))
+            model = LanguageModel(config.model, vocab_size, order)
         # names were compared above: only second names of tied weights are absent
         model.load_state_dict(tensors, strict=False)
         return model.to(device).eval()
@@ -194,17 +189,11 @@ class RunDirectory:
         header = {name: self._read_json(CONFIG)[name] for name in ("lmkit", "format", "vocab_size")}
         write_atomically(self.path / CONFIG, _json({**header, **config.to_dict()}))
 
-    def weights(self, content: bytes, config: Config, vocab_size: int) -> dict[str, Tensor]:
-        """The tensors of a file of weights. Raises ValueError if they are not those of the configuration."""
-        shapes = stored_shapes(config.model, vocab_size)
-        try:
-            tensors = load_tensors(content)
-        except SafetensorError as error:
-            raise ValueError(str(error)) from error
-        stored = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        if wrong := sorted(name for name in shapes.keys() | stored.keys() if shapes.get(name) != stored.get(name)):
-            raise ValueError(f"{wrong[0]} has shape {_shape(stored, wrong[0])} instead of {_shape(shapes, wrong[0])}")
-        return tensors
+    def weights(self, content: bytes, name: str, config: Config, vocab_size: int) -> dict[str, Tensor]:
+        """The tensors of a file of weights that was read; ``name`` is the file's in messages. Raises RunError if they
+        are not those of the configuration.
+        """
+        return unpack_weights(content, self.path / name, stored_shapes(config.model, vocab_size), CONFIG)
 
     def write_report(self, name: str, values: Mapping[str, Any]) -> Path:
         """A JSON file in the folder ``reports``; returns where it is. Raises OSError if the disk refuses."""
@@ -216,23 +205,30 @@ class RunDirectory:
     def metrics(self) -> list[dict[str, Any]]:
         """All records of metrics.jsonl; lines that are no records, as a crash may leave one, are passed over."""
         records = []
-        for line in self._read_text(METRICS).splitlines():
-            with contextlib.suppress(json.JSONDecodeError, RecursionError):
-                record = json.loads(line)
-                if isinstance(record, dict):
-                    records.append(record)
+        try:
+            with open_regular(self.path / METRICS) as file:
+                if os.fstat(file.fileno()).st_size > LARGEST_METRICS:
+                    raise OSError(errno.EFBIG, f"it has more than {LARGEST_METRICS:,} bytes")
+                for line in iter(partial(file.readline, LONGEST_LINE), b""):
+                    with contextlib.suppress(ValueError, RecursionError):
+                        record = _parse(line)
+                        if isinstance(record, dict):
+                            records.append(record)
+        except OSError as error:
+            raise RunError(f"Cannot read {self.path / METRICS}: {error.strerror or error}.") from error
         return records
 
-    def _read_text(self, name: str) -> str:
+    def _read_text(self, name: str, most: int) -> str:
         try:
-            return (self.path / name).read_text(encoding="utf-8")
+            return read_regular(self.path / name, most).decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise RunError(f"Cannot read {self.path / name}: {error}.") from error
+            shown = getattr(error, "strerror", None) or error
+            raise RunError(f"Cannot read {self.path / name}: {shown}.") from error
 
     def _read_json(self, name: str) -> dict[str, Any]:
         try:
-            values = json.loads(self._read_text(name))
-        except (json.JSONDecodeError, RecursionError) as error:
+            values = _parse(self._read_text(name, LARGEST_JSON))
+        except (ValueError, RecursionError) as error:
             raise RunError(f"{self.path / name} is damaged: {error}.") from error
         if not isinstance(values, dict):
             raise RunError(f"{self.path / name} is damaged: it holds no object.")
@@ -263,25 +259,12 @@ def _without_aliases(model: LanguageModel) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in model.state_dict().items() if name in first}
 
 
-def _stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Shapes from a safetensors header, read before anything of their size is allocated."""
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > path.stat().st_size:
-                raise ValueError("its header is longer than the file")
-            header = json.loads(file.read(length))
-        return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error, RecursionError) as error:
-        raise RunError(f"{path} is damaged: {error}.") from error
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
-
-
-def _shape(shapes: Mapping[str, tuple[int, ...]], name: str) -> str:
-    return str(list(shapes[name])) if name in shapes else "none"
+def _parse(text: str | bytes) -> Any:
+    """JSON whose strings can be written again. Raises ValueError, and RecursionError where it is too deep."""
+    values = json.loads(text)
+    if SURROGATE.search(text if isinstance(text, bytes) else text.encode()):
+        json.dumps(values, ensure_ascii=False).encode()  # a lone surrogate is no text: UnicodeEncodeError
+    return values
 
 
 def _nearby(folder: Path) -> str:

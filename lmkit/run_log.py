@@ -13,7 +13,9 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from lmkit.files import open_regular, open_to_append
 
 __all__ = ["LogFile", "finite"]
 
@@ -71,13 +73,12 @@ class LogFile:
         """Try again to write what waits. Returns whether nothing does any more."""
         lines = b"".join(self._waiting)
         try:
-            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+            file = open_to_append(self.path)
         except OSError:
             return False
-        with open(handle, "r+b", buffering=0) as file:
+        with file:
             try:
                 file.truncate(self.length)
-                file.seek(self.length)
                 _write_all(file, lines)
             except OSError:
                 return self._take_back(file)
@@ -90,21 +91,20 @@ class LogFile:
         """Flush the lines to the disk. Raises OSError where some still wait, or the disk refuses."""
         if not self.flush():
             raise OSError(errno.ENOSPC, f"{self.path.name} cannot be written")
-        with self.path.open("rb") as file:
+        with open_regular(self.path) as file:
             os.fsync(file.fileno())
 
-    def _take_back(self, file: Any) -> bool:
+    def _take_back(self, file: BinaryIO) -> bool:
         with contextlib.suppress(OSError):  # the next flush begins with the same cut
             file.truncate(self.length)
         return False
 
     def _read(self, length: int) -> bytes:
-        handle = os.open(self.path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-        with open(handle, "rb") as file:
+        with open_regular(self.path) as file:
             return file.read(length)
 
 
-def _write_all(file: Any, content: bytes) -> None:
+def _write_all(file: BinaryIO, content: bytes) -> None:
     rest = memoryview(content)
     while rest:
         rest = rest[file.write(rest) :]

@@ -341,7 +341,7 @@ class Session:
             if values["tokenizer_sha256"] != info.get("tokenizer_sha256"):
                 raise RunError(f"Checkpoint {checkpoint.step:,} belongs to a run with another tokenizer.")
             differing = check_place(values["fingerprint"], now, allow_inexact=allow_inexact)
-            weights = self.run.weights(checkpoint.files[WEIGHTS], self.config, self.corpus.tokenizer.vocab_size)
+            weights = self._weights_of(checkpoint)
             self.train.load_state_dict({**values["train"], "model": weights, "elapsed": float(clock["elapsed"])})
             if not self.log.continue_from(values["log"], clock["interval_started"]):
                 self.warn(
@@ -352,6 +352,10 @@ class Session:
             raise RunError(f"Checkpoint {checkpoint.step:,} does not fit this run: {error}.") from error
         self.started_at, self._saved = self.train.step, self._moment
         return differing
+
+    def _weights_of(self, checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+        name = f"checkpoints/step-{checkpoint.step:08d}/{WEIGHTS}"
+        return self.run.weights(checkpoint.files[WEIGHTS], name, self.config, self.corpus.tokenizer.vocab_size)
 
     def _restore_best(self, sha256: str) -> None:
         """The best model as it was at the checkpoint: a later one may have been written before the crash."""
@@ -391,7 +395,7 @@ class Session:
         if self._best is None:
             best = self.run.load_model(self.config, vocab_size, self.device).state_dict()
         else:
-            best = self.run.weights(self._best, self.config, vocab_size)
+            best = self.run.weights(self._best, MODEL, self.config, vocab_size)
         self.model.load_state_dict(best, strict=False)
 
     def _rollback_steps(self) -> list[int]:
@@ -411,7 +415,7 @@ class Session:
             why = "no checkpoint to go back to" if checkpoint is None else f"{MAX_ROLLBACKS} rollbacks have not helped"
             raise NonFiniteError(f"Step {skipped.step}: loss or gradient is not finite, and there is {why}.", skipped)
         values = unpack(checkpoint.files[VALUES], checkpoint.files[TENSORS])
-        weights = self.run.weights(checkpoint.files[WEIGHTS], self.config, self.corpus.tokenizer.vocab_size)
+        weights = self._weights_of(checkpoint)
         self.train.load_weights(weights, values["train"]["optimizer"])
         self.train.carried = None
         self.train.guard.rollbacks += 1

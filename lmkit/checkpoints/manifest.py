@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from lmkit.errors import RunError
-from lmkit.files import is_file
+from lmkit.files import is_file, read_regular
 
 __all__ = ["MANIFEST", "open_sealed", "read_manifest", "render_manifest"]
 
 MANIFEST = "manifest.json"
 FORMAT = 1
+LARGEST = 1 << 20  # bytes of a manifest
 
 
 def render_manifest(step: int, files: Mapping[str, bytes], notes: Mapping[str, Any]) -> bytes:
@@ -29,7 +30,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not is_file(path):
         raise RunError(f"{path} is missing.")
     try:
-        content = path.read_bytes()
+        content = read_regular(path, LARGEST)
         values = json.loads(content)
         del values["seal"]
         whole = _sealed(values) == content and values["format"] == FORMAT
@@ -59,7 +60,7 @@ def open_sealed(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
             size = path.stat().st_size
             if size != entry["size"]:
                 raise RunError(f"{path} has {size:,} bytes instead of {entry['size']:,}.")
-            files[name] = path.read_bytes()
+            files[name] = read_regular(path, size)
         except OSError as error:
             raise RunError(f"{path} cannot be read: {error.strerror or error}.") from error
         if _sha256(files[name]) != entry["sha256"]:

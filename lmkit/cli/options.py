@@ -16,9 +16,11 @@ import click
 from lmkit.config import CheckpointConfig, Config, DataConfig, ModelConfig, RuntimeConfig, TrainingConfig, flatten
 from lmkit.errors import ConfigError
 from lmkit.fields import fields_of, flag_of
+from lmkit.files import read_regular
 
 __all__ = ["SectionedCommand", "config_options", "make_config", "preset_names", "runtime_options", "use_runtime"]
 
+LARGEST_FILE = 1 << 20  # bytes of a --config file
 F = TypeVar("F", bound=Callable[..., Any])
 TITLES: dict[type, str] = {
     DataConfig: "Text",
@@ -127,9 +129,11 @@ def _read_preset(name: str) -> dict[str, Any]:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return flatten(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"Cannot read --config {path}: {error}.") from error
+        return flatten(tomllib.loads(read_regular(path, LARGEST_FILE).decode("utf-8")))
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, no TOML, or a number of thousands of digits
+        raise ConfigError(f"Cannot read --config {path}: {getattr(error, 'strerror', None) or error}.") from error
+    except RecursionError:
+        raise ConfigError(f"Cannot read --config {path}: its tables or lists are nested too deeply.") from None
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 

@@ -12,6 +12,7 @@ from lmkit.doctor.estimate import estimate_checks
 from lmkit.doctor.lines import line_checks
 from lmkit.errors import LmkitError
 from lmkit.evaluation.alignment import split_slice
+from lmkit.hardware import choose_device, choose_precision
 from lmkit.text.corpus import Corpus, build_corpus
 from lmkit.text.source import Piece, Slice, Source
 from lmkit.text.sources import open_source
@@ -31,9 +32,15 @@ def check_corpus(config: Config) -> Iterator[Check]:
 
     Raises DataError or CorpusError where the text is not there.
     """
+    # for the estimate; a mistake is told before any check
+    choose_precision(config.runtime.precision, choose_device(config.runtime.device))
     with open_source(config.data.corpus) as source:
         yield from _files(source)
-        scan = scan_source(source)
+        try:
+            scan = scan_source(source)
+        except LmkitError as error:
+            yield Check("UTF-8", FAILED, "cannot be read", None, (str(error),))
+            return
         yield from byte_checks(scan)
         if scan.faults:
             yield Check("everything else", SKIPPED, "needs a text in UTF-8")

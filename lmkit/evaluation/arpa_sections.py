@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmkit.errors import DataError
+from lmkit.files import open_regular
 
 __all__ = ["ArpaFile", "Section"]
 
@@ -51,11 +52,12 @@ class ArpaFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
         try:
-            self._file = open(path, "rb")  # noqa: SIM115
+            self._file = open_regular(path)
         except FileNotFoundError:
             raise DataError(f"There is no ARPA file {self.path}.") from None
         except (OSError, ValueError) as error:
-            raise DataError(f"The ARPA file {self.path} cannot be read: {error}.") from error
+            shown = getattr(error, "strerror", None) or error
+            raise DataError(f"The ARPA file {self.path} cannot be read: {shown}.") from error
         self._lines = self._numbered()
         self.line = 0
 

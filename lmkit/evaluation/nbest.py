@@ -17,6 +17,7 @@ from lmkit.text.tokenizer import Tokenizer
 __all__ = ["Hypothesis", "Rescored", "read_nbest", "reorder", "rescore"]
 
 LINES_AT_ONCE = 1 << 10
+LONGEST_LIST = 1 << 27  # characters
 BARS = "|||"
 
 
@@ -44,9 +45,9 @@ def read_nbest(chunks: Iterable[str], name: str) -> list[Hypothesis]:
     empty.
 
     The whole list is read before anything is scored, so that a mistake is told first. Raises DataError with the
-    line's number where a field is missing or the score is not a number, and where there is no line.
+    line's number where a field is missing or the score is not a number, and where there is no line or far too much.
     """
-    lines = "".join(chunks).split("\n")
+    lines = _held(chunks, name).split("\n")
     found = [
         _hypothesis(line.removesuffix("\r"), f"{name}, line {number}")
         for number, line in enumerate(lines, 1)
@@ -55,6 +56,17 @@ def read_nbest(chunks: Iterable[str], name: str) -> list[Hypothesis]:
     if not found:
         raise DataError(f"{name} is empty: there is nothing to rescore.")
     return found
+
+
+def _held(chunks: Iterable[str], name: str) -> str:
+    """The whole list; a small compressed file can hold more than fits the memory."""
+    parts, length = [], 0
+    for chunk in chunks:
+        parts.append(chunk)
+        length += len(chunk)
+        if length > LONGEST_LIST:
+            raise DataError(f"{name} has more than {LONGEST_LIST:,} characters: rescore it in parts.")
+    return "".join(parts)
 
 
 def _hypothesis(line: str, place: str) -> Hypothesis:

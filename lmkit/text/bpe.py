@@ -78,8 +78,11 @@ class BPETokenizer(Tokenizer):
             initial_alphabet=sorted(byte_alphabet()),
             show_progress=False,
         )
-        with parallel():
-            rust.train_from_iterator(_lines(texts), trainer)
+        try:
+            with parallel():
+                rust.train_from_iterator(_lines(texts), trainer)
+        except UnicodeEncodeError as error:
+            raise no_surrogates(error) from error
         trained = cls.from_document(json.loads(rust.to_str()) | _frame())
         assert trained is not None
         return trained
@@ -100,10 +103,13 @@ class BPETokenizer(Tokenizer):
         if model.get("type") != "BPE" or frame != _frame(added=False) or not plain or fixes or added:
             return None
         tokens = tokens_in_order(model.get("vocab"))
-        if not tokens or tokens[0] != EOS or not set(byte_alphabet()) <= set(tokens):
+        alphabet = byte_alphabet()
+        if not tokens or tokens[0] != EOS or not set(alphabet) <= set(tokens):
             return None
-        merges = [tuple(pair) if isinstance(pair, list) else tuple(pair.split(" ")) for pair in model["merges"]]
-        return cls(tokens, merges)
+        if any(letter not in alphabet for token in tokens[1:] for letter in token):
+            return None
+        merges = _merges(model.get("merges"), set(tokens))
+        return None if merges is None else cls(tokens, merges)
 
     def document(self) -> dict[str, Any]:
         return _document(self.vocabulary, self.merges)
@@ -183,6 +189,22 @@ def _document(vocabulary: Sequence[str], merges: Sequence[tuple[str, str]]) -> d
         "merges": [list(pair) for pair in merges],
     }
     return {"version": "1.0", "truncation": None, "padding": None} | _frame() | {"model": model}
+
+
+def _merges(found: Any, tokens: set[str]) -> list[tuple[str, str]] | None:
+    """Pairs of tokens that make a token, None where there is anything else."""
+    if not isinstance(found, list):
+        return None
+    merges: list[tuple[str, str]] = []
+    for pair in found:
+        parts = pair.split(" ") if isinstance(pair, str) else pair
+        if not isinstance(parts, list) or len(parts) != 2 or not all(isinstance(part, str) for part in parts):
+            return None
+        left, right = parts
+        if not {left, right, left + right} <= tokens:
+            return None
+        merges.append((left, right))
+    return merges
 
 
 def _rust_of(document: dict[str, Any]) -> Any:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+from lmkit.errors import DataError
+
 __all__ = ["split_documents"]
 
+LONGEST_DOCUMENT = 1 << 27  # characters
 BLANK_LINES = re.compile(r"\n(?:[ \t\r]*\n)+")
 BLANKS = " \t\r\n"
 ONLY_BLANKS_LEFT = re.compile(r"[ \t\r]*\Z")
@@ -16,16 +19,23 @@ def split_documents(chunks: Iterable[str], rule: str) -> Iterator[list[str]]:
     """Cut a text into documents by ``line`` or ``blank-line``; joined they are the text again.
 
     A document keeps the line end, or the blank lines, that close it; blank lines at the begin of the text belong to its
-    first document. Lists of whole documents come as the chunks do; memory grows with the longest document.
+    first document. Lists of whole documents come as the chunks do; memory grows with the longest document, and past
+    LONGEST_DOCUMENT it is a DataError.
     """
     take = {"line": _take_lines, "blank-line": _take_paragraphs}[rule]
     rest: list[str] = []
+    held = 0
     for chunk in chunks:
+        held += len(chunk)
+        if held > LONGEST_DOCUMENT:
+            raise DataError(
+                f"A document has more than {LONGEST_DOCUMENT:,} characters: is --documents {rule} right here?"
+            )
         if "\n" not in chunk or (rule == "blank-line" and not _may_end_paragraph(rest, chunk)):
             rest.append(chunk)
             continue
         whole, last = take("".join([*rest, chunk]))
-        rest = [last]
+        rest, held = [last], len(last)
         if whole:
             yield whole
     whole, last = take("".join(rest))

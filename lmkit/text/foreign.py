@@ -17,6 +17,7 @@ from lmkit.text.whitespace import cut_before_space
 
 __all__ = ["ForeignTokenizer"]
 
+MOST_HOLES = 1 << 16  # ids without a token, which some tokenizers have
 END_TOKENS = ("<eos>", "</s>", "<|endoftext|>", "[SEP]")
 
 
@@ -32,7 +33,10 @@ class ForeignTokenizer(Tokenizer):
 
     def __init__(self, rust: Any, text: str, name: str) -> None:
         vocab: dict[str, int] = rust.get_vocab(with_added_tokens=True)
-        tokens = [""] * (max(vocab.values(), default=-1) + 1)
+        size = max(vocab.values(), default=-1) + 1
+        if size > 2 * len(vocab) + MOST_HOLES:
+            raise TokenizerError(f"{name} has {len(vocab):,} tokens with ids up to {size - 1:,}: number them from 0.")
+        tokens = [""] * size
         for token, place in vocab.items():
             tokens[place] = token
         super().__init__(tokens)

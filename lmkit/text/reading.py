@@ -6,13 +6,13 @@ import codecs
 import gzip
 import importlib
 import io
-import os
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from lmkit.errors import DataError
+from lmkit.files import open_regular
 
 __all__ = ["decode_chunks", "looks_like_text", "read_blocks", "read_text"]
 
@@ -65,8 +65,8 @@ def _decode(data: bytes, offset: int, name: str, *, final: bool) -> tuple[str, i
 
 def read_blocks(path: Path) -> Iterator[bytes]:
     try:
-        with _open(path) as file:
-            while block := file.read(BLOCK):
+        with open_regular(path) as file, _unpacked(path, file) as unpacked:
+            while block := unpacked.read(BLOCK):
                 yield block
     except FileNotFoundError:
         raise DataError(f"There is no file {path}: check its name.") from None
@@ -80,23 +80,20 @@ def read_blocks(path: Path) -> Iterator[bytes]:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
-def _open(path: Path) -> BinaryIO:
+def _unpacked(path: Path, file: BinaryIO) -> BinaryIO:
     if path.suffix == ".gz":
-        return cast(BinaryIO, gzip.open(path, "rb"))
-    if path.suffix == ".zst":
-        return _open_zstandard(path)
-    return open(path, "rb", buffering=0)
+        return cast(BinaryIO, gzip.GzipFile(fileobj=file))
+    return _unpacked_zstandard(path, file) if path.suffix == ".zst" else file
 
 
-def _open_zstandard(path: Path) -> BinaryIO:
+def _unpacked_zstandard(path: Path, file: BinaryIO) -> BinaryIO:
     """The standard library's decoder (Python 3.14 and later), or the package zstandard."""
     for name in ("compression.zstd", "zstandard"):
         try:
             module: Any = importlib.import_module(name)
         except ImportError:
             continue
-        os.stat(path)
-        return cast(BinaryIO, io.BufferedReader(_Unpacked(module.open(path, "rb"), path)))
+        return cast(BinaryIO, io.BufferedReader(_Unpacked(module.open(file, "rb"), path)))
     raise DataError(f"{path} needs a Zstandard decoder: unpack it first, or pip install zstandard.")
 
 

@@ -33,6 +33,7 @@ SPLIT_NAMES = {
 SPLIT_SUFFIXES = (".txt", ".txt.gz", ".txt.zst", ".tokens")
 ALWAYS_TEXT = (".txt", ".txt.gz", ".txt.zst")
 FILE_SUFFIX = re.compile(r"\.(txt|text|md|rst|csv|tsv|json|jsonl|tokens|raw|py|gz|zst|zip|html?|tex|log)(:|$)", re.I)
+OWN_PIPE = re.compile(r"/dev/stdin|/dev/fd/\d+|/proc/self/fd/\d+")  # what a shell names for <(command)
 HUB_NAME = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(:[\w.-]+)?")
 
 
@@ -53,9 +54,11 @@ def open_source(name: str, *, stdin: BinaryIO | None = None) -> Iterator[Source]
         from lmkit.text.hub import open_dataset
 
         yield open_dataset(registry[name].source, name=name)
-    elif name == "-" or _exists(name):
+    elif name == "-":
         with open_local(name, stdin=stdin) as source:
             yield source
+    elif _exists(name):
+        yield _open_path(name)
     else:
         yield _open_remote(name, list(registry))
 
@@ -70,11 +73,15 @@ def local_path(name: str) -> Path | None:
 
 @contextlib.contextmanager
 def open_local(name: str | os.PathLike[str], *, stdin: BinaryIO | None = None) -> Iterator[Source]:
-    """The source behind a file, a folder or ``-``, standard input."""
+    """The source behind a file, a folder or ``-``, standard input; a pipe that the shell made is read once and kept."""
     if name == "-":
         with spool(stdin) as path:
             document = Document("standard input", partial(read_text, path))
             yield Source("stdin", "standard input", {WHOLE: [document]})
+        return
+    if OWN_PIPE.fullmatch(str(name)) and Path(name).is_fifo():
+        with open(name, "rb") as pipe, spool(pipe) as path:  # zcat text.gz | lmkit ... /dev/stdin, or <(zcat text.gz)
+            yield Source("pipe", str(name), {WHOLE: [Document(str(name), partial(read_text, path))]})
         return
     yield _open_path(str(name))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
@@ -13,11 +14,12 @@ from typing import Any, ClassVar, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lmkit.errors import TokenizerError
-from lmkit.files import replace_file
+from lmkit.errors import DataError, TokenizerError
+from lmkit.files import read_regular, replace_file
 
 __all__ = [
     "EOS",
+    "LARGEST_FILE",
     "UNK",
     "Ids",
     "StreamDecoder",
@@ -34,6 +36,9 @@ Spans: TypeAlias = NDArray[np.int64]
 UNK = "<unk>"
 EOS = "<eos>"
 CHUNK = 1 << 20
+LARGEST_FILE = 1 << 28  # bytes of a tokenizer.json; the largest in use have some 40 million
+LONGEST_PART = 1 << 27  # characters
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def id_dtype(vocab_size: int) -> np.dtype[Any]:
@@ -47,18 +52,27 @@ def id_dtype(vocab_size: int) -> np.dtype[Any]:
 def rechunk(chunks: Iterable[str], cut: Callable[[str], int]) -> Iterator[str]:
     """Cut a text anew, only at the places that ``cut`` allows; a part without such a place is held back and joined.
 
-    ``cut(chunk)`` gives a position in the chunk, or -1. Memory grows with the longest part that cannot be cut.
+    ``cut(chunk)`` gives a position in the chunk, or -1. Memory grows with the longest part that cannot be cut; a small
+    compressed file can hold a very long one, so DataError is raised past LONGEST_PART.
     """
     pending: list[str] = []
+    held = 0
     for chunk in chunks:
         for begin in range(0, len(chunk), CHUNK):
             part = chunk[begin : begin + CHUNK]
             place = cut(part)
             if place < 0:
                 pending.append(part)
+                held += len(part)
+                if held > LONGEST_PART:
+                    raise DataError(
+                        f"The text has a stretch of more than {LONGEST_PART:,} characters that this tokenizer cannot "
+                        "cut: put line ends or spaces into it, or use --tokenizer char."
+                    )
                 continue
             yield "".join([*pending, part[:place]])
             pending = [part[place:]]
+            held = len(pending[0])
     rest = "".join(pending)
     if rest:
         yield rest
@@ -191,11 +205,12 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
     Raises TokenizerError where the file is missing, is no tokenizer, or has no end-of-text token.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_regular(path, LARGEST_FILE).decode("utf-8")
     except FileNotFoundError:
         raise TokenizerError(f"There is no tokenizer file {path}: give char, word, bpe or a tokenizer.json.") from None
     except (OSError, ValueError) as error:
-        raise TokenizerError(f"--tokenizer {str(path)[:80]} cannot be read: {error}.") from error
+        shown = getattr(error, "strerror", None) or error
+        raise TokenizerError(f"--tokenizer {str(path)[:80]} cannot be read: {shown}.") from error
     return tokenizer_from_json(text, str(path))
 
 
@@ -208,6 +223,8 @@ def tokenizer_from_json(text: str, name: str) -> Tokenizer:
 
     try:
         document = json.loads(text)
+        if SURROGATE.search(text):
+            json.dumps(document, ensure_ascii=False).encode("utf-8")  # a lone surrogate is no text
     except (ValueError, RecursionError) as error:
         raise TokenizerError(f"{name} is not a tokenizer.json: it is not valid JSON ({error}).") from error
     if not isinstance(document, dict) or not isinstance(document.get("model"), dict):

@@ -40,6 +40,7 @@ class WordTokenizer(Tokenizer):
         """Count the words and keep the frequent ones, ordered by count, then by word."""
         counts: Counter[str] = Counter()
         for part in rechunk(texts, cut_at_space):
+            _check(part)
             counts.update(split_words(part))
         return cls(rank_tokens(counts.items(), vocab_size=vocab_size, min_count=min_count))
 

@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 
-RUN_FILES = {"config.json", "tokenizer.json", "model.safetensors", "run.json", "metrics.jsonl", "timings.jsonl"}
+RUN_FILES = {
+    "checkpoints",
+    "lock",
+    "config.json",
+    "tokenizer.json",
+    "model.safetensors",
+    "run.json",
+    "metrics.jsonl",
+    "timings.jsonl",
+}
 
 
 def config_of(run: Path) -> dict[str, Any]:

@@ -184,7 +184,7 @@ def test_permission_errors_are_told_in_one_sentence(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr("os.open", refuse)
     assert "may not be read: check its permissions" in message(path)
 
 
