@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lmkit.errors import ConfigError
+from lmkit.evaluation.predictor import Carried
 from lmkit.model.head import IGNORE
 
 __all__ = ["Cache", "CacheState", "HiddenPredictor", "Memory", "NeuralCache", "mix"]
@@ -23,12 +24,8 @@ NOTHING = -1  # an empty place in the memory; also a word that is not known yet
 BLOCK = 256  # positions computed at a time: the table of similarities is BLOCK x (span + BLOCK)
 
 
-class HiddenPredictor(Protocol[S]):
+class HiddenPredictor(Carried[S], Protocol[S]):
     """A predictor that also shows its hidden vectors."""
-
-    def initial_state(self, batch_size: int) -> S: ...
-
-    def reset(self, state: S, rows: Tensor) -> S: ...
 
     def hidden_and_scores(self, tokens: Tensor, targets: Tensor, state: S) -> tuple[Tensor, Tensor, S]:
         """Hidden vectors (B, T, D), log-probabilities of the targets (B, T), and the new state."""
