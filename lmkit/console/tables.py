@@ -70,7 +70,7 @@ def show_adapters(adapted: Adapted, *, file: TextIO) -> None:
     network's, with intervals.
     """
     table = Table(box=None, pad_edge=False)
-    for name in ("", "perplexity", "below the level before", "below the network"):
+    for name in ("", "perplexity", "lower than one below", "lower than the network"):
         table.add_column(name, justify="right" if name else "left")
     for level in adapted.levels:
         perplexity = level.figures()["perplexity"]

@@ -132,9 +132,10 @@ class DynamicPredictor:
         """One step on the finished span, whose last target is ``following`` (1, 1)."""
         device = self.predictor.device
         targets = torch.cat([state.read[:, 1:], following], dim=1)
+        began = states.map_state(lambda tensor: tensor.detach().to(self.trained[0].dtype), state.began)
         self._use(state.weights)
         with torch.enable_grad():
-            nll, _ = self.model.nll_sum(state.read.to(device), targets.to(device), states.detach(state.began))
+            nll, _ = self.model.nll_sum(state.read.to(device), targets.to(device), began)
             gradients = torch.autograd.grad(nll / self.span, self.parameters, materialize_grads=True)
         updated = []
         for weight, gradient, trained, scale, pull in zip(
