@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from lmkit.text.corpus import build_corpus
 
@@ -124,9 +125,24 @@ def test_the_python_api_gives_what_the_command_line_shows(gains, trained):
     assert found.network.figures().items() <= shown.items()
 
 
-def test_the_window_does_not_decide_what_is_tuned(gains):
-    settings = [gains("--cache", 30, "--tune", "--window", window)[0]["adapter_settings"] for window in (50, 256)]
-    assert settings[0] == settings[1]
+@pytest.mark.parametrize(("state", "window"), [("carry", 256), ("document", 256), ("reset", 20)])
+def test_tuning_reads_one_row_in_the_state_of_the_measurement(gains, trained, monkeypatch, state, window):
+    import lmkit
+    from lmkit.evaluation.measurement import evaluation_windows
+
+    read = []
+
+    def tune(parts, settings, windows):
+        read.extend(windows())
+        return settings
+
+    monkeypatch.setattr("lmkit.api.tune", tune)
+    gains("--cache", 30, "--tune", "--window", 20, "--rows", 3, "--state", state)
+    lm = lmkit.load(trained)
+    _, valid = lm.split_tokens("valid")
+    how = {"state": state, "rows": 1, "warmup": 0, "window": window}
+    for one, other in zip(read, evaluation_windows(valid, lm.tokenizer.eos_id, **how), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one[:3], other[:3], strict=True))
 
 
 def test_rows_are_refused_before_anything_is_tuned(refused, trained, monkeypatch):

@@ -143,21 +143,28 @@ def whole(tokens: TokenFile, **how: Any):
 
 @pytest.mark.parametrize("state", ["carry", "document"])
 def test_what_tuning_chooses_is_the_best_of_its_grids(parts, tokens, state):
+    # of so few tokens that neither is so good, or so bad, that its share would be all or nothing
+    two = [
+        NgramModel.train(part, vocab_size=VOCAB, order=3, eos_id=EOS) for part in (tokens.ids[40:60], tokens.ids[:6])
+    ]
+    mixed = parts._replace(ngram=two[0], others=(two[1],))
+
     def nll(settings: AdapterSettings, level: int) -> float:
-        predictor = stack(parts, settings)[level].predictor
+        predictor = stack(mixed, settings)[level].predictor
         return measure(predictor, tokens, TOKENIZER, split="valid", state=state, window=50).evaluation.nll
 
     def changed(**values: Any) -> AdapterSettings:
         return AdapterSettings(**{**vars(chosen), **values})
 
-    chosen = tune(parts, ALL, lambda: whole(tokens, state=state))
+    chosen = tune(mixed, ALL, lambda: whole(tokens, state=state))
     assert chosen.dynamic_lr == min(RATES, key=lambda rate: nll(changed(dynamic_lr=rate), 1))
     best = nll(chosen, 2)
     for flatness in FLATNESSES:
-        for weight in (0.5, 1.02, 0.98, 1.5):
+        for weight in (0.5, 0.98, 1.02):
             nearby = changed(cache_flatness=flatness, cache_weight=min(0.999, weight * chosen.cache_weight))
             assert best <= nll(nearby, 2) * (1 + 1e-9)
-    for factor in (0.9, 1.1):
+    assert min(chosen.ngram_weight, *chosen.mixed_weights) > 0.01
+    for factor in (0.98, 1.02):
         assert nll(chosen, 3) <= nll(changed(ngram_weight=factor * chosen.ngram_weight), 3) * (1 + 1e-9)
         share = (factor * chosen.mixed_weights[0],)
         assert nll(chosen, 4) <= nll(changed(mixed_weights=share), 4) * (1 + 1e-9)
