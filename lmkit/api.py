@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,19 @@ from torch import Tensor
 
 from lmkit.config import Config
 from lmkit.errors import ConfigError, DataError, FailedError, RunError
-from lmkit.evaluation.adapters import Parts
+from lmkit.evaluation.adapters import AdapterSettings, Parts
 from lmkit.evaluation.arpa import read_arpa
 from lmkit.evaluation.dynamic import gradient_squares
+from lmkit.evaluation.levels import Adapted, check_rows, measure_stack
 from lmkit.evaluation.lines import ScoredLine, scored_lines
-from lmkit.evaluation.measurement import EVAL_WINDOW, Measurement, measure
+from lmkit.evaluation.measurement import EVAL_WINDOW, Measurement, evaluation_windows, measure
 from lmkit.evaluation.nbest import Hypothesis, Rescored, rescore
 from lmkit.evaluation.ngram import NgramModel
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.evaluation.predictor import NetworkPredictor, Predictor
 from lmkit.evaluation.reading import ScoredBlock
 from lmkit.evaluation.scoring import ScoredToken, score_text, scored_tokens
+from lmkit.evaluation.tuning import tune
 from lmkit.evaluation.words import ScoredWord, scored_words
 from lmkit.generation.decoder import StepDecoder
 from lmkit.generation.decoding import Decoding
@@ -250,6 +253,41 @@ class TrainedModel:
         chosen = predictor or NetworkPredictor(self.model, getattr(torch, precision))
         return measure(chosen, tokens, self.tokenizer, split=split, precision=precision, **options)
 
+    def adapt(
+        self,
+        tokens: TokenFile,
+        settings: AdapterSettings,
+        *,
+        split: str,
+        state: str | None = None,
+        rows: int = 1,
+        warmup: int = 0,
+        window: int = EVAL_WINDOW,
+        tuned: bool = False,
+        **parts: Any,
+    ) -> Adapted:
+        """Measure the model with test-time adapters: every level of the stack in one pass over a token file, with what
+        it gains and a confidence interval for that.
+
+        ``settings`` says which adapters are used. parts: ngram, arpa, others and precision are those of
+        ``adapter_parts``; other models without weights get equal shares. tuned: choose rates and weights on the
+        validation split first, read as one row. The remaining options are those of ``measure``. Raises ConfigError
+        for impossible settings, RunError where a split is needed that is not there.
+        """
+        state = state or self.eval_state
+        check_rows(settings, tokens, rows, state)
+        made = self.adapter_parts(dynamic_span=settings.dynamic_span if settings.dynamic else 0, **parts)
+        if made.others and not settings.mixed_weights:
+            share = 1 / (1 + len(made.others))
+            settings = dataclasses.replace(settings, mixed_weights=(share,) * len(made.others))
+        if tuned:
+            _, valid = self.split_tokens("valid")
+            steps = window if state == "reset" else EVAL_WINDOW  # elsewhere it must not decide what is chosen
+            read = partial(evaluation_windows, valid, self.tokenizer.eos_id, rows=1, warmup=0)
+            settings = tune(made, settings, partial(read, state=state, window=steps))
+        how: dict[str, Any] = {"state": state, "rows": rows, "warmup": warmup, "window": window}
+        return measure_stack(made, settings, tokens, self.tokenizer, split=split, tuned=tuned, **how)
+
     def adapter_parts(
         self,
         *,
@@ -257,12 +295,13 @@ class TrainedModel:
         ngram: int = 0,
         arpa: str | os.PathLike[str] | None = None,
         others: Sequence[TrainedModel] = (),
+        precision: str = "float32",
     ) -> Parts:
         """What ``lmkit.evaluation.adapters`` stacks on this model.
 
         dynamic_span: tokens between two updates of dynamic evaluation, 0 for none. ngram: order of a Kneser-Ney model
         of the training split, 0 for none; arpa: the file of another n-gram model instead. others: models to mix with.
-        Raises ConfigError if one of them has another tokenizer.
+        precision: in which the networks score. Raises ConfigError if one of the models has another tokenizer.
         """
         if ngram and arpa is not None:
             raise ConfigError("Give either --ngram or --arpa, not both.")
@@ -281,7 +320,9 @@ class TrainedModel:
                 squares = gradient_squares(self.model, islice(sampler.epoch(0), GRADIENT_WINDOWS))
             if ngram:
                 ngram_model = NgramModel.train(train.ids, vocab_size=vocab_size, order=ngram, eos_id=eos_id)
-        return Parts(self.model, squares, ngram_model, tuple(NetworkPredictor(other.model) for other in others))
+        kind = getattr(torch, precision)
+        mixed = tuple(NetworkPredictor(other.model, kind) for other in others)
+        return Parts(self.model, squares, ngram_model, mixed, kind, f"{ngram}-gram" if ngram else "n-gram")
 
     def split_tokens(self, split: str | None = None) -> tuple[str, TokenFile]:
         """A split of the corpus that the model was trained on (test if there is one, else valid), as tokens.

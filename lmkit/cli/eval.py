@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,7 +13,7 @@ from lmkit.cli.options import runtime_options, use_runtime
 
 if TYPE_CHECKING:
     from lmkit.api import TrainedModel
-    from lmkit.evaluation.measurement import Measurement
+    from lmkit.evaluation.levels import Adapted
     from lmkit.text.token_file import TokenFile
 
 __all__ = ["command"]
@@ -103,66 +102,35 @@ def command(
     lm = load(run, use_runtime(device, threads))
     name, tokens = (file, lm.file_tokens(file)) if file is not None else lm.split_tokens(split)
     how: dict[str, Any] = {
+        "split": name,
         "state": state,
         "rows": rows,
         "warmup": DEFAULT_WARMUP if warmup is None else warmup,
         "window": window,
+        "precision": precision,
     }
-    result = lm.measure(tokens, split=name, precision=precision, **how)
+    adapted = _adapted(lm, tokens, adapters, how)
+    result = lm.measure(tokens, **how) if adapted is None else adapted.network
     trained = lm.config.training.state_policy
     if result.state != trained:
         shown = f"{result.state}, window {window}" if result.state == "reset" else result.state
         click.echo(f"Note: the model was trained with state {trained}; this is state {shown}.", err=True)
-    adapted = _adapted(lm, tokens, result, adapters, how)
     if as_json:
-        click.echo(json.dumps({**result.figures(), **_adapter_figures(adapted)}))
+        click.echo(json.dumps({**result.figures(), **({} if adapted is None else adapted.figures())}))
     else:
         show_measurement(result, words_only=words_only, file=sys.stdout)
         if adapted is not None:
-            show_adapters(adapted.settings, adapted.results)
+            show_adapters(adapted, file=sys.stdout)
 
 
-class _Adapted(NamedTuple):
-    """The settings that were used, and the measurement with one adapter more at each level."""
-
-    settings: dict[str, Any]
-    results: list[tuple[str, Measurement]]
-
-
-def _adapted(
-    lm: TrainedModel, tokens: TokenFile, plain: Measurement, options: dict[str, Any], how: dict[str, Any]
-) -> _Adapted | None:
+def _adapted(lm: TrainedModel, tokens: TokenFile, options: dict[str, Any], how: dict[str, Any]) -> Adapted | None:
     """Measure with adapters, or None where none was asked for."""
     from lmkit.api import load
-    from lmkit.evaluation.adapters import AdapterSettings, stack, tune
-    from lmkit.samplers import stream_windows
+    from lmkit.evaluation.adapters import AdapterSettings
 
-    tuning, order, runs, arpa = (options.pop(name) for name in ("tune", "ngram", "mix", "arpa"))
-    share = options.pop("ngram_weight")
-    settings = AdapterSettings(**options, ngram_weight=share, mixed_weights=(1 / (1 + len(runs)),) * len(runs))
+    tuned, order, runs, arpa = (options.pop(name) for name in ("tune", "ngram", "mix", "arpa"))
+    settings = AdapterSettings(**options)
     if not (settings.dynamic or settings.cache or order or runs or arpa):
         return None
-    span = settings.dynamic_span if settings.dynamic else 0
     others = [load(run, lm.device.type) for run in runs]
-    parts = lm.adapter_parts(dynamic_span=span, ngram=order, arpa=arpa, others=others)
-    if tuning:
-        _, valid = lm.split_tokens("valid")
-        settings = tune(parts, settings, lambda: stream_windows(valid.ids, eos_id=lm.tokenizer.eos_id, window=256))
-    layers = stack(parts, settings)
-    results = [(layers[0].name, plain)]
-    for layer in layers[1:]:
-        results.append((layer.name, lm.measure(tokens, split=plain.split, predictor=layer.predictor, **how)))
-    if parts.ngram is not None:
-        alone = lm.measure(tokens, split=plain.split, predictor=parts.ngram, **how)
-        results.append((f"{order}-gram alone" if order else "n-gram alone", alone))
-    return _Adapted({**dataclasses.asdict(settings), "tuned": tuning}, results)
-
-
-def _adapter_figures(adapted: _Adapted | None) -> dict[str, Any]:
-    if adapted is None:
-        return {}
-    rows = [
-        {"name": name, "perplexity": result.evaluation.perplexity, "nll_nats": result.evaluation.nll}
-        for name, result in adapted.results
-    ]
-    return {"adapters": rows, "adapter_settings": adapted.settings}
+    return lm.adapt(tokens, settings, tuned=tuned, ngram=order, arpa=arpa, others=others, **how)

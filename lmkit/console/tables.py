@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
@@ -10,6 +11,8 @@ from rich.table import Table
 
 from lmkit.console.figures import joined, number, rows_of, size, sparkline
 from lmkit.console.output import open_console
+from lmkit.evaluation.comparison import Interval
+from lmkit.evaluation.levels import Adapted
 from lmkit.evaluation.measurement import Measurement
 from lmkit.run import RunDirectory
 from lmkit.text.registry import CorpusEntry
@@ -62,23 +65,38 @@ def show_measurement(measurement: Measurement, *, words_only: bool, file: TextIO
     console.print(escape(how), style="dim", soft_wrap=True)
 
 
-def show_adapters(settings: Mapping[str, Any], results: Sequence[tuple[str, Measurement]]) -> None:
-    """Each level of a stack of adapters: its perplexity, and how much lower it is than the network's and the level's
-    below.
+def show_adapters(adapted: Adapted, *, file: TextIO) -> None:
+    """Each level of a stack of adapters: its perplexity, and how much lower it is than the level's below and than the
+    network's, with intervals.
     """
     table = Table(box=None, pad_edge=False)
-    for name in ("", "perplexity", "gain", "of the network"):
-        table.add_column(name, justify="left" if not name else "right")
-    first = before = results[0][1].evaluation.perplexity
-    for name, result in results:
-        value = result.evaluation.perplexity
-        table.add_row(escape(name), f"{value:,.3f}", f"{1 - value / before:.1%}", f"{1 - value / first:.1%}")
-        before = value
-    console = open_console()
+    for name in ("", "perplexity", "lower than one below", "lower than the network"):
+        table.add_column(name, justify="right" if name else "left")
+    for level in adapted.levels:
+        perplexity = level.figures()["perplexity"]
+        shown = "-" if perplexity is None else f"{perplexity:,.3f}"
+        table.add_row(escape(level.name), shown, _gain(level.gain_below), _gain(level.gain))
+    console = open_console(file=file)
     console.print()
     console.print(table)
-    shown = ", ".join(f"{name} {value:g}" for name, value in settings.items() if isinstance(value, float))
-    console.print(escape(("tuned on valid: " if settings["tuned"] else "") + shown), style="dim", soft_wrap=True)
+    blocks, settings = adapted.blocks, dataclasses.asdict(adapted.settings)
+    chosen = [f"{name} {value:g}" for name, value in settings.items() if isinstance(value, float)]
+    lines = [("tuned on valid: " if adapted.tuned else "") + ", ".join(chosen)]
+    if blocks is not None:
+        lines.append(
+            f"[..] is {100 * blocks.confidence:g} % confidence from {blocks.resamples:,} resamples of {blocks.blocks} "
+            f"blocks of {blocks.block:,} tokens (seed {blocks.seed})"
+        )
+    for line in (*lines, *adapted.notes):
+        console.print(escape(line), style="dim", soft_wrap=True)
+
+
+def _gain(gain: Interval | None) -> str:
+    if gain is None:
+        return ""
+    if gain.low is None or gain.high is None:
+        return f"{gain.value:.1%}"
+    return escape(f"{gain.value:.1%} [{100 * gain.low:.1f}, {100 * gain.high:.1f}]")
 
 
 def show_corpora(entries: Sequence[CorpusEntry], *, whole: bool) -> None:

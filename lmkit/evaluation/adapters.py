@@ -1,14 +1,9 @@
-"""Test-time adapters: dynamic evaluation, the neural cache and mixtures, stacked on a network and tuned on a
-validation text.
-"""
+"""Test-time adapters: dynamic evaluation, the neural cache and mixtures, stacked on a network."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -16,19 +11,21 @@ from torch import Tensor
 
 from lmkit.errors import ConfigError
 from lmkit.evaluation.dynamic import DynamicPredictor
-from lmkit.evaluation.mixture import Mixture, best_weights
-from lmkit.evaluation.neural_cache import NeuralCache
-from lmkit.evaluation.perplexity import token_scores
+from lmkit.evaluation.mixture import Mixture, mean
+from lmkit.evaluation.neural_cache import Cache, HiddenPredictor, Memory, NeuralCache, mix
 from lmkit.evaluation.predictor import NetworkPredictor, Predictor
 from lmkit.model.language_model import LanguageModel
-from lmkit.samplers import IGNORE, Window
 
-__all__ = ["AdapterSettings", "Layer", "Parts", "stack", "tune"]
-
-Windows = Callable[[], Iterable[Window]]
-TUNING_TOKENS = 50_000  # a weight or a rate needs no more, and dynamic evaluation is slow
-RATES = (3e-5, 1e-4, 3e-4, 1e-3)
-FLATNESSES = (0.05, 0.1, 0.2, 0.4, 0.8)
+__all__ = [
+    "AdapterSettings",
+    "Components",
+    "ComponentsState",
+    "Layer",
+    "Parts",
+    "dynamic_predictor",
+    "level_log_probs",
+    "stack",
+]
 
 
 @dataclass(frozen=True)
@@ -52,13 +49,15 @@ class AdapterSettings:
 
 class Parts(NamedTuple):
     """What adapters are made from: the network, mean squares of its training gradient, an n-gram model, other
-    predictors.
+    predictors, the precision in which the network scores, and what the n-gram model alone is called.
     """
 
     model: LanguageModel
     squares: Sequence[Tensor] | None = None
     ngram: Predictor[Any] | None = None
     others: tuple[Predictor[Any], ...] = ()
+    precision: torch.dtype = torch.float32
+    ngram_name: str = "n-gram"
 
 
 class Layer(NamedTuple):
@@ -69,20 +68,16 @@ class Layer(NamedTuple):
 
 
 def stack(parts: Parts, settings: AdapterSettings) -> list[Layer]:
-    """The network alone, then with one adapter more at each level: dynamic evaluation, cache, n-gram, other models."""
-    base: Any = NetworkPredictor(parts.model)
-    layers = [Layer("network", base)]
+    """The network alone, then with one adapter more at each level: dynamic evaluation, cache, n-gram, other models.
+
+    Each level is a predictor of its own and computes everything under it anew; ``Components`` computes all levels in
+    one pass. Raises ConfigError for impossible settings, and for dynamic evaluation without gradient squares.
+    """
+    base: Any = NetworkPredictor(parts.model, parts.precision)
+    predictors = [base]
     if settings.dynamic:
-        if parts.squares is None:
-            raise ConfigError("Dynamic evaluation needs the mean squares of the training gradient.")
-        base = DynamicPredictor(
-            parts.model,
-            parts.squares,
-            span=settings.dynamic_span,
-            lr=settings.dynamic_lr,
-            decay=settings.dynamic_decay,
-        )
-        layers.append(Layer(f"+ dynamic evaluation every {settings.dynamic_span}", base))
+        base = dynamic_predictor(parts, settings)
+        predictors.append(base)
     if settings.cache:
         base = NeuralCache(
             base,
@@ -91,86 +86,118 @@ def stack(parts: Parts, settings: AdapterSettings) -> list[Layer]:
             flatness=settings.cache_flatness,
             weight=settings.cache_weight,
         )
-        layers.append(Layer(f"+ cache of {settings.cache}", base))
+        predictors.append(base)
     if parts.ngram is not None:
-        base = Mixture([base, parts.ngram], [1 - settings.ngram_weight, settings.ngram_weight])
-        layers.append(Layer("+ n-gram", base))
+        base = Mixture([base, parts.ngram], _ngram_weights(settings))
+        predictors.append(base)
     if parts.others:
-        own = 1 - sum(settings.mixed_weights)
-        base = Mixture([base, *parts.others], [own, *settings.mixed_weights])
-        layers.append(Layer(f"+ {len(parts.others)} more", base))
-    return layers
+        base = Mixture([base, *parts.others], _mixed_weights(settings))
+        predictors.append(base)
+    return [Layer(name, predictor) for name, predictor in zip(_names(parts, settings), predictors, strict=True)]
 
 
-def tune(parts: Parts, settings: AdapterSettings, windows: Windows) -> AdapterSettings:
-    """The settings that give a validation text the highest probability, one adapter after the other from the bottom
-    up.
+def dynamic_predictor(parts: Parts, settings: AdapterSettings) -> DynamicPredictor:
+    """The network under dynamic evaluation. Raises ConfigError without gradient squares."""
+    if parts.squares is None:
+        raise ConfigError("Dynamic evaluation needs the mean squares of the training gradient.")
+    return DynamicPredictor(
+        parts.model,
+        parts.squares,
+        span=settings.dynamic_span,
+        lr=settings.dynamic_lr,
+        decay=settings.dynamic_decay,
+        precision=parts.precision,
+    )
 
-    The rate of dynamic evaluation and the flatness of the cache come from small grids, all weights of mixtures by
-    expectation maximisation. ``windows()`` gives the text anew at each call; its first TUNING_TOKENS tokens are used.
+
+class ComponentsState(NamedTuple):
+    """The states of the networks, the cache's memory (None without a cache), the states of the other models."""
+
+    networks: tuple[Any, ...]
+    memory: Memory | None
+    others: tuple[Any, ...]
+
+
+class Components:
+    """All that the levels of a stack are mixed from, side by side in one pass, each model read once.
+
+    A scorer of K sets: the network, the network under dynamic evaluation, the cache alone over the hidden vectors of
+    the latter (not a number while it is empty), the n-gram model, the other models; those that are used.
+    ``level_log_probs`` mixes them. Raises ConfigError where ``stack`` does.
     """
-    windows = partial(_beginning, windows)
+
+    def __init__(self, parts: Parts, settings: AdapterSettings) -> None:
+        levels: list[Any] = [layer.predictor for layer in stack(parts, settings)]
+        count = 2 if settings.dynamic else 1
+        self.networks: list[HiddenPredictor[Any]] = levels[:count]
+        self.cache: Cache | None = levels[count].cache if settings.cache else None
+        self.flatness = settings.cache_flatness
+        self.others = [*([] if parts.ngram is None else [parts.ngram]), *parts.others]
+
+    def initial_state(self, batch_size: int) -> ComponentsState:
+        return ComponentsState(
+            tuple(network.initial_state(batch_size) for network in self.networks),
+            None if self.cache is None else self.cache.initial_state(batch_size),
+            tuple(other.initial_state(batch_size) for other in self.others),
+        )
+
+    def reset(self, state: ComponentsState, rows: Tensor) -> ComponentsState:
+        return ComponentsState(
+            tuple(network.reset(part, rows) for network, part in zip(self.networks, state.networks, strict=True)),
+            None if self.cache is None or state.memory is None else self.cache.reset(state.memory, rows),
+            tuple(other.reset(part, rows) for other, part in zip(self.others, state.others, strict=True)),
+        )
+
+    def score(self, tokens: Tensor, targets: Tensor, state: ComponentsState) -> tuple[Tensor, ComponentsState]:
+        """Log-probabilities (K, B, T) in float64, and the new state."""
+        read = [
+            network.hidden_and_scores(tokens, targets, part)
+            for network, part in zip(self.networks, state.networks, strict=True)
+        ]
+        rows, memory = [scores for _, scores, _ in read], state.memory
+        if self.cache is not None and memory is not None:
+            hidden = read[-1][0]
+            (cached,), memory = self.cache.score(tokens, targets, hidden, memory, [self.flatness])
+            rows.append(cached)
+        scored = [other.score(tokens, targets, part) for other, part in zip(self.others, state.others, strict=True)]
+        rows += [scores for scores, _ in scored]
+        new = ComponentsState(tuple(part for _, _, part in read), memory, tuple(part for _, part in scored))
+        return torch.stack([row.cpu().double() for row in rows]), new
+
+
+def level_log_probs(parts: Parts, settings: AdapterSettings, components: Tensor) -> list[tuple[str, Tensor]]:
+    """The levels' names and log-probabilities (N,) from those of the components (K, N): those of ``stack``, and last
+    the n-gram model alone where there is one.
+    """
+    rows = iter(components)
+    levels, alone = [next(rows)], []
     if settings.dynamic:
-        bare = dataclasses.replace(settings, cache=0)
-        rates = [dataclasses.replace(bare, dynamic_lr=rate) for rate in RATES]
-        network = parts._replace(ngram=None, others=())
-        best = min(rates, key=lambda candidate: _nll(stack(network, candidate)[-1].predictor, windows()))
-        settings = dataclasses.replace(settings, dynamic_lr=best.dynamic_lr)
+        levels.append(next(rows))
     if settings.cache:
-        settings = _tune_cache(parts, settings, windows)
+        levels.append(mix(levels[-1], next(rows), settings.cache_weight))
     if parts.ngram is not None:
-        below = stack(parts._replace(ngram=None, others=()), settings)[-1].predictor
-        weights = best_weights(torch.stack([_scores(below, windows()), _scores(parts.ngram, windows())]))
-        settings = dataclasses.replace(settings, ngram_weight=weights[1])
+        alone = [next(rows)]
+        levels.append(mean([levels[-1], *alone], _ngram_weights(settings)))
     if parts.others:
-        below = stack(parts._replace(others=()), settings)[-1].predictor
-        everyone = [below, *parts.others]
-        weights = best_weights(torch.stack([_scores(predictor, windows()) for predictor in everyone]))
-        settings = dataclasses.replace(settings, mixed_weights=tuple(weights[1:]))
-    return settings
+        levels.append(mean([levels[-1], *rows], _mixed_weights(settings)))
+    return list(zip([*_names(parts, settings), f"{parts.ngram_name} alone"], [*levels, *alone], strict=False))
 
 
-def _beginning(windows: Windows) -> Iterator[Window]:
-    read = 0
-    for window in windows():
-        if read >= TUNING_TOKENS:
-            return
-        yield window
-        read += int((window.targets != IGNORE).sum())
+def _names(parts: Parts, settings: AdapterSettings) -> list[str]:
+    return [
+        "network",
+        *([f"+ dynamic evaluation every {settings.dynamic_span}"] if settings.dynamic else []),
+        *([f"+ cache of {settings.cache}"] if settings.cache else []),
+        *(["+ n-gram"] if parts.ngram is not None else []),
+        *([f"+ {len(parts.others)} more"] if parts.others else []),
+    ]
 
 
-def _tune_cache(parts: Parts, settings: AdapterSettings, windows: Windows) -> AdapterSettings:
-    below = parts._replace(ngram=None, others=())
-    found: list[tuple[float, AdapterSettings]] = []
-    for flatness in FLATNESSES:
-        cache = stack(below, dataclasses.replace(settings, cache_flatness=flatness, cache_weight=0.5))[-1].predictor
-        assert isinstance(cache, NeuralCache)
-        scores = _cache_scores(cache, windows())
-        weights = best_weights(scores)
-        mixed = (scores + torch.tensor(weights, dtype=torch.float64).log()[:, None]).logsumexp(0).sum()
-        chosen = dataclasses.replace(settings, cache_flatness=flatness, cache_weight=weights[1])
-        found.append((-float(mixed), chosen))
-    return min(found, key=lambda candidate: candidate[0])[1]
+def _ngram_weights(settings: AdapterSettings) -> list[float]:
+    return [1 - settings.ngram_weight, settings.ngram_weight]
 
 
-def _cache_scores(cache: NeuralCache, windows: Iterable[Window]) -> Tensor:
-    """What the model and the cache give each token, (2, N); both the same while the cache is empty."""
-    state: Any = None
-    rows = []
-    for window in windows:
-        state = cache.initial_state(len(window.reset)) if state is None else cache.reset(state, window.reset)
-        model, remembered, state = cache.score_parts(window.inputs, window.targets, state)
-        wanted = window.targets != IGNORE
-        remembered = torch.where(remembered.isnan(), model.to(remembered.dtype), remembered)
-        rows.append(torch.stack([model[wanted].double(), remembered[wanted].double()]))
-    return torch.cat(rows, dim=1)
-
-
-def _scores(predictor: Predictor[Any], windows: Iterable[Window]) -> Tensor:
-    """Log-probabilities (N,) of all targets."""
-    return torch.cat([part.log_probs[part.targets != IGNORE].double() for part in token_scores(predictor, windows)])
-
-
-def _nll(predictor: Predictor[Any], windows: Iterable[Window]) -> float:
-    nll = -float(_scores(predictor, windows).sum())
-    return nll if math.isfinite(nll) else math.inf  # a rate that is too high ends in numbers that are none
+def _mixed_weights(settings: AdapterSettings) -> list[float]:
+    """Own share first; not below zero where rounding lets the others' sum pass one."""
+    own = 1 - sum(settings.mixed_weights)
+    return [0.0 if -1e-9 < own < 0 else own, *settings.mixed_weights]

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from lmkit.evaluation.student import t_quantile, two_sided_p
 
-__all__ = ["FEWEST_BLOCKS", "BlockBootstrap", "default_block", "holm", "paired_test"]
+__all__ = [
+    "CONFIDENCE",
+    "FEWEST_BLOCKS",
+    "RESAMPLES",
+    "BlockBootstrap",
+    "default_block",
+    "holm",
+    "paired_test",
+]
 
 Floats = NDArray[np.float64]
 
@@ -25,6 +33,8 @@ USUAL_BLOCKS = 16
 SHORTEST_BLOCK = 100
 SHORT_TEXT_BLOCKS = 10
 FEWEST_BLOCKS = 5
+RESAMPLES = 10_000
+CONFIDENCE = 0.95
 NUMBERS_AT_ONCE = 1 << 22
 
 

@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 
 from lmkit.errors import ConfigError, DataError
 from lmkit.evaluation.alignment import UNKNOWN, ScoredRun, Units
-from lmkit.evaluation.bootstrap import FEWEST_BLOCKS, BlockBootstrap, default_block, holm, paired_test
+from lmkit.evaluation.bootstrap import (
+    CONFIDENCE,
+    FEWEST_BLOCKS,
+    RESAMPLES,
+    BlockBootstrap,
+    default_block,
+    holm,
+    paired_test,
+)
 
 __all__ = ["Band", "Comparison", "Difference", "Interval", "RunFigures", "compare", "count_blocks"]
 
@@ -137,8 +145,8 @@ def compare(
     units: Units,
     *,
     block: int | None = None,
-    resamples: int = 10_000,
-    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> Comparison:
     """Compare runs with the first of them on the units of a text.

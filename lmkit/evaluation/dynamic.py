@@ -21,8 +21,9 @@ from lmkit.model.language_model import LanguageModel
 from lmkit.model.state import State
 from lmkit.samplers import Window
 
-__all__ = ["DynamicPredictor", "DynamicState", "gradient_squares"]
+__all__ = ["ONE_STREAM", "DynamicPredictor", "DynamicState", "gradient_squares"]
 
+ONE_STREAM = "Dynamic evaluation learns along one stream: use --rows 1."
 NOTHING_READ = torch.empty(1, 0, dtype=torch.long)
 EPSILON = 1.0  # added to the root mean square of a gradient, in units of its mean
 
@@ -43,10 +44,20 @@ class DynamicPredictor:
 
     Each weight moves by -lr * gradient / (rms + mean rms) + decay * (trained weight - weight) * rms / mean rms, the
     rms being the root of ``squares``, the mean squares of the gradient on training text. Spans are counted from the
-    stream's beginning, so no window changes the result; a token is always scored before it is learnt from.
+    stream's beginning, so no window changes the result; a token is always scored before it is learnt from. The
+    precision is that of scoring; gradients are in that of the parameters.
     """
 
-    def __init__(self, model: LanguageModel, squares: Iterable[Tensor], *, span: int, lr: float, decay: float) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        squares: Iterable[Tensor],
+        *,
+        span: int,
+        lr: float,
+        decay: float,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
         if span < 1:
             raise ConfigError(f"--dynamic-span must be at least 1 token, not {span}.")
         if lr < 0 or not 0 <= decay <= 1:
@@ -54,7 +65,7 @@ class DynamicPredictor:
         self.model = copy.deepcopy(model).eval()
         self.parameters = list(self.model.parameters())
         self.trained = tuple(parameter.detach().clone() for parameter in self.parameters)
-        self.predictor = NetworkPredictor(self.model)
+        self.predictor = NetworkPredictor(self.model, precision)
         self.span, self.lr = span, lr
         roots = [square.sqrt() for square in squares]
         mean = sum(float(root.sum()) for root in roots) / sum(root.numel() for root in roots)
@@ -63,7 +74,7 @@ class DynamicPredictor:
 
     def initial_state(self, batch_size: int) -> DynamicState:
         if batch_size != 1:
-            raise ConfigError("Dynamic evaluation learns along one stream: use --rows 1.")
+            raise ConfigError(ONE_STREAM)
         zero = self.model.initial_state(1)
         return DynamicState(self.trained, zero, NOTHING_READ, zero)
 
@@ -121,9 +132,10 @@ class DynamicPredictor:
         """One step on the finished span, whose last target is ``following`` (1, 1)."""
         device = self.predictor.device
         targets = torch.cat([state.read[:, 1:], following], dim=1)
+        began = states.map_state(lambda tensor: tensor.detach().to(self.trained[0].dtype), state.began)
         self._use(state.weights)
         with torch.enable_grad():
-            nll, _ = self.model.nll_sum(state.read.to(device), targets.to(device), states.detach(state.began))
+            nll, _ = self.model.nll_sum(state.read.to(device), targets.to(device), began)
             gradients = torch.autograd.grad(nll / self.span, self.parameters, materialize_grads=True)
         updated = []
         for weight, gradient, trained, scale, pull in zip(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import TypeVar
+from itertools import chain
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +13,17 @@ from numpy.typing import NDArray
 from lmkit.errors import FailedError
 from lmkit.evaluation.measurement import EVAL_WINDOW, evaluation_windows
 from lmkit.evaluation.perplexity import token_scores
-from lmkit.evaluation.predictor import Predictor
+from lmkit.evaluation.predictor import Predictor, Scorer
 from lmkit.samplers import IGNORE
 from lmkit.text.token_file import TokenFile
 
-__all__ = ["token_losses"]
+__all__ = ["scored_losses", "token_losses"]
 
 S = TypeVar("S")
 
 
-def token_losses(
-    predictor: Predictor[S],
+def scored_losses(
+    scorer: Scorer[S],
     tokens: TokenFile,
     eos_id: int,
     *,
@@ -31,18 +32,29 @@ def token_losses(
     warmup: int = 0,
     window: int = EVAL_WINDOW,
 ) -> NDArray[np.float64]:
-    """Negative log-likelihood in nats of every token, (N,); their sum is the nll of ``measure`` with these options.
+    """Negative log-likelihood in nats of every token, (..., N) for a scorer that gives (..., B, T); finite or not.
 
-    Raises FailedError where a loss is not finite: there is nothing to compare then.
+    One pass over the text, and in memory are the losses and one window. Each set's sum is the nll of ``measure`` with
+    these options.
     """
     places = dataclasses.replace(tokens, ids=np.arange(len(tokens)))
     cut = partial(evaluation_windows, state=state, rows=rows, warmup=warmup, window=window)
-    losses = np.full(len(tokens), np.nan)
-    scores = token_scores(predictor, cut(tokens, eos_id))
+    scores = token_scores(scorer, cut(tokens, eos_id))
+    first = next(scores)
+    losses = np.full((*first.log_probs.shape[:-2], len(tokens)), np.nan)
     # the same cuts over the tokens' places say which loss belongs where, whatever the order of rows and documents
-    for score, place in zip(scores, cut(places, 0), strict=True):
+    for score, place in zip(chain([first], scores), cut(places, 0), strict=True):
         known = place.targets != IGNORE
-        losses[place.targets[known].numpy()] = -score.log_probs[known].double().numpy()
+        losses[..., place.targets[known].numpy()] = -score.log_probs[..., known].double().numpy()
+    return losses
+
+
+def token_losses(predictor: Predictor[S], tokens: TokenFile, eos_id: int, **how: Any) -> NDArray[np.float64]:
+    """Negative log-likelihood in nats of every token, (N,), as ``scored_losses`` gives it, with the same options.
+
+    Raises FailedError where a loss is not finite: there is nothing to compare then.
+    """
+    losses = scored_losses(predictor, tokens, eos_id, **how)
     wrong = np.flatnonzero(~np.isfinite(losses))
     if len(wrong):
         raise FailedError(

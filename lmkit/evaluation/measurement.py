@@ -13,7 +13,7 @@ from lmkit.samplers import DocumentSampler, Window, check_layout, stream_windows
 from lmkit.text.token_file import TokenFile
 from lmkit.text.tokenizer import Tokenizer
 
-__all__ = ["EVAL_WINDOW", "Measurement", "evaluation_windows", "measure"]
+__all__ = ["EVAL_WINDOW", "Measurement", "evaluation_windows", "measure", "measurement_of", "rows_read"]
 
 EVAL_WINDOW = 256
 STATES = ("carry", "reset", "document")
@@ -75,13 +75,37 @@ def measure(
     """Evaluate a predictor on a token file under a state policy (carry, reset, document), with the text's counts
     added.
     """
-    windows = evaluation_windows(tokens, tokenizer.eos_id, state=state, rows=rows, warmup=warmup, window=window)
+    how: dict[str, Any] = {"state": state, "rows": rows, "warmup": warmup, "window": window}
+    windows = evaluation_windows(tokens, tokenizer.eos_id, **how)
     result = evaluate(predictor, windows, tokenizer.unk_id)
+    return measurement_of(result, tokens, tokenizer, split=split, precision=precision, **how)
+
+
+def measurement_of(
+    result: Evaluation,
+    tokens: TokenFile,
+    tokenizer: Tokenizer,
+    *,
+    split: str,
+    state: str,
+    rows: int,
+    warmup: int,
+    window: int,
+    precision: str,
+) -> Measurement:
+    """An evaluation of a token file's tokens, with the text's counts added and the rows that there were."""
     counts = tokens.counts
     text = Evaluation(words=counts.words, line_ends=counts.line_ends, chars=counts.chars, bytes=counts.bytes)
     used = warmup if rows > 1 and state == "carry" else 0
-    read = min(rows, len(tokens.document_starts) if state == "document" else len(tokens))
+    read = rows_read(tokens, rows, state)
     return Measurement(result + text, split, state, read, used, window, precision, tokenizer.lossless)
+
+
+def rows_read(tokens: TokenFile, rows: int, state: str) -> int:
+    """How many rows are read side by side where ``rows`` are asked for: a text has no more than it has tokens or
+    documents.
+    """
+    return min(rows, len(tokens.document_starts) if state == "document" else len(tokens))
 
 
 def evaluation_windows(

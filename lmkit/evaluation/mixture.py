@@ -13,7 +13,7 @@ from lmkit.errors import ConfigError
 from lmkit.evaluation.predictor import Predictor
 from lmkit.model.head import IGNORE
 
-__all__ = ["Mixture", "best_weights"]
+__all__ = ["Mixture", "best_weights", "mean"]
 
 ROUNDS = 200
 TOLERANCE = 1e-9
@@ -30,9 +30,9 @@ class Mixture:
             raise ConfigError(f"A mixture of {len(predictors)} predictors needs as many weights, not {len(weights)}.")
         if min(weights) < 0 or abs(sum(weights) - 1) > 1e-6:
             raise ConfigError(f"The weights of a mixture must be positive and sum to 1, not {list(weights)}.")
-        chosen = [(predictor, weight) for predictor, weight in zip(predictors, weights, strict=True) if weight > 0]
-        self.predictors = [predictor for predictor, _ in chosen]
-        self.log_weights = [math.log(weight) for _, weight in chosen]
+        used = [place for place, weight in enumerate(weights) if weight > 0]
+        self.predictors = [predictors[place] for place in used]
+        self.weights = [weights[place] for place in used]
 
     def initial_state(self, batch_size: int) -> tuple[Any, ...]:
         return tuple(predictor.initial_state(batch_size) for predictor in self.predictors)
@@ -42,16 +42,21 @@ class Mixture:
 
     def score(self, tokens: Tensor, targets: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
         parts = [predictor.score(tokens, targets, part) for predictor, part in zip(self.predictors, state, strict=True)]
-        mixed = self._mix([scores for scores, _ in parts]).masked_fill(targets.cpu() == IGNORE, 0)
+        mixed = mean([scores.cpu() for scores, _ in parts], self.weights).masked_fill(targets.cpu() == IGNORE, 0)
         return mixed, tuple(part for _, part in parts)
 
     def distribution(self, tokens: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
         parts = [predictor.distribution(tokens, part) for predictor, part in zip(self.predictors, state, strict=True)]
-        return self._mix([scores for scores, _ in parts]), tuple(part for _, part in parts)
+        return mean([scores.cpu() for scores, _ in parts], self.weights), tuple(part for _, part in parts)
 
-    def _mix(self, scores: Sequence[Tensor]) -> Tensor:
-        weighted = [part.cpu().double() + weight for part, weight in zip(scores, self.log_weights, strict=True)]
-        return torch.logsumexp(torch.stack(weighted), dim=0)
+
+def mean(log_probs: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """The logarithm, in float64, of the weighted mean of probabilities: K tensors of one shape, and K weights.
+
+    Of what has no weight nothing is looked at.
+    """
+    weighted = [part.double() + math.log(weight) for part, weight in zip(log_probs, weights, strict=True) if weight > 0]
+    return torch.logsumexp(torch.stack(weighted), dim=0)
 
 
 def best_weights(log_probs: Tensor) -> list[float]:

@@ -7,27 +7,25 @@ equations 2 to 4.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from lmkit.errors import ConfigError
+from lmkit.evaluation.predictor import Carried
 from lmkit.model.head import IGNORE
 
-__all__ = ["CacheState", "HiddenPredictor", "NeuralCache"]
+__all__ = ["Cache", "CacheState", "HiddenPredictor", "Memory", "NeuralCache", "mix"]
 
 S = TypeVar("S")
 NOTHING = -1  # an empty place in the memory; also a word that is not known yet
 BLOCK = 256  # positions computed at a time: the table of similarities is BLOCK x (span + BLOCK)
 
 
-class HiddenPredictor(Protocol[S]):
+class HiddenPredictor(Carried[S], Protocol[S]):
     """A predictor that also shows its hidden vectors."""
-
-    def initial_state(self, batch_size: int) -> S: ...
-
-    def reset(self, state: S, rows: Tensor) -> S: ...
 
     def hidden_and_scores(self, tokens: Tensor, targets: Tensor, state: S) -> tuple[Tensor, Tensor, S]:
         """Hidden vectors (B, T, D), log-probabilities of the targets (B, T), and the new state."""
@@ -36,114 +34,151 @@ class HiddenPredictor(Protocol[S]):
         """Hidden vectors (B, T, D), log-probabilities (B, T, V), and the new state."""
 
 
-class CacheState(NamedTuple):
+class Memory(NamedTuple):
     """The last ``span`` hidden vectors (B, span, D) and the tokens that followed them (B, span), the newest last.
 
     The newest hidden vector waits for its token, which is the next input; ``waiting`` (B,) says whether there is one.
-    ``inner`` is the state of the predictor underneath.
     """
 
-    inner: Any
     hidden: Tensor
     following: Tensor
     waiting: Tensor
 
 
-class NeuralCache:
-    """p = (1 - weight) * p_model + weight * p_cache over the last ``span`` tokens.
+class CacheState(NamedTuple):
+    """``inner`` is the state of the predictor underneath."""
 
-    p_cache(w) is proportional to the sum over places i with token w of exp(flatness * h_t . h_i), h_i being the
-    hidden vector before that token. While the memory is empty p_model stands alone. The span counts stream tokens, so
-    no window changes the result.
+    inner: Any
+    memory: Memory
+
+
+class Cache:
+    """The cache by itself: log-probabilities from the hidden vectors that a network had, whichever network it was.
+
+    p(w) is proportional to the sum over the last ``span`` places i with token w of exp(flatness * h_t . h_i), h_i
+    being the hidden vector (D,) before that token. The span counts stream tokens, so no window changes the result.
+    Log-probabilities are not a number while the memory is empty. Raises ConfigError unless the span is positive.
     """
 
-    def __init__(
-        self, predictor: HiddenPredictor[Any], hidden_size: int, *, span: int, flatness: float, weight: float
-    ) -> None:
+    def __init__(self, hidden_size: int, *, span: int) -> None:
         if span < 1:
             raise ConfigError(f"--cache must be at least 1 token, not {span}.")
-        if not 0 <= weight < 1:
-            raise ConfigError(f"--cache-weight must be at least 0 and below 1, not {weight:g}.")
-        if not (math.isfinite(flatness) and flatness >= 0):
-            raise ConfigError(f"--cache-flatness must be 0 or a positive number, not {flatness:g}.")
-        self.predictor = predictor
         self.hidden_size = hidden_size
         self.span = span
-        self.flatness = flatness
-        self.weight = weight
 
-    def initial_state(self, batch_size: int) -> CacheState:
-        return CacheState(
-            self.predictor.initial_state(batch_size),
+    def initial_state(self, batch_size: int) -> Memory:
+        return Memory(
             torch.zeros(batch_size, self.span, self.hidden_size),
             torch.full((batch_size, self.span), NOTHING, dtype=torch.long),
             torch.zeros(batch_size, dtype=torch.bool),
         )
 
-    def reset(self, state: CacheState, rows: Tensor) -> CacheState:
-        return CacheState(
-            self.predictor.reset(state.inner, rows),
-            state.hidden,
-            state.following.masked_fill(rows.cpu()[:, None], NOTHING),
-            state.waiting & ~rows.cpu(),
+    def reset(self, memory: Memory, rows: Tensor) -> Memory:
+        return Memory(
+            memory.hidden, memory.following.masked_fill(rows.cpu()[:, None], NOTHING), memory.waiting & ~rows.cpu()
         )
 
-    def score(self, tokens: Tensor, targets: Tensor, state: CacheState) -> tuple[Tensor, CacheState]:
-        model, cache, state = self.score_parts(tokens, targets, state)
-        return mix(model, cache, self.weight).masked_fill(targets.cpu() == IGNORE, 0), state
+    def score(
+        self, tokens: Tensor, targets: Tensor, hidden: Tensor, memory: Memory, flatnesses: Sequence[float]
+    ) -> tuple[Tensor, Memory]:
+        """Log-probabilities (F, B, T) of the targets (B, T) at each of F flatnesses, and the memory after the window.
 
-    def score_parts(self, tokens: Tensor, targets: Tensor, state: CacheState) -> tuple[Tensor, Tensor, CacheState]:
-        """Log-probabilities (B, T) of the model and of the cache alone; not a number while the cache is empty."""
-        hidden, model, inner = self.predictor.hidden_and_scores(tokens, targets, state.inner)
-        memory, words, new_state = self._extend(tokens, hidden, inner, state)
+        hidden: (B, T, D), the vectors after the tokens (B, T). The products of vectors, which cost the most, are
+        computed once for all flatnesses.
+        """
+        vectors, words, memory = self._extend(tokens, hidden, memory)
+        targets = targets.cpu()
         parts = []
         for start in range(0, tokens.shape[1], BLOCK):
             stop = min(start + BLOCK, tokens.shape[1])
-            odds, seen = self._odds(memory, words, start, stop)
-            same = seen == targets.cpu()[:, start:stop, None]
-            parts.append((odds * same).sum(-1).log().masked_fill(~(seen != NOTHING).any(-1), math.nan))
-        return model.cpu(), torch.cat(parts, dim=1), new_state
+            similar, seen = self._similar(vectors, words, start, stop)
+            other = seen != targets[:, start:stop, None]
+            empty = ~(seen != NOTHING).any(-1)
+            odds = [(_odds(similar, seen, one).masked_fill_(other, 0)).sum(-1).log() for one in flatnesses]
+            parts.append(torch.stack(odds).masked_fill(empty, math.nan))
+        return torch.cat(parts, dim=2), memory
 
-    def distribution(self, tokens: Tensor, state: CacheState) -> tuple[Tensor, CacheState]:
-        hidden, model, inner = self.predictor.hidden_and_distribution(tokens, state.inner)
-        memory, words, new_state = self._extend(tokens, hidden, inner, state)
+    def distribution(
+        self, tokens: Tensor, hidden: Tensor, memory: Memory, flatness: float, vocab_size: int
+    ) -> tuple[Tensor, Memory]:
+        """Log-probabilities (B, T, V) of every token at one flatness, and the memory after the window."""
+        vectors, words, memory = self._extend(tokens, hidden, memory)
         parts = []
         for start in range(0, tokens.shape[1], BLOCK):
-            stop = min(start + BLOCK, tokens.shape[1])
-            odds, seen = self._odds(memory, words, start, stop)
+            similar, seen = self._similar(vectors, words, start, min(start + BLOCK, tokens.shape[1]))
             empty = ~(seen != NOTHING).any(-1, keepdim=True)
-            table = torch.zeros(*odds.shape[:2], model.shape[-1], dtype=odds.dtype)
+            odds = _odds(similar, seen, flatness)
+            table = torch.zeros(*odds.shape[:2], vocab_size, dtype=odds.dtype)
             table.scatter_add_(2, seen.clamp_min(0), odds)
             parts.append(table.log().masked_fill(empty, math.nan))
-        return mix(model.cpu(), torch.cat(parts, dim=1), self.weight), new_state
+        return torch.cat(parts, dim=1), memory
 
-    def _extend(
-        self, tokens: Tensor, hidden: Tensor, inner: Any, state: CacheState
-    ) -> tuple[Tensor, Tensor, CacheState]:
+    def _extend(self, tokens: Tensor, hidden: Tensor, memory: Memory) -> tuple[Tensor, Tensor, Memory]:
         """The memory with this window at its end, (B, span + T). An input is what followed the hidden vector before
         it.
         """
         tokens = tokens.cpu()
-        memory = torch.cat([state.hidden, hidden.float().cpu()], dim=1)
-        first = tokens[:, 0].masked_fill(~state.waiting, NOTHING)[:, None]
+        vectors = torch.cat([memory.hidden, hidden.float().cpu()], dim=1)
+        first = tokens[:, 0].masked_fill(~memory.waiting, NOTHING)[:, None]
         unknown = torch.full_like(first, NOTHING)
-        words = torch.cat([state.following[:, :-1], first, tokens[:, 1:], unknown], dim=1)
-        waiting = torch.ones_like(state.waiting)
-        return memory, words, CacheState(inner, memory[:, -self.span :], words[:, -self.span :], waiting)
+        words = torch.cat([memory.following[:, :-1], first, tokens[:, 1:], unknown], dim=1)
+        waiting = torch.ones_like(memory.waiting)
+        return vectors, words, Memory(vectors[:, -self.span :], words[:, -self.span :], waiting)
 
-    def _odds(self, memory: Tensor, words: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """For positions start..stop of the window: the odds (B, t, places) of each remembered place, and its token.
+    def _similar(self, vectors: Tensor, words: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """For positions start..stop of the window: products (B, t, places) with each remembered vector, and the token
+        of each place, NOTHING where it is not remembered.
 
         Position t stands at place span + t of the memory and sees the ``span`` places before it.
         """
         end = stop - 1 + self.span
-        queries = memory[:, self.span + start : self.span + stop].double()
-        similar = self.flatness * queries @ memory[:, start:end].double().transpose(1, 2)
+        queries = vectors[:, self.span + start : self.span + stop].double()
+        similar = queries @ vectors[:, start:end].double().transpose(1, 2)
         seen = words[:, start:end].unsqueeze(1).expand(-1, stop - start, -1)
         distance = torch.arange(end - start) - torch.arange(stop - start)[:, None]
-        inside = (distance >= 0) & (distance < self.span) & (seen != NOTHING)
-        odds = torch.nan_to_num(similar.masked_fill(~inside, -math.inf).softmax(-1))
-        return odds, seen.masked_fill(~inside, NOTHING)
+        inside = (distance >= 0) & (distance < self.span)
+        return similar, seen.masked_fill(~inside, NOTHING)
+
+
+class NeuralCache:
+    """p = (1 - weight) * p_model + weight * p_cache, p_cache being that of ``Cache`` over the model's hidden vectors.
+
+    While the memory is empty p_model stands alone. Raises ConfigError for an impossible span, flatness or weight.
+    """
+
+    def __init__(
+        self, predictor: HiddenPredictor[Any], hidden_size: int, *, span: int, flatness: float, weight: float
+    ) -> None:
+        if not 0 <= weight < 1:
+            raise ConfigError(f"--cache-weight must be at least 0 and below 1, not {weight:g}.")
+        if not (math.isfinite(flatness) and flatness >= 0):
+            raise ConfigError(f"--cache-flatness must be 0 or a positive number, not {flatness:g}.")
+        self.predictor = predictor
+        self.cache = Cache(hidden_size, span=span)
+        self.flatness = flatness
+        self.weight = weight
+
+    def initial_state(self, batch_size: int) -> CacheState:
+        return CacheState(self.predictor.initial_state(batch_size), self.cache.initial_state(batch_size))
+
+    def reset(self, state: CacheState, rows: Tensor) -> CacheState:
+        return CacheState(self.predictor.reset(state.inner, rows), self.cache.reset(state.memory, rows))
+
+    def score(self, tokens: Tensor, targets: Tensor, state: CacheState) -> tuple[Tensor, CacheState]:
+        hidden, model, inner = self.predictor.hidden_and_scores(tokens, targets, state.inner)
+        (cached,), memory = self.cache.score(tokens, targets, hidden, state.memory, [self.flatness])
+        mixed = mix(model.cpu(), cached, self.weight).masked_fill(targets.cpu() == IGNORE, 0)
+        return mixed, CacheState(inner, memory)
+
+    def distribution(self, tokens: Tensor, state: CacheState) -> tuple[Tensor, CacheState]:
+        hidden, model, inner = self.predictor.hidden_and_distribution(tokens, state.inner)
+        cached, memory = self.cache.distribution(tokens, hidden, state.memory, self.flatness, model.shape[-1])
+        return mix(model.cpu(), cached, self.weight), CacheState(inner, memory)
+
+
+def _odds(similar: Tensor, seen: Tensor, flatness: float) -> Tensor:
+    """The share (B, t, places) of each place that is remembered, by its product with the query; 0 of the others."""
+    return torch.nan_to_num((flatness * similar).masked_fill_(seen == NOTHING, -math.inf).softmax(-1))
 
 
 def mix(model: Tensor, cache: Tensor, weight: float) -> Tensor:

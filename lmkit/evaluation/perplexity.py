@@ -11,10 +11,10 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from lmkit.evaluation.predictor import Predictor
+from lmkit.evaluation.predictor import Carried, Predictor, Scorer
 from lmkit.samplers import IGNORE, Window
 
-__all__ = ["Evaluation", "TokenScores", "evaluate", "token_scores"]
+__all__ = ["Evaluation", "TokenScores", "begin", "evaluate", "token_scores"]
 
 S = TypeVar("S")
 LN2 = math.log(2.0)
@@ -22,22 +22,25 @@ LN2 = math.log(2.0)
 
 class TokenScores(NamedTuple):
     """The scores of one window: targets (B, T) with IGNORE where there is none, log_probs (B, T) in nats, 0 where
-    IGNORE.
+    IGNORE; (..., B, T) of a scorer that computes several sets.
     """
 
     targets: Tensor
     log_probs: Tensor
 
 
-def token_scores(predictor: Predictor[S], windows: Iterable[Window]) -> Iterator[TokenScores]:
+def begin(carried: Carried[S], window: Window, state: S | None) -> S:
+    """The state that a window is read with, from the one after the window before it: None before the first."""
+    if state is None:
+        return carried.initial_state(len(window.reset))
+    return carried.reset(state, window.reset) if bool(window.reset.any()) else state
+
+
+def token_scores(scorer: Scorer[S], windows: Iterable[Window]) -> Iterator[TokenScores]:
     """Score window after window, carrying the state: the one path that evaluation, scoring and comparison fold over."""
     state: S | None = None
     for window in windows:
-        if state is None:
-            state = predictor.initial_state(len(window.reset))
-        elif bool(window.reset.any()):
-            state = predictor.reset(state, window.reset)
-        log_probs, state = predictor.score(window.inputs, window.targets, state)
+        log_probs, state = scorer.score(window.inputs, window.targets, begin(scorer, window, state))
         yield TokenScores(window.targets, log_probs.cpu())
 
 

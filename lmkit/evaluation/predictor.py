@@ -14,17 +14,14 @@ from lmkit.model.head import IGNORE
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.state import State
 
-__all__ = ["NetworkPredictor", "Predictor"]
+__all__ = ["Carried", "NetworkPredictor", "Predictor", "Scorer"]
 
 S = TypeVar("S")
 LOGITS_AT_ONCE = 2**23  # 32 MiB in float32: fits caches of the last level, and no text makes memory grow
 
 
-class Predictor(Protocol[S]):
-    """Gives log-probabilities in nats to the tokens of a stream, carrying a state S along it.
-
-    Rows are independent and nothing may depend on how a stream is cut into windows.
-    """
+class Carried(Protocol[S]):
+    """Whatever carries a state S along a stream of tokens, in rows that are independent."""
 
     def initial_state(self, batch_size: int) -> S:
         """The state before any token."""
@@ -32,8 +29,19 @@ class Predictor(Protocol[S]):
     def reset(self, state: S, rows: Tensor) -> S:
         """The state with the given rows ((B,) bool) as at the beginning."""
 
+
+class Scorer(Carried[S], Protocol[S]):
+    """Gives log-probabilities in nats to the tokens of a stream; nothing may depend on how it is cut into windows."""
+
     def score(self, tokens: Tensor, targets: Tensor, state: S) -> tuple[Tensor, S]:
-        """Log-probabilities (B, T) of the targets after the tokens, 0 where a target is IGNORE; and the new state."""
+        """Log-probabilities (B, T) of the targets after the tokens, 0 where a target is IGNORE; and the new state.
+
+        Several sets of them, (..., B, T), where the scorer computes several side by side.
+        """
+
+
+class Predictor(Scorer[S], Protocol[S]):
+    """A scorer of one set of log-probabilities that also knows the whole distribution."""
 
     def distribution(self, tokens: Tensor, state: S) -> tuple[Tensor, S]:
         """Log-probabilities (B, T, V) of every token after each of the tokens; and the new state."""

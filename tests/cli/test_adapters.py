@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from lmkit.text.corpus import build_corpus
 
@@ -65,6 +66,88 @@ def test_a_run_mixed_with_itself_is_itself(gains, trained):
     figures, names = gains("--mix", trained)
     assert names == ["network", "+ 1 more"]
     assert figures["adapters"][1]["nll_nats"] == pytest.approx(figures["nll_nats"], rel=1e-6)
+
+
+def test_each_gain_is_told_with_its_interval(gains):
+    figures, _ = gains("--cache", 50, "--ngram", 3)
+    network, cache, mixed, alone = figures["adapters"]
+    for row, against, gain in ((cache, network, "gain"), (mixed, cache, "gain_below"), (alone, network, "gain")):
+        assert row[gain] == pytest.approx(1 - row["perplexity"] / against["perplexity"])
+        assert row[f"{gain}_low"] < row[gain] < row[f"{gain}_high"]
+    assert network["gain"] is network["gain_below"] is alone["gain_below"] is None
+    assert figures["adapter_intervals"]["blocks"] >= 5
+    assert figures["adapter_intervals"]["confidence"] == 0.95
+
+
+def test_the_table_shows_gains_intervals_and_how_they_were_made(cli, trained):
+    outcome = cli("eval", trained, "--threads", 1, "--cache", 50, "--ngram", 3)
+    lines = outcome.stdout.splitlines()
+    (alone,) = [line for line in lines if line.startswith("3-gram alone")]
+    (mixed,) = [line for line in lines if line.startswith("+ n-gram")]
+    assert (alone.count("["), mixed.count("[")) == (1, 2)
+    assert "95 % confidence" in lines[-1]
+    assert "blocks of" in lines[-1]
+
+
+def test_a_short_text_has_a_note_and_no_interval(cli, trained, tmp_path):
+    (tmp_path / "short.txt").write_text("cat", encoding="utf-8")
+    arguments = ("eval", trained, "--threads", 1, "--file", tmp_path / "short.txt", "--cache", 9, "--ngram", 2)
+    outcome = cli(*arguments)
+    assert outcome.code == 0, outcome.stderr
+    assert "too short for intervals" in outcome.stdout
+    figures = json.loads(cli(*arguments, "--json").stdout)
+    assert figures["adapters"][1]["gain_low"] is None
+    assert figures["adapter_intervals"] is None
+
+
+@pytest.mark.parametrize("state", ["document", "reset", "carry"])
+def test_rows_and_state_are_those_of_the_plain_measurement(gains, cli, trained, state):
+    how = ("--rows", 3, "--warmup", 9, "--state", state, "--window", 20)
+    figures, names = gains("--cache", 30, "--ngram", 2, "--mix", trained, "--tune", *how)
+    plain = json.loads(cli("eval", trained, "--threads", 1, "--json", *how).stdout)
+    assert names == ["network", "+ cache of 30", "+ n-gram", "+ 1 more", "2-gram alone"]
+    for name, value in plain.items():
+        assert figures[name] == (pytest.approx(value, rel=1e-9) if isinstance(value, float) else value), name
+
+
+def test_the_python_api_gives_what_the_command_line_shows(gains, trained):
+    import lmkit
+    from lmkit.evaluation.adapters import AdapterSettings
+
+    lm = lmkit.load(trained)
+    settings = AdapterSettings(dynamic=True, dynamic_span=40, cache=50)
+    name, tokens = lm.split_tokens()
+    found = lm.adapt(tokens, settings, split=name, tuned=True, ngram=3, others=[lm])
+    shown, _ = gains("--dynamic", "--dynamic-span", 40, "--cache", 50, "--ngram", 3, "--mix", trained, "--tune")
+    figures = found.figures()
+    assert shown["adapters"] == figures["adapters"]
+    assert shown["adapter_settings"] == json.loads(json.dumps(figures["adapter_settings"]))
+    assert found.network.figures().items() <= shown.items()
+
+
+@pytest.mark.parametrize(("state", "window"), [("carry", 256), ("document", 256), ("reset", 20)])
+def test_tuning_reads_one_row_in_the_state_of_the_measurement(gains, trained, monkeypatch, state, window):
+    import lmkit
+    from lmkit.evaluation.measurement import evaluation_windows
+
+    read = []
+
+    def tune(parts, settings, windows):
+        read.extend(windows())
+        return settings
+
+    monkeypatch.setattr("lmkit.api.tune", tune)
+    gains("--cache", 30, "--tune", "--window", 20, "--rows", 3, "--state", state)
+    lm = lmkit.load(trained)
+    _, valid = lm.split_tokens("valid")
+    how = {"state": state, "rows": 1, "warmup": 0, "window": window}
+    for one, other in zip(read, evaluation_windows(valid, lm.tokenizer.eos_id, **how), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one[:3], other[:3], strict=True))
+
+
+def test_rows_are_refused_before_anything_is_tuned(refused, trained, monkeypatch):
+    monkeypatch.setattr("lmkit.api.TrainedModel.adapter_parts", lambda *_, **__: pytest.fail("too late"))
+    assert "--rows 1" in refused("eval", trained, "--dynamic", "--tune", "--rows", 4)
 
 
 def test_mistakes_are_named(refused, trained, tmp_path):

@@ -10,12 +10,13 @@ import torch
 
 from lmkit.config import ModelConfig
 from lmkit.errors import ConfigError
-from lmkit.evaluation.adapters import AdapterSettings, Parts, stack, tune
+from lmkit.evaluation.adapters import AdapterSettings, Parts, stack
 from lmkit.evaluation.dynamic import DynamicPredictor, gradient_squares
 from lmkit.evaluation.mixture import Mixture, best_weights
 from lmkit.evaluation.neural_cache import NeuralCache
 from lmkit.evaluation.perplexity import evaluate
 from lmkit.evaluation.predictor import NetworkPredictor
+from lmkit.evaluation.tuning import tune
 from lmkit.model.language_model import LanguageModel
 from lmkit.samplers import SequentialSampler, stream_windows
 
