@@ -34,6 +34,7 @@ Spans: TypeAlias = NDArray[np.int64]
 UNK = "<unk>"
 EOS = "<eos>"
 CHUNK = 1 << 20
+STRETCH = 1 << 16  # characters without a place to cut, after which they are looked at together
 
 
 def id_dtype(vocab_size: int) -> np.dtype[Any]:
@@ -44,24 +45,42 @@ def id_dtype(vocab_size: int) -> np.dtype[Any]:
     raise TokenizerError(f"A vocabulary of {vocab_size} tokens is too large: 2**32 is the limit.")
 
 
-def rechunk(chunks: Iterable[str], cut: Callable[[str], int]) -> Iterator[str]:
-    """Cut a text anew, only at the places that ``cut`` allows; a part without such a place is held back and joined.
+def no_cut(text: str) -> int:
+    """No place at all."""
+    return -1
 
-    ``cut(chunk)`` gives a position in the chunk, or -1. Memory grows with the longest part that cannot be cut.
+
+def rechunk(
+    chunks: Iterable[str], cut: Callable[[str], int], cut_stretch: Callable[[str], int] = no_cut
+) -> Iterator[str]:
+    """Cut a text anew, only at the places that are allowed; a part without such a place is held back and joined.
+
+    ``cut(chunk)`` gives a position in any chunk, or -1. ``cut_stretch(text)`` may know one in what was held back, which
+    begins where the text does or was cut last. Memory grows with the longest part that neither can cut.
     """
     pending: list[str] = []
-    for chunk in chunks:
-        for begin in range(0, len(chunk), CHUNK):
-            part = chunk[begin : begin + CHUNK]
-            place = cut(part)
-            if place < 0:
-                pending.append(part)
-                continue
-            yield "".join([*pending, part[:place]])
-            pending = [part[place:]]
+    held, enough = 0, STRETCH
+    for part in _slices(chunks):
+        pending.append(part)
+        held += len(part)
+        place = cut(part)
+        if place < 0 and held >= enough:
+            pending = ["".join(pending)]
+            place = cut_stretch(pending[0])
+            enough = 2 * held  # so that a long stretch is not looked at again and again
+        if place >= 0:
+            last = pending.pop()
+            yield "".join([*pending, last[:place]])
+            pending, held, enough = [last[place:]], len(last) - place, STRETCH
     rest = "".join(pending)
     if rest:
         yield rest
+
+
+def _slices(chunks: Iterable[str]) -> Iterator[str]:
+    for chunk in chunks:
+        for begin in range(0, len(chunk), CHUNK):
+            yield chunk[begin : begin + CHUNK]
 
 
 class StreamDecoder(ABC):
@@ -139,7 +158,18 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def cut(self, chunk: str) -> int:
-        """The last place in a chunk of text where it can be cut without changing any id, -1 if there is none."""
+        """A late place in a chunk of text where it can be cut without changing any id, -1 if none is known."""
+
+    def cut_stretch(self, text: str) -> int:
+        """The same in a text that begins where it was cut before, or at its very begin, and where ``cut`` knows none.
+
+        A kind may leave this out: such a stretch is then encoded in one piece, whatever its length.
+        """
+        return no_cut(text)
+
+    def parts(self, chunks: Iterable[str]) -> Iterator[str]:
+        """A text given in chunks, cut anew so that the ids of the parts are those of the whole."""
+        return rechunk(chunks, self.cut, self.cut_stretch)
 
     @property
     def vocab_size(self) -> int:
@@ -152,7 +182,7 @@ class Tokenizer(ABC):
 
     def encode_stream(self, chunks: Iterable[str]) -> Iterator[Ids]:
         """Ids of a long text given in chunks, piece by piece; joined they equal ``encode`` of the joined text."""
-        for part in rechunk(chunks, self.cut):
+        for part in self.parts(chunks):
             yield self.encode(part)
 
     def id_to_token(self, token_id: int) -> str:
