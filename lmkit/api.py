@@ -39,7 +39,8 @@ from lmkit.model.language_model import LanguageModel
 from lmkit.run import RunDirectory
 from lmkit.samplers import SequentialSampler
 from lmkit.session import Session
-from lmkit.text.corpus import build_corpus, encode_path, encode_text
+from lmkit.text.corpus import build_corpus, encode_path, encode_split, encode_text
+from lmkit.text.documents import EACH_LINE
 from lmkit.text.token_file import TokenFile
 from lmkit.text.tokenizer import StreamDecoder, Tokenizer
 
@@ -158,11 +159,12 @@ class TrainedModel:
         """Measure a text: nll in nats with all counts, from which every unit follows (``.perplexity``,
         ``.bits_per_byte``, ...).
 
-        state: carry (one unbroken stream), reset (every window from zero) or document; default: as the model was
-        trained.
+        state: carry (one unbroken stream), reset (every window from zero), document, or line (each line by itself,
+        whatever ``documents`` is); default: as the model was trained.
         """
         data = self.config.data if documents is None else dataclasses.replace(self.config.data, documents=documents)
-        tokens = encode_text(self.tokenizer, text, documents=data.documents)
+        rule = EACH_LINE if state == "line" else data.documents
+        tokens = encode_text(self.tokenizer, text, documents=rule)
         return self.measure(tokens, split="text", state=state, rows=rows, warmup=warmup, window=window).evaluation
 
     def perplexity(self, text: str, **options: Any) -> float:
@@ -324,9 +326,10 @@ class TrainedModel:
         mixed = tuple(NetworkPredictor(other.model, kind) for other in others)
         return Parts(self.model, squares, ngram_model, mixed, kind, f"{ngram}-gram" if ngram else "n-gram")
 
-    def split_tokens(self, split: str | None = None) -> tuple[str, TokenFile]:
+    def split_tokens(self, split: str | None = None, *, state: str | None = None) -> tuple[str, TokenFile]:
         """A split of the corpus that the model was trained on (test if there is one, else valid), as tokens.
 
+        state: the policy that they are meant for; line needs tokens of its own. Gives the split's name with them.
         Raises RunError if the text is no longer the one that the model was trained on, or has no such split.
         """
         if self.run is None:
@@ -344,11 +347,17 @@ class TrainedModel:
                 f"The {name} split of {corpus.name} has changed since the model was trained: "
                 "give --file to measure another text."
             )
+        if state == "line":
+            return name, encode_split(self.config.data, self.tokenizer, name, documents=EACH_LINE)
         return name, corpus.splits[name]
 
-    def file_tokens(self, path: str | os.PathLike[str]) -> TokenFile:
-        """A file, a folder or ``-`` (standard input) as tokens, documents cut as in training."""
-        return encode_path(self.tokenizer, path, documents=self.config.data.documents)
+    def file_tokens(self, path: str | os.PathLike[str], *, state: str | None = None) -> TokenFile:
+        """A file, a folder or ``-`` (standard input) as tokens, documents cut as in training.
+
+        state: the policy that they are meant for; line needs tokens of its own.
+        """
+        rule = EACH_LINE if state == "line" else self.config.data.documents
+        return encode_path(self.tokenizer, path, documents=rule)
 
     def unknown_characters(self, text: str) -> list[str]:
         """What the tokenizer would turn into ``<unk>``: characters, or words for a word model, each once."""

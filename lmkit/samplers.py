@@ -154,7 +154,8 @@ class RandomSampler(Sampler):
 
 
 class DocumentSampler(Sampler):
-    """Each row reads one document after the other; a document begins with a state of zero and carries it to its end.
+    """Each row reads one document after the other; a document begins with a state of zero and ``<eos>`` as its first
+    input, and carries the state to its end.
 
     A row's part ends at the border of its document (the rest is padding) and the next window resets it. Documents
     come in a new random order each epoch (in the stream's with ``shuffled=False``) and go to the row that is free
@@ -202,7 +203,9 @@ class DocumentSampler(Sampler):
         lengths = np.clip(ends - begins, 0, self.window)
         reset = np.array([part is None or part[0] == index for part in reading])
         chosen = list(wanted)
-        return self._spans(begins[chosen], lengths[chosen], reset[chosen], max(1, int(lengths.max())))
+        window = self._spans(begins[chosen], lengths[chosen], reset[chosen], max(1, int(lengths.max())))
+        window.inputs[window.reset, 0] = self.eos_id  # a line that is read alone has none before it
+        return window
 
     def _bounds(self, document: int) -> tuple[int, int]:
         last = document + 1 == len(self.documents)

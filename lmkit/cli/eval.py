@@ -50,8 +50,9 @@ DEFAULT_WARMUP = 256
 )
 @click.option(
     "--state",
-    type=click.Choice(["carry", "reset", "document"]),
-    help="State policy (default: as the model was trained; reset is for studies).",
+    type=click.Choice(["carry", "reset", "document", "line"]),
+    help="State policy (default: as the model was trained). line reads each line by itself, as score --state line; "
+    "reset is for studies.",
 )
 @click.option(
     "--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True, help="Arithmetic."
@@ -100,7 +101,10 @@ def command(
     if file == "":
         raise ConfigError("--file is empty: give a file, a folder, or - for standard input.")
     lm = load(run, use_runtime(device, threads))
-    name, tokens = (file, lm.file_tokens(file)) if file is not None else lm.split_tokens(split)
+    if file is not None:
+        name, tokens = file, lm.file_tokens(file, state=state)
+    else:
+        name, tokens = lm.split_tokens(split, state=state)
     how: dict[str, Any] = {
         "split": name,
         "state": state,

@@ -27,7 +27,9 @@ def sparkline(values: Sequence[float], width: int = 60) -> str:
 
 def rows_of(measurement: Measurement) -> str:
     if measurement.rows == 1:
-        return "one stream" if measurement.state == "carry" else f"one row, window {measurement.window}"
+        return {"carry": "one stream", "reset": f"one row, window {measurement.window}"}.get(
+            measurement.state, "one row"
+        )
     warmup = f" with a warm-up of {measurement.warmup}" if measurement.warmup else ""
     return f"{measurement.rows} rows{warmup}"
 

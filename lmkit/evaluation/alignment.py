@@ -16,7 +16,7 @@ from lmkit.errors import ConfigError, FailedError
 from lmkit.text.documents import split_documents
 from lmkit.text.source import WHOLE, Piece, Slice, Source
 from lmkit.text.token_file import TokenFile
-from lmkit.text.tokenizer import Tokenizer, rechunk
+from lmkit.text.tokenizer import Tokenizer
 from lmkit.text.whitespace import code_points
 
 __all__ = [
@@ -136,7 +136,7 @@ def token_places(run: ScoredRun, pieces: Iterable[Piece]) -> TokenPlaces:
     for chunks in _documents(pieces, run.documents):
         starts.append(place)
         last = None
-        for part in rechunk(chunks, run.tokenizer.cut):
+        for part in run.tokenizer.parts(chunks):
             found, offsets = run.tokenizer.encode_with_offsets(part)
             ids.append(found)
             spans.append(place + offsets)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lmkit.evaluation.spans import SpanEncoder
 from lmkit.samplers import IGNORE
 from lmkit.text.documents import split_documents
-from lmkit.text.tokenizer import Tokenizer, rechunk
+from lmkit.text.tokenizer import Tokenizer
 from lmkit.text.whitespace import code_points, white_space_table
 
 __all__ = ["TokenBlock", "token_blocks"]
@@ -85,7 +85,7 @@ class _Part(NamedTuple):
 def _parts(tokenizer: Tokenizer, chunks: Iterable[str], rule: str) -> Iterator[list[_Part]]:
     """The text in parts that can be encoded by themselves; short documents come together, as the chunks bring them."""
     if rule == "file":
-        for number, text in enumerate(filter(None, rechunk(_slices(chunks), tokenizer.cut))):
+        for number, text in enumerate(filter(None, tokenizer.parts(_slices(chunks)))):
             yield [_Part(text, number == 0, False)]
         return
     for texts in split_documents(_slices(chunks), rule):

@@ -6,17 +6,18 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from lmkit.errors import ConfigError
+from lmkit.errors import ConfigError, DataError
 from lmkit.evaluation.perplexity import Evaluation, evaluate
 from lmkit.evaluation.predictor import Predictor
 from lmkit.samplers import DocumentSampler, Window, check_layout, stream_windows
+from lmkit.text.documents import EACH_LINE
 from lmkit.text.token_file import TokenFile
 from lmkit.text.tokenizer import Tokenizer
 
 __all__ = ["EVAL_WINDOW", "Measurement", "evaluation_windows", "measure", "measurement_of", "rows_read"]
 
 EVAL_WINDOW = 256
-STATES = ("carry", "reset", "document")
+STATES = ("carry", "reset", "document", "line")
 
 
 class Measurement(NamedTuple):
@@ -72,8 +73,14 @@ def measure(
     window: int = EVAL_WINDOW,
     precision: str = "float32",
 ) -> Measurement:
-    """Evaluate a predictor on a token file under a state policy (carry, reset, document), with the text's counts
-    added.
+    """Evaluate a predictor on a token file under a state policy, with the text's counts added.
+
+    state: carry (one stream), reset (every window from zero), document, or line: each line by itself from a state of
+    zero with ``<eos>`` before it, which needs tokens encoded by the rule EACH_LINE. rows: parts read side by side;
+    warmup: tokens that each part of a carried stream reads first; window: tokens computed at a time, which change no
+    number unless the state is reset.
+
+    Raises ConfigError for a state that is none of them or does not go with the tokens, DataError without tokens.
     """
     how: dict[str, Any] = {"state": state, "rows": rows, "warmup": warmup, "window": window}
     windows = evaluation_windows(tokens, tokenizer.eos_id, **how)
@@ -105,7 +112,7 @@ def rows_read(tokens: TokenFile, rows: int, state: str) -> int:
     """How many rows are read side by side where ``rows`` are asked for: a text has no more than it has tokens or
     documents.
     """
-    return min(rows, len(tokens.document_starts) if state == "document" else len(tokens))
+    return min(rows, len(tokens.document_starts) if state in ("document", "line") else len(tokens))
 
 
 def evaluation_windows(
@@ -115,9 +122,13 @@ def evaluation_windows(
     if state not in STATES:
         raise ConfigError(f"--state must be one of {', '.join(STATES)}, not {state!r}.")
     check_layout(rows=rows, window=window, warmup=warmup)
-    if state != "document":
+    if (state == "line") != (tokens.documents == EACH_LINE):
+        raise ConfigError(f"--state {state} does not go with tokens of a text cut by the rule {tokens.documents}.")
+    if not len(tokens):
+        raise DataError("There is no token to evaluate: the text is empty.")
+    if state not in ("document", "line"):
         return stream_windows(tokens.ids, eos_id=eos_id, window=window, rows=rows, warmup=warmup, state=state)
-    rows = max(1, min(rows, len(tokens.document_starts)))
+    rows = min(rows, len(tokens.document_starts))
     documents = DocumentSampler(
         tokens.ids, eos_id=eos_id, batch_size=rows, window=window, documents=tokens.document_starts, shuffled=False
     )

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from lmkit.errors import TokenizerError
 from lmkit.text.lookup import tokens_in_order
+from lmkit.text.pretokens import cut_between_pretokens, cut_inside_run
 from lmkit.text.rust import encode_parts, import_tokenizers, parallel
-from lmkit.text.tokenizer import EOS, Ids, Spans, StreamDecoder, Tokenizer, no_surrogates, rechunk
-from lmkit.text.whitespace import cut_before_space
+from lmkit.text.tokenizer import CHUNK, EOS, Ids, Spans, StreamDecoder, Tokenizer, no_surrogates, rechunk
 
 __all__ = ["BPETokenizer", "byte_alphabet"]
 
@@ -36,6 +36,7 @@ DECODER = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False
 # No token goes from a character that is not whitespace to a whitespace character, so these cuts change no id.
 LINES = re.compile(r"(?<=\S)(?=\n)")
 PARALLEL_CHARACTERS = 1 << 18
+LONGEST_AT_ONCE = 2 * CHUNK
 
 
 @functools.cache
@@ -51,6 +52,11 @@ class BPETokenizer(Tokenizer):
 
     ``<eos>`` is 0 and no text can write it: the angle brackets and the letters are never in one pre-token. There is no
     ``<unk>``: every byte is in the vocabulary. Ids follow the order of learning, not the frequency.
+
+    A long text is encoded piece by piece, in constant memory, if it has white space, or changes now and then between
+    letters, numbers and other characters, or is a run of one of these or of white space whose characters fit into
+    pieces of 512 bytes. What is left is encoded at once: long runs of rare characters, or of two-byte letters that
+    stand after a space.
     """
 
     kind: ClassVar[str] = "bpe"
@@ -124,6 +130,16 @@ class BPETokenizer(Tokenizer):
         return [EOS.encode(), *(bytes(alphabet[letter] for letter in token) for token in self.vocabulary[1:])]
 
     def encode_batch(self, texts: Sequence[str]) -> tuple[Ids, NDArray[np.int64]]:
+        if all(len(text) <= LONGEST_AT_ONCE for text in texts):
+            return self._encode(texts)
+        found = [self._encode_long(text) for text in texts]
+        return np.concatenate(found), np.array([len(ids) for ids in found], dtype=np.int64)
+
+    def _encode_long(self, text: str) -> Ids:
+        """Ids of a text that may be long: what the library holds of a token takes some 200 bytes."""
+        return np.concatenate([self._encode([part])[0] for part in self.parts([text])] or [self._encode([""])[0]])
+
+    def _encode(self, texts: Sequence[str]) -> tuple[Ids, NDArray[np.int64]]:
         parts = [LINES.split(text) for text in texts]
         if sum(map(len, texts)) < PARALLEL_CHARACTERS:
             return encode_parts(self._rust, parts, self.id_dtype)
@@ -149,7 +165,10 @@ class BPETokenizer(Tokenizer):
         return _ByteDecoder(self)
 
     def cut(self, chunk: str) -> int:
-        return cut_before_space(chunk)
+        return cut_between_pretokens(chunk)
+
+    def cut_stretch(self, text: str) -> int:
+        return cut_inside_run(text, LONGEST_PRE_TOKEN)
 
 
 class _ByteDecoder(StreamDecoder):
@@ -167,7 +186,7 @@ class _ByteDecoder(StreamDecoder):
 
 
 def _lines(texts: Iterable[str]) -> Iterator[str]:
-    return chain.from_iterable(LINES.split(part) for part in rechunk(texts, cut_before_space))
+    return chain.from_iterable(LINES.split(part) for part in rechunk(texts, cut_between_pretokens))
 
 
 def _frame(*, added: bool = True) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from lmkit.text.survey import Survey, survey_source
 from lmkit.text.token_file import START_DTYPE, TokenFile, write_tokens
 from lmkit.text.tokenizer import Tokenizer, load_tokenizer, tokenizer_from_json
 
-__all__ = ["Corpus", "Progress", "build_corpus", "encode_path", "encode_text"]
+__all__ = ["Corpus", "Progress", "build_corpus", "encode_path", "encode_split", "encode_text"]
 
 # Changes when the same text would be cut, trained on or stored in another way.
 FORMAT = 1
@@ -75,14 +75,28 @@ def build_corpus(
     return Corpus(source.name, tokenizer, splits, info)
 
 
+def encode_split(config: DataConfig, tokenizer: Tokenizer, split: str, *, documents: str) -> TokenFile:
+    """One split of a corpus as tokens, its documents cut by another rule than the configuration's.
+
+    split: a name that ``build_corpus`` gives for this configuration. Raises what ``build_corpus`` raises.
+    """
+    cache = Cache()
+    with open_source(config.corpus) as source:
+        survey = survey_source(source, cache, _say_nothing)
+        slices = {split: _cut(source, survey, config)[split]}
+        key = content_key(FORMAT, survey.key, [slices[split].begin, slices[split].end])
+        return encode_slices(tokenizer, slices, documents, key, cache, _say_nothing, survey.check)[split]
+
+
 def encode_text(tokenizer: Tokenizer, text: str, *, documents: str = "file") -> TokenFile:
-    """A text as tokens, in memory."""
+    """A text as tokens, in memory. documents: file, line, blank-line, or EACH_LINE for the state policy ``line``."""
     if not text:
         raise DataError("The text is empty: there is nothing to encode.")
     ids_file, starts_file = io.BytesIO(), io.BytesIO()
     counts, sha256 = write_tokens(tokenizer, [(0, text)], documents, ids_file, starts_file)
     ids = np.frombuffer(ids_file.getvalue(), dtype=tokenizer.id_dtype)
-    return TokenFile(ids, np.frombuffer(starts_file.getvalue(), dtype=START_DTYPE), counts, sha256)
+    starts = np.frombuffer(starts_file.getvalue(), dtype=START_DTYPE)
+    return TokenFile(ids, starts, counts, sha256, documents=documents)
 
 
 def encode_path(
@@ -107,6 +121,10 @@ def encode_path(
         key = content_key(FORMAT, survey.key)
         encoding = partial(report, "encoding")
         return encode_slices(tokenizer, slices, documents, key, cache, encoding, survey.check)[WHOLE]
+
+
+def _say_nothing(fraction: float) -> None:
+    """Progress that nobody asked for."""
 
 
 def _cut(source: Source, survey: Survey, config: DataConfig) -> dict[str, Slice]:

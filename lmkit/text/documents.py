@@ -1,4 +1,4 @@
-"""Where documents end inside a file: at each line, or at each run of blank lines."""
+"""Where documents end inside a file: at each line, or at each run of blank lines; and lines that are read alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Iterable, Iterator
 
 from lmkit.errors import DataError
 
-__all__ = ["split_documents"]
+__all__ = ["EACH_LINE", "split_documents"]
+
+# Not a rule of training but of the state policy ``line``: each line is encoded by itself and no ``<eos>`` closes it.
+EACH_LINE = "each-line"
 
 LONGEST_DOCUMENT = 1 << 27  # characters
 BLANK_LINES = re.compile(r"\n(?:[ \t\r]*\n)+")

@@ -44,12 +44,12 @@ def encode_slices(
 
     def check(folder: Path) -> bool:
         try:
-            return bool(_open(folder, slices, tokenizer))
+            return bool(_open(folder, slices, tokenizer, documents))
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
     entry = content_key(key, documents, tokenizer.to_json(), sys.byteorder, list(slices))
-    splits = _open(cache.entry(entry, build, check), slices, tokenizer)
+    splits = _open(cache.entry(entry, build, check), slices, tokenizer, documents)
     for name, split in splits.items():
         if not len(split):
             raise DataError(f"The {name} split has no tokens: its text is only whitespace.")
@@ -80,7 +80,7 @@ def _write(folder: Path, name: str, tokenizer: Tokenizer, texts: Iterable[Piece]
     return {"counts": dataclasses.asdict(counts), "sha256": sha256}
 
 
-def _open(folder: Path, slices: Mapping[str, Slice], tokenizer: Tokenizer) -> dict[str, TokenFile]:
+def _open(folder: Path, slices: Mapping[str, Slice], tokenizer: Tokenizer, documents: str) -> dict[str, TokenFile]:
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     splits = {}
     for name in slices:
@@ -88,5 +88,5 @@ def _open(folder: Path, slices: Mapping[str, Slice], tokenizer: Tokenizer) -> di
         path = folder / f"{name}.ids"
         ids = map_ids(path, tokenizer.id_dtype, counts.tokens)
         starts = map_ids(folder / f"{name}.starts", START_DTYPE, counts.documents)
-        splits[name] = TokenFile(ids, starts, counts, meta[name]["sha256"], path)
+        splits[name] = TokenFile(ids, starts, counts, meta[name]["sha256"], path, documents)
     return splits

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmkit.text.counts import Counts, TextMeter
-from lmkit.text.documents import split_documents
+from lmkit.text.documents import EACH_LINE, split_documents
 from lmkit.text.source import Piece
 from lmkit.text.tokenizer import Ids, Tokenizer
 
@@ -28,7 +28,8 @@ class TokenFile:
     """One split as tokens.
 
     ``ids`` is (N,) of the smallest unsigned type, in memory or memory-mapped; ``document_starts`` is (D,) int64, its
-    first entry 0; ``sha256`` is that of the split's text; ``path`` is the file behind ``ids``, None in memory.
+    first entry 0; ``sha256`` is that of the split's text; ``documents`` is the rule that cut it; ``path`` is the file
+    behind ``ids``, None in memory. Under the rule EACH_LINE documents are the lines that have a token.
     """
 
     ids: Ids
@@ -36,6 +37,7 @@ class TokenFile:
     counts: Counts
     sha256: str
     path: Path | None = None
+    documents: str = "file"
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -84,6 +86,13 @@ class TokenWriter:
         self._start = self.tokens
         self._closing_added = bool(open_[-1])
 
+    def add_open(self, ids: Ids, lengths: NDArray[np.int64]) -> None:
+        """Append texts that no ``<eos>`` closes, as ``add_documents``; one without a token is no document."""
+        starts = self.tokens + np.cumsum(lengths) - lengths
+        self._write(ids)
+        self._starts_file.write(starts[lengths > 0].astype(START_DTYPE).tobytes())
+        self.documents += int(np.count_nonzero(lengths))
+
     def finish(self) -> None:
         """Take the closing ``<eos>`` back where there was only one document."""
         if self.documents == 1 and self._closing_added:
@@ -113,6 +122,9 @@ def write_tokens(
             for ids in tokenizer.encode_stream(chunks):
                 writer.add(ids)
             writer.end_document()
+        elif documents == EACH_LINE:
+            for lines in split_documents(chunks, "line"):
+                writer.add_open(*tokenizer.encode_batch(lines))
         else:
             for whole in split_documents(chunks, documents):
                 writer.add_documents(*tokenizer.encode_batch(whole))

@@ -38,6 +38,7 @@ EOS = "<eos>"
 CHUNK = 1 << 20
 LARGEST_FILE = 1 << 28  # bytes of a tokenizer.json; the largest in use have some 40 million
 LONGEST_PART = 1 << 27  # characters
+STRETCH = 1 << 16  # characters without a place to cut, after which they are looked at together
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -49,33 +50,48 @@ def id_dtype(vocab_size: int) -> np.dtype[Any]:
     raise TokenizerError(f"A vocabulary of {vocab_size} tokens is too large: 2**32 is the limit.")
 
 
-def rechunk(chunks: Iterable[str], cut: Callable[[str], int]) -> Iterator[str]:
-    """Cut a text anew, only at the places that ``cut`` allows; a part without such a place is held back and joined.
+def no_cut(text: str) -> int:
+    """No place at all."""
+    return -1
 
-    ``cut(chunk)`` gives a position in the chunk, or -1. Memory grows with the longest part that cannot be cut; a small
+
+def rechunk(
+    chunks: Iterable[str], cut: Callable[[str], int], cut_stretch: Callable[[str], int] = no_cut
+) -> Iterator[str]:
+    """Cut a text anew, only at the places that are allowed; a part without such a place is held back and joined.
+
+    ``cut(chunk)`` gives a position in any chunk, or -1. ``cut_stretch(text)`` may know one in what was held back, which
+    begins where the text does or was cut last. Memory grows with the longest part that neither can cut; a small
     compressed file can hold a very long one, so DataError is raised past LONGEST_PART.
     """
     pending: list[str] = []
-    held = 0
-    for chunk in chunks:
-        for begin in range(0, len(chunk), CHUNK):
-            part = chunk[begin : begin + CHUNK]
-            place = cut(part)
-            if place < 0:
-                pending.append(part)
-                held += len(part)
-                if held > LONGEST_PART:
-                    raise DataError(
-                        f"The text has a stretch of more than {LONGEST_PART:,} characters that this tokenizer cannot "
-                        "cut: put line ends or spaces into it, or use --tokenizer char."
-                    )
-                continue
-            yield "".join([*pending, part[:place]])
-            pending = [part[place:]]
-            held = len(pending[0])
+    held, enough = 0, STRETCH
+    for part in _slices(chunks):
+        pending.append(part)
+        held += len(part)
+        place = cut(part)
+        if place < 0 and held >= enough:
+            pending = ["".join(pending)]
+            place = cut_stretch(pending[0])
+            enough = 2 * held  # so that a long stretch is not looked at again and again
+        if place >= 0:
+            last = pending.pop()
+            yield "".join([*pending, last[:place]])
+            pending, held, enough = [last[place:]], len(last) - place, STRETCH
+        if held > LONGEST_PART:
+            raise DataError(
+                f"The text has a stretch of more than {LONGEST_PART:,} characters that this tokenizer cannot "
+                "cut: put line ends or spaces into it, or use --tokenizer char."
+            )
     rest = "".join(pending)
     if rest:
         yield rest
+
+
+def _slices(chunks: Iterable[str]) -> Iterator[str]:
+    for chunk in chunks:
+        for begin in range(0, len(chunk), CHUNK):
+            yield chunk[begin : begin + CHUNK]
 
 
 class StreamDecoder(ABC):
@@ -153,7 +169,18 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def cut(self, chunk: str) -> int:
-        """The last place in a chunk of text where it can be cut without changing any id, -1 if there is none."""
+        """A late place in a chunk of text where it can be cut without changing any id, -1 if none is known."""
+
+    def cut_stretch(self, text: str) -> int:
+        """The same in a text that begins where it was cut before, or at its very begin, and where ``cut`` knows none.
+
+        A kind may leave this out: such a stretch is then encoded in one piece, whatever its length.
+        """
+        return no_cut(text)
+
+    def parts(self, chunks: Iterable[str]) -> Iterator[str]:
+        """A text given in chunks, cut anew so that the ids of the parts are those of the whole."""
+        return rechunk(chunks, self.cut, self.cut_stretch)
 
     @property
     def vocab_size(self) -> int:
@@ -166,7 +193,7 @@ class Tokenizer(ABC):
 
     def encode_stream(self, chunks: Iterable[str]) -> Iterator[Ids]:
         """Ids of a long text given in chunks, piece by piece; joined they equal ``encode`` of the joined text."""
-        for part in rechunk(chunks, self.cut):
+        for part in self.parts(chunks):
             yield self.encode(part)
 
     def id_to_token(self, token_id: int) -> str:

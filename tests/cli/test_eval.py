@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+import lmkit
+
 KEYS = {
     "nll_nats",
     "tokens",
@@ -140,6 +142,40 @@ def test_the_state_can_be_reset_for_studies_and_a_note_says_so(cli, measure, tra
     assert "5" in outcome.stderr
     assert measure(trained, "--state", "reset", "--window", 5)["nll_nats"] != measure(trained)["nll_nats"]
     assert cli("eval", trained, "--threads", 1).stderr == ""
+
+
+@pytest.mark.parametrize(
+    "tokenizer", [("char",), ("word",), ("bpe", "--vocab-size", 300)], ids=lambda options: options[0]
+)
+def test_the_lines_state_is_that_of_score(cli, measure, work, small, tokenizer: tuple[object, ...]):
+    assert (
+        cli("train", "--corpus", "text.txt", *small, "--tokenizer", *tokenizer, "--max-steps", 2, "--out", "run").code
+        == 0
+    )
+    (work / "lines.txt").write_text("The cat sat.\n\nA  dog\r\n \nThe cat sat.\nOn", encoding="utf-8", newline="")
+    outcome = cli("score", "run", "lines.txt", "--state", "line", "--columns", "logprob", "--threads", 1)
+    rows = outcome.stdout.split()[1:]
+    figures = measure("run", "--file", "lines.txt", "--state", "line")
+    assert figures["tokens"] == len(rows)
+    assert figures["nll_nats"] == pytest.approx(-math.fsum(map(float, rows)), rel=1e-6)
+    assert (figures["state"], figures["lossless"], figures["chars"]) == ("line", tokenizer[0] != "word", 39)
+    for arguments in (("--window", 1), ("--window", 7), ("--rows", 4), ("--rows", 3, "--window", 5)):
+        other = measure("run", "--file", "lines.txt", "--state", "line", *arguments)
+        assert numbers(other) == pytest.approx(numbers(figures), rel=1e-6)
+    assert figures["nll_nats"] != pytest.approx(measure("run", "--file", "lines.txt")["nll_nats"], rel=1e-6)
+
+
+def test_the_lines_of_a_split_are_measured_and_a_note_says_that_they_were_not_trained_so(cli, measure, trained, text):
+    outcome = cli("eval", trained, "--state", "line", "--rows", 16, "--threads", 1)
+    assert outcome.code == 0
+    assert outcome.stderr == "Note: the model was trained with state carry; this is state line.\n"
+    assert "test: state line, 16 rows, float32" in outcome.stdout
+    figures = measure(trained, "--state", "line")
+    begin, end = json.loads((trained / "run.json").read_text(encoding="utf-8"))["corpus"]["ranges"]["test"]
+    lm = lmkit.load(trained, "cpu")
+    alone = [lm.evaluate(line).nll for line in text[begin:end].splitlines(keepends=True)]
+    assert figures["nll_nats"] == pytest.approx(math.fsum(alone), rel=1e-6)
+    assert lm.evaluate(text[begin:end], state="line").nll == pytest.approx(math.fsum(alone), rel=1e-6)
 
 
 def test_a_model_that_was_trained_with_reset_is_not_said_to_be_trained_with_carry(cli, work, small):

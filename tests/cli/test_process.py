@@ -182,6 +182,7 @@ def test_a_killed_training_leaves_a_run_that_loads(start, cli, work):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_pipe_that_nobody_reads_ends_a_command_quietly(trained, work):
     run = str(trained)
+    (work / "list.txt").write_text("1\t-1\tThe cat.\n", encoding="utf-8")
     commands: list[list[str]] = [
         ["--help"],
         ["--version"],
@@ -190,6 +191,13 @@ def test_a_pipe_that_nobody_reads_ends_a_command_quietly(trained, work):
         ["info", run],
         ["eval", run, "--threads", "1"],
         ["eval", run, "--threads", "1", "--json"],
+        ["eval", run, "--threads", "1", "--state", "line"],
+        ["score", run, "text.txt", "--threads", "1"],
+        ["score", run, "text.txt", "--threads", "1", "--per", "word", "--json"],
+        ["score", run, "text.txt", "--threads", "1", "--per", "line", "--state", "line"],
+        ["score", run, "--nbest", "list.txt", "--threads", "1"],
+        ["compare", run, run, "--file", "text.txt", "--threads", "1"],
+        ["compare", run, run, "--file", "text.txt", "--threads", "1", "--json"],
         ["sample", run, "--length", "2000"],
         ["tokenize", "text.txt"],
         ["tokenize", "text.txt", "--stats"],
@@ -207,7 +215,7 @@ def test_a_pipe_that_nobody_reads_ends_a_command_quietly(trained, work):
     )
     codes = json.loads(done.stdout)
     assert not [" ".join(command) for command, code in zip(commands, codes, strict=True) if code != 0]
-    for word in ("Traceback", "BrokenPipe", "Exception ignored"):
+    for word in ("Traceback", "BrokenPipe", "Exception ignored", "Error"):
         assert word not in done.stderr
     for name in ("run", "quiet"):
         assert (work / name / "model.safetensors").is_file()

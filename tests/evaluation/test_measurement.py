@@ -6,11 +6,13 @@ from itertools import pairwise
 
 import pytest
 
+from lmkit.errors import ConfigError, DataError
 from lmkit.evaluation.measurement import evaluation_windows, measure
 from lmkit.evaluation.perplexity import Evaluation, evaluate, token_scores
 from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.samplers import IGNORE, stream_windows
 from lmkit.text.corpus import encode_text
+from lmkit.text.documents import EACH_LINE
 from lmkit.text.kinds import TOKENIZERS
 
 LINES = ["a cab", "dad had a bad bed", "é", "be a bee", "a cab", "", "ha"]
@@ -147,6 +149,36 @@ def test_equal_documents_get_equal_scores_wherever_they_stand(predictor, tokeniz
     assert forward == pytest.approx(backward[::-1], rel=1e-6)
     assert forward[0] == pytest.approx(forward[2], rel=1e-6)
     assert not math.isclose(forward[0], forward[1], rel_tol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["char", "word", "bpe"])
+@pytest.mark.parametrize(("rows", "window"), [(1, 3), (1, 1000), (3, 4), (50, 2)])
+def test_a_line_is_read_alone_whatever_stands_before_it(make_model, kind, rows, window):
+    tokenizer = TOKENIZERS[kind].train([TEXT], vocab_size=290 if kind == "bpe" else None)
+    predictor = NetworkPredictor(make_model("gru", vocab_size=tokenizer.vocab_size))
+    tokens = encode_text(tokenizer, TEXT, documents=EACH_LINE)
+    made = measure(predictor, tokens, tokenizer, split="test", state="line", rows=rows, window=window)
+    separate = Evaluation()
+    for line in LINES:
+        separate += measure(predictor, encode_text(tokenizer, line + "\n"), tokenizer, split="line").evaluation
+    assert made.evaluation.nll == pytest.approx(separate.nll, rel=1e-6)
+    assert made.evaluation.tokens == separate.tokens
+    assert made.evaluation.chars == separate.chars
+    assert made.evaluation.words == separate.words
+    assert (made.state, made.rows) == ("line", min(rows, len(LINES)))
+
+
+@pytest.mark.parametrize(("state", "documents"), [("line", "file"), ("line", "line"), ("carry", EACH_LINE)])
+def test_a_state_that_does_not_go_with_the_tokens_is_refused(predictor, tokenizer, state, documents):
+    with pytest.raises(ConfigError, match=f"--state {state} does not go"):
+        measured(predictor, tokenizer, documents, state=state)
+
+
+@pytest.mark.parametrize(("state", "documents"), [("carry", "file"), ("document", "line"), ("line", EACH_LINE)])
+def test_a_text_without_tokens_cannot_be_measured(make_model, words, state, documents):
+    predictor = NetworkPredictor(make_model("gru", vocab_size=words.vocab_size))
+    with pytest.raises(DataError, match="no token"):
+        measure(predictor, encode_text(words, " \t", documents=documents), words, split="test", state=state)
 
 
 def test_reset_windows_start_from_zero(predictor, tokenizer):

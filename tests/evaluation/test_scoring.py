@@ -24,6 +24,7 @@ from lmkit.evaluation.scoring import score_text, scored_tokens
 from lmkit.evaluation.spans import SpanEncoder
 from lmkit.samplers import IGNORE
 from lmkit.text import TOKENIZERS, encode_path, encode_text
+from lmkit.text.documents import EACH_LINE
 from lmkit.text.lookup import word_level_document
 from lmkit.text.tokenizer import tokenizer_from_json
 
@@ -107,16 +108,31 @@ def test_the_scores_add_up_to_the_evaluation(get, kind, documents, state, text):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("documents", ["file", "line"])
-@pytest.mark.parametrize("state", ["carry", "document"])
-def test_the_scores_of_files_add_up_to_the_evaluation_of_their_folder(get, tmp_path, kind, documents, state):
+@pytest.mark.parametrize("text", [TEXT, "a cab\n", "the", "a\n\ncat\n", "\n\n", "a\n  "], ids=ascii)
+def test_the_scores_of_lines_add_up_to_the_evaluation_of_lines(get, kind, text):
+    predictor, tokenizer = get(kind)
+    tokens = encode_text(tokenizer, text, documents=EACH_LINE)
+    found = scored(predictor, tokenizer, text, state="line")
+    assert [token.id for token in found] == tokens.ids.tolist()
+    for rows, window in ((1, 256), (1, 3), (3, 256), (50, 2)):
+        made = measure(predictor, tokens, tokenizer, split="text", state="line", rows=rows, window=window)
+        assert -total(found) == pytest.approx(made.evaluation.nll, rel=1e-6)
+        assert sum(token.oov for token in found) == made.evaluation.oov
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("state", "documents"),
+    [("carry", "file"), ("carry", "line"), ("document", "file"), ("document", "line"), ("line", EACH_LINE)],
+)
+def test_the_scores_of_files_add_up_to_the_evaluation_of_their_folder(get, tmp_path, kind, state, documents):
     predictor, tokenizer = get(kind)
     files = ["a cat\nsat", "", "on a mat\n", "the cab"]
     for number, text in enumerate(files):
         (tmp_path / f"{number}.txt").write_text(text, encoding="utf-8")
     tokens = encode_path(tokenizer, tmp_path, documents=documents)
     expected = measure(predictor, tokens, tokenizer, split="text", state=state).evaluation
-    found = scored(predictor, tokenizer, *files, state=state, documents=documents)
+    found = scored(predictor, tokenizer, *files, state=state, documents="file" if state == "line" else documents)
     assert [token.id for token in found] == tokens.ids.tolist()
     assert -total(found) == pytest.approx(expected.nll, rel=1e-6)
 

@@ -57,8 +57,7 @@ def test_every_target_comes_once_after_all_of_its_document_and_nothing_else(pred
     starts = np.cumsum([0, *lengths[:-1]])
     for item in found:
         start = int(starts[starts <= item.target].max())
-        # a document's first input is the <eos> that closes the one before it: the token before, or the end of text
-        assert item.history[0] in (start - 1, total)
+        assert item.history[0] == total  # <eos>, whatever stands before the document
         assert item.history[1:] == list(range(start, item.target))
 
 

@@ -1,12 +1,14 @@
 """Documents: pieces that joined are the text, each closed by one <eos> where there are several."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lmkit.text import BPETokenizer, CharacterTokenizer, WordTokenizer, encode_text
-from lmkit.text.documents import split_documents
+from lmkit.text.documents import EACH_LINE, split_documents
 
 lines = st.text(st.sampled_from("ab \t\r\n\n\n\x0b\u2028"))
 KINDS = {
@@ -69,6 +71,19 @@ def test_a_document_that_ends_in_eos_gets_no_second_one():
     file = encode_text(KINDS["word"], "a\n\nb\na b", documents="line")
     assert KINDS["word"].decode(file.ids) == "a\n\nb\na b\n"
     assert file.document_starts.tolist() == [0, 2, 3, 5]
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+@given(text=lines.filter(bool))
+def test_lines_that_are_read_alone_have_the_ids_of_their_own_text_and_no_eos(kind, text):
+    tokenizer = KINDS[kind]
+    file = encode_text(tokenizer, text, documents=EACH_LINE)
+    expected = [ids for line in documents(text, "line") if (ids := tokenizer.encode(line).tolist())]
+    borders = [*file.document_starts.tolist(), len(file)]
+    assert [file.ids[start:end].tolist() for start, end in pairwise(borders)] == expected
+    assert file.counts.tokens == len(file)
+    assert file.counts.documents == len(expected)
+    assert file.documents == EACH_LINE
 
 
 @pytest.mark.parametrize("rule", ["file", "line", "blank-line"])
