@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lmkit.checkpoints.folder import CheckpointFolder
 from lmkit.config import Config
 from lmkit.errors import ConfigError, DataError, FailedError, RunError
 from lmkit.evaluation.adapters import AdapterSettings, Parts
@@ -398,12 +399,16 @@ class TrainedModel:
             yield int(column.ids[0])
 
 
-def load(path: str | os.PathLike[str], device: str = "auto") -> TrainedModel:
-    """Open a run folder and return its best model. Raises RunError if the folder is missing, damaged or foreign."""
+def load(path: str | os.PathLike[str], device: str = "auto", checkpoint: str | int = "best") -> TrainedModel:
+    """Open a run folder and return its best model, or that of a checkpoint: ``last``, or a step.
+
+    Raises RunError if the folder is missing, damaged or foreign, or has no such checkpoint.
+    """
     run = RunDirectory.open(path)
     config = run.config()
     tokenizer = run.tokenizer()
-    model = run.load_model(config, tokenizer.vocab_size, choose_device(device))
+    weights = None if checkpoint == "best" else CheckpointFolder(run.path / "checkpoints").weights(checkpoint)
+    model = run.load_model(config, tokenizer.vocab_size, choose_device(device), weights)
     return TrainedModel(model, tokenizer, config, run, run.counts("train"))
 
 

@@ -161,14 +161,20 @@ class RunDirectory:
         """Put other weights in place. Raises OSError if the disk refuses."""
         replace_file(self.path / MODEL, content)
 
-    def load_model(self, config: Config, vocab_size: int, device: torch.device) -> LanguageModel:
-        """The best model of the run. Raises RunError if its file is missing, damaged, or does not fit the
-        configuration.
+    def load_model(
+        self, config: Config, vocab_size: int, device: torch.device, checkpoint: tuple[str, bytes] | None = None
+    ) -> LanguageModel:
+        """The best model of the run, or that of a checkpoint: its file's name and content. Raises RunError if the file
+        is missing, damaged, or does not fit the configuration.
         """
-        path = self.path / MODEL
-        if not exists(path):
+        path = self.path / (MODEL if checkpoint is None else checkpoint[0])
+        shapes = stored_shapes(config.model, vocab_size)
+        if checkpoint is not None:
+            tensors = unpack_weights(checkpoint[1], path, shapes, CONFIG)
+        elif exists(path):
+            tensors = load_weights(path, shapes, CONFIG)
+        else:
             raise RunError(f"{self.path} holds no trained model yet: {MODEL} is missing.")
-        tensors = load_weights(path, stored_shapes(config.model, vocab_size), CONFIG)
         declared = self._read_json(CONFIG).get("vocab_size")
         if declared != vocab_size:
             raise RunError(f"{self.path / CONFIG} tells of {declared!s:.20} tokens, and {TOKENIZER} has {vocab_size}.")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lmkit.checkpoints.folder import Checkpoint, CheckpointFolder
+from lmkit.checkpoints.folder import WEIGHTS, Checkpoint, CheckpointFolder
 from lmkit.checkpoints.packing import pack, unpack
 from lmkit.config import Config
 from lmkit.errors import NonFiniteError, RunError
@@ -50,7 +50,7 @@ VALIDATION_ROWS = 64
 VALIDATION_WARMUP = 256
 ONE_STREAM_SECONDS = 60
 MAX_ROLLBACKS = 10
-WEIGHTS, TENSORS, VALUES, CLOCK = "model.safetensors", "training.safetensors", "training.json", "clock.json"
+TENSORS, VALUES, CLOCK = "training.safetensors", "training.json", "clock.json"
 
 
 class Session:

@@ -19,7 +19,9 @@ from lmkit.checkpoints.manifest import MANIFEST, open_sealed, read_manifest, ren
 from lmkit.errors import RunError
 from lmkit.files import is_folder, sync_folder
 
-__all__ = ["Checkpoint", "CheckpointFolder"]
+__all__ = ["WEIGHTS", "Checkpoint", "CheckpointFolder"]
+
+WEIGHTS = "model.safetensors"
 
 NAME = re.compile(r"step-(\d{8,})")
 UNFINISHED, REMOVED = ".tmp-", ".trash-"
@@ -91,6 +93,23 @@ class CheckpointFolder:
     def open(self, step: int) -> Checkpoint:
         """A checkpoint, checked to the last byte. Raises RunError that names the file which is not as it should be."""
         return Checkpoint(step, *open_sealed(self._place(step)))
+
+    def weights(self, which: str | int) -> tuple[str, bytes]:
+        """The weights of ``last`` or of a step: the file's name inside the run, and its content. Raises RunError where
+        there is no such checkpoint, or it is damaged.
+        """
+        there = ", ".join(f"{step}" for step in self.steps()) or "none"
+        if which == "last":
+            found = self.newest(lambda fault: None)
+            if found is None:
+                raise RunError(f"{self.path} holds no whole checkpoint.")
+        elif str(which).isdecimal() and int(which) in self.steps():
+            found = self.open(int(which))
+        else:
+            raise RunError(
+                f"There is no checkpoint {which} in {self.path}: choose best, last, or one of these steps: {there}."
+            )
+        return f"{self.path.name}/{self._place(found.step).name}/{WEIGHTS}", found.files[WEIGHTS]
 
     def rotate(self, newest: int, keep: int, also: Collection[int] = ()) -> None:
         """Remove all but the newest ``keep``, the best ones that these name, and ``also``. Those whose manifest or

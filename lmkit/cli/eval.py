@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmkit.cli.options import runtime_options, use_runtime
+from lmkit.cli.options import checkpoint_option, runtime_options, use_runtime
 
 if TYPE_CHECKING:
     from lmkit.api import TrainedModel
@@ -71,6 +71,7 @@ DEFAULT_WARMUP = 256
 @click.option("--tune", is_flag=True, help="Choose rates and weights on the validation split.")
 @click.option("--words-only", is_flag=True, help="Word perplexity without counting line ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@checkpoint_option
 @runtime_options
 def command(
     run: Path,
@@ -83,6 +84,7 @@ def command(
     precision: str,
     words_only: bool,
     as_json: bool,
+    checkpoint: str,
     device: str | None,
     threads: int | None,
     **adapters: Any,
@@ -100,7 +102,7 @@ def command(
         raise ConfigError("Give either --split or --file, not both.")
     if file == "":
         raise ConfigError("--file is empty: give a file, a folder, or - for standard input.")
-    lm = load(run, use_runtime(device, threads))
+    lm = load(run, use_runtime(device, threads), checkpoint)
     if file is not None:
         name, tokens = file, lm.file_tokens(file, state=state)
     else:

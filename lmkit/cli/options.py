@@ -18,7 +18,15 @@ from lmkit.errors import ConfigError
 from lmkit.fields import fields_of, flag_of
 from lmkit.files import read_regular
 
-__all__ = ["SectionedCommand", "config_options", "make_config", "preset_names", "runtime_options", "use_runtime"]
+__all__ = [
+    "SectionedCommand",
+    "checkpoint_option",
+    "config_options",
+    "make_config",
+    "preset_names",
+    "runtime_options",
+    "use_runtime",
+]
 
 LARGEST_FILE = 1 << 20  # bytes of a --config file
 F = TypeVar("F", bound=Callable[..., Any])
@@ -87,6 +95,13 @@ def runtime_options(function: F) -> F:
         if item.name in ("device", "threads"):
             function = _option(item, hint, TITLES[RuntimeConfig])(function)
     return _cuda(function)
+
+
+def checkpoint_option(function: F) -> F:
+    """Add --checkpoint, for commands that use one run's model."""
+    return click.option(
+        "--checkpoint", default="best", show_default=True, help="Which model of the run: best, last, or a step."
+    )(function)
 
 
 def make_config(preset: str | None, file: Path | None, given: Mapping[str, Any]) -> Config:

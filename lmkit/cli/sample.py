@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lmkit.cli.options import runtime_options, use_runtime
+from lmkit.cli.options import checkpoint_option, runtime_options, use_runtime
 
 if TYPE_CHECKING:
     from lmkit.api import TrainedModel
@@ -59,6 +59,7 @@ __all__ = ["command"]
 )
 @click.option("--stop", multiple=True, help="Stop before this string; may be given several times.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a text.")
+@checkpoint_option
 @runtime_options
 def command(
     run: Path,
@@ -72,6 +73,7 @@ def command(
     num: int,
     stop: tuple[str, ...],
     as_json: bool,
+    checkpoint: str,
     device: str | None,
     threads: int | None,
 ) -> None:
@@ -81,7 +83,7 @@ def command(
 
     decoding = Decoding(temperature, top_k, top_p, min_p)
     # one token's arithmetic is too small to share among threads
-    lm = load(run, use_runtime(device, threads, default_threads=1))
+    lm = load(run, use_runtime(device, threads, default_threads=1), checkpoint)
     _warn_of_unknown(lm, prompt)
     for number in range(num):
         pieces = lm.stream(prompt, length=length, decoding=decoding, seed=seed, stream=number, stop=stop)

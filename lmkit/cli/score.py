@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from lmkit.cli.options import runtime_options
+from lmkit.cli.options import checkpoint_option, runtime_options
 
 if TYPE_CHECKING:
     from lmkit.api import TrainedModel
@@ -71,6 +71,7 @@ READ_AT_ONCE = 1 << 16
     help="Rescore an n-best list instead: lines `id score text` with a tab or ||| between them, higher is better.",
 )
 @click.option("--weight", type=float, help="With --nbest: score + weight * log-probability in nats (default: 1).")
+@checkpoint_option
 @runtime_options
 def command(
     run: Path,
@@ -84,6 +85,7 @@ def command(
     top_k: int | None,
     nbest: str | None,
     weight: float | None,
+    checkpoint: str,
     device: str | None,
     threads: int | None,
 ) -> None:
@@ -112,7 +114,7 @@ def command(
     torch.set_num_threads(choose_threads(threads))
     with contextlib.ExitStack() as stack:
         sources = _open((nbest,) if nbest is not None else files or ("-",), stack)
-        lm = load(run, device or "auto")
+        lm = load(run, device or "auto", checkpoint)
         if nbest is not None:
             _rescore(lm, sources, 1.0 if weight is None else weight, _Table(form))
         else:

@@ -1,0 +1,68 @@
+"""The models of a run: the best one, the last one, and those of its checkpoints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import lmkit
+
+COMMANDS = (("eval", "--json"), ("score", "text.txt", "--per", "line"), ("sample", "--length", "20"))
+
+
+@pytest.fixture
+def run(cli, work: Path, small: tuple[str, ...]) -> Path:
+    """A run whose best model is not its last one."""
+    options = ("--optimizer", "sgd", "--lr", 30, "--schedule", "constant", "--clip", 0, "--cell", "rnn")
+    steps = ("--max-steps", 40, "--eval-every", 5, "--checkpoint-every", 4, "--keep-checkpoints", 3)
+    outcome = cli("train", "--corpus", "text.txt", *small, *options, *steps, "--out", "run")
+    assert outcome.code == 0, outcome.stderr
+    return work / "run"
+
+
+def steps_of(run: Path) -> list[int]:
+    return sorted(int(path.name.removeprefix("step-")) for path in (run / "checkpoints").iterdir())
+
+
+def weights(run: Path, checkpoint: str | int) -> list[torch.Tensor]:
+    return list(lmkit.load(run, checkpoint=checkpoint).model.state_dict().values())
+
+
+def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
+    return all(map(torch.equal, one, other))
+
+
+def test_best_is_the_default_and_last_is_the_newest_checkpoint(run: Path):
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
+    best = [record["step"] for record in records if record.get("best")][-1]
+    steps = steps_of(run)
+    assert best != steps[-1], "the last model is not the best one here"
+    assert same(weights(run, "best"), weights(run, best))
+    assert same(weights(run, "last"), weights(run, steps[-1]))
+    assert not same(weights(run, "best"), weights(run, "last"))
+    assert same(weights(run, str(steps[0])), weights(run, steps[0]))
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_each_command_takes_a_checkpoint(cli, run: Path, command):
+    outputs = [cli(command[0], run, *command[1:], "--threads", 1, "--checkpoint", which) for which in ("best", "last")]
+    assert [output.code for output in outputs] == [0, 0], outputs
+    assert outputs[0].stdout == cli(command[0], run, *command[1:], "--threads", 1).stdout
+    assert outputs[0].stdout != outputs[1].stdout
+
+
+@pytest.mark.parametrize("which", ["3", "newest", "-1", "", "../../text"])
+def test_a_checkpoint_that_is_not_there_is_told_with_those_that_are(refused, run: Path, which: str):
+    message = refused("eval", run, "--checkpoint", which)
+    assert ", ".join(map(str, steps_of(run))) in message
+
+
+def test_a_damaged_checkpoint_is_named_and_last_is_the_one_before(cli, refused, run: Path):
+    steps = steps_of(run)
+    path = run / "checkpoints" / f"step-{steps[-1]:08d}" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "model.safetensors" in refused("eval", run, "--checkpoint", steps[-1])
+    assert same(weights(run, "last"), weights(run, steps[-2]))
