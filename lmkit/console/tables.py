@@ -95,8 +95,8 @@ def _gain(gain: Interval | None) -> str:
     if gain is None:
         return ""
     if gain.low is None or gain.high is None:
-        return f"{gain.value:.1%}"
-    return escape(f"{gain.value:.1%} [{100 * gain.low:.1f}, {100 * gain.high:.1f}]")
+        return f"{gain.value:z.1%}"
+    return escape(f"{gain.value:z.1%} [{100 * gain.low:z.1f}, {100 * gain.high:z.1f}]")
 
 
 def show_corpora(entries: Sequence[CorpusEntry], *, whole: bool) -> None:

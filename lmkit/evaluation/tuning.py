@@ -42,7 +42,7 @@ def tune(parts: Parts, settings: AdapterSettings, windows: Windows) -> AdapterSe
     settings, below = reading.settings, reading.log_probs
     if settings.cache:
         cache = Cache(parts.model.config.hidden_size, span=settings.cache)
-        cached = _cached(cache, windows(), reading.hidden, FLATNESSES)
+        cached = _cached(cache, windows(), reading.hidden, torch.empty(len(FLATNESSES), len(below), dtype=below.dtype))
         settings, below = _tune_cache(settings, below, cached)
     if parts.ngram is not None:
         models = [below, _scores(parts.ngram, windows())]
@@ -99,15 +99,20 @@ def _read(predictor: HiddenPredictor[Any], settings: AdapterSettings, windows: I
     return _Reading(settings, torch.cat(log_probs), vectors)
 
 
-def _cached(cache: Cache, windows: Iterable[Window], hidden: Iterable[Tensor], flatnesses: Sequence[float]) -> Tensor:
-    """Log-probabilities (F, N) of the cache alone at each flatness; not a number while it is empty."""
+def _cached(cache: Cache, windows: Iterable[Window], hidden: Iterable[Tensor], log_probs: Tensor) -> Tensor:
+    """Log-probabilities (F, N) of the cache alone at each flatness; not a number while it is empty.
+
+    They are written into ``log_probs``: parts kept in between would leave holes in the heap among the big tables.
+    """
     memory: Any = None
-    parts = []
+    place = 0
     for window, vectors in zip(windows, hidden, strict=True):
         memory = begin(cache, window, memory)
-        scores, memory = cache.score(window.inputs, window.targets, vectors, memory, flatnesses)
-        parts.append(scores[:, window.targets != IGNORE])
-    return torch.cat(parts, dim=1)
+        scores, memory = cache.score(window.inputs, window.targets, vectors, memory, FLATNESSES)
+        known = scores[:, window.targets != IGNORE]
+        log_probs[:, place : place + known.shape[1]] = known
+        place += known.shape[1]
+    return log_probs
 
 
 def _tune_cache(settings: AdapterSettings, below: Tensor, cached: Tensor) -> tuple[AdapterSettings, Tensor]:
