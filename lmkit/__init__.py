@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lmkit.api import ScoredToken, TrainedModel, load, train
+    from lmkit.comparing import compare
     from lmkit.config import Config, DataConfig, ModelConfig, RuntimeConfig, TrainingConfig
     from lmkit.errors import (
         ConfigError,
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
         RunError,
         TokenizerError,
     )
+    from lmkit.evaluation.comparison import Comparison
+    from lmkit.evaluation.lines import ScoredLine
     from lmkit.evaluation.perplexity import Evaluation, evaluate, token_scores
     from lmkit.evaluation.predictor import NetworkPredictor, Predictor
+    from lmkit.evaluation.words import ScoredWord
     from lmkit.generation.decoder import StepDecoder
     from lmkit.generation.decoding import Decoding
     from lmkit.generation.generate import generate
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
     from lmkit.text.tokenizer import Tokenizer, load_tokenizer
 
 __all__ = [
+    "Comparison",
     "Config",
     "ConfigError",
     "Corpus",
@@ -58,7 +63,9 @@ __all__ = [
     "RandomSampler",
     "RunError",
     "RuntimeConfig",
+    "ScoredLine",
     "ScoredToken",
+    "ScoredWord",
     "SequentialSampler",
     "Session",
     "StepDecoder",
@@ -68,6 +75,7 @@ __all__ = [
     "TrainingConfig",
     "Window",
     "build_corpus",
+    "compare",
     "evaluate",
     "generate",
     "load",
@@ -78,6 +86,7 @@ __all__ = [
 
 _HOMES = {
     "lmkit.api": ("ScoredToken", "TrainedModel", "load", "train"),
+    "lmkit.comparing": ("compare",),
     "lmkit.config": ("Config", "DataConfig", "ModelConfig", "RuntimeConfig", "TrainingConfig"),
     "lmkit.errors": (
         "ConfigError",
@@ -89,8 +98,11 @@ _HOMES = {
         "RunError",
         "TokenizerError",
     ),
+    "lmkit.evaluation.comparison": ("Comparison",),
+    "lmkit.evaluation.lines": ("ScoredLine",),
     "lmkit.evaluation.perplexity": ("Evaluation", "evaluate", "token_scores"),
     "lmkit.evaluation.predictor": ("NetworkPredictor", "Predictor"),
+    "lmkit.evaluation.words": ("ScoredWord",),
     "lmkit.generation.decoder": ("StepDecoder",),
     "lmkit.generation.decoding": ("Decoding",),
     "lmkit.generation.generate": ("generate",),

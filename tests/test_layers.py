@@ -26,6 +26,7 @@ LEVELS = (
     ("run",),
     ("session",),
     ("api", "report", "doctor"),
+    ("comparing",),
     ("__init__",),
     ("console",),
     ("cli",),
