@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lmkit.api import ScoredToken, TrainedModel, load, resume, train
+    from lmkit.comparing import compare
     from lmkit.config import CheckpointConfig, Config, DataConfig, ModelConfig, RuntimeConfig, TrainingConfig
     from lmkit.errors import (
         ConfigError,
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
         RunError,
         TokenizerError,
     )
+    from lmkit.evaluation.comparison import Comparison
+    from lmkit.evaluation.lines import ScoredLine
     from lmkit.evaluation.perplexity import Evaluation, evaluate, token_scores
     from lmkit.evaluation.predictor import NetworkPredictor, Predictor
+    from lmkit.evaluation.words import ScoredWord
     from lmkit.generation.decoder import StepDecoder
     from lmkit.generation.decoding import Decoding
     from lmkit.generation.generate import generate
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CheckpointConfig",
+    "Comparison",
     "Config",
     "ConfigError",
     "Corpus",
@@ -59,7 +64,9 @@ __all__ = [
     "RandomSampler",
     "RunError",
     "RuntimeConfig",
+    "ScoredLine",
     "ScoredToken",
+    "ScoredWord",
     "SequentialSampler",
     "Session",
     "StepDecoder",
@@ -69,6 +76,7 @@ __all__ = [
     "TrainingConfig",
     "Window",
     "build_corpus",
+    "compare",
     "evaluate",
     "generate",
     "load",
@@ -80,6 +88,7 @@ __all__ = [
 
 _HOMES = {
     "lmkit.api": ("ScoredToken", "TrainedModel", "load", "resume", "train"),
+    "lmkit.comparing": ("compare",),
     "lmkit.config": ("CheckpointConfig", "Config", "DataConfig", "ModelConfig", "RuntimeConfig", "TrainingConfig"),
     "lmkit.errors": (
         "ConfigError",
@@ -91,8 +100,11 @@ _HOMES = {
         "RunError",
         "TokenizerError",
     ),
+    "lmkit.evaluation.comparison": ("Comparison",),
+    "lmkit.evaluation.lines": ("ScoredLine",),
     "lmkit.evaluation.perplexity": ("Evaluation", "evaluate", "token_scores"),
     "lmkit.evaluation.predictor": ("NetworkPredictor", "Predictor"),
+    "lmkit.evaluation.words": ("ScoredWord",),
     "lmkit.generation.decoder": ("StepDecoder",),
     "lmkit.generation.decoding": ("Decoding",),
     "lmkit.generation.generate": ("generate",),

@@ -28,6 +28,7 @@ LEVELS = (
     ("resuming", "session_log"),
     ("session",),
     ("api", "report", "doctor"),
+    ("comparing",),
     ("__init__",),
     ("console",),
     ("cli",),

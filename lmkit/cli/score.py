@@ -214,7 +214,8 @@ def _score(
             click.echo(f"Note: the model was trained for state {lm.eval_state}; this is state {state}.", err=True)
         table.write([*first, *columns])
     if unknown == tokens:
-        click.echo(f"Note: all {tokens:,} tokens are <unk>: the scores say nothing of what they are.", err=True)
+        which = "the only token is" if tokens == 1 else f"all {tokens:,} tokens are"
+        click.echo(f"Note: {which} <unk>: the scores say nothing of what they are.", err=True)
 
 
 def _rows(

@@ -17,7 +17,7 @@ __all__ = ["show_comparison"]
 UNITS = {"nats_per_token": "nats per token", "bits_per_byte": "bits per byte"}
 
 
-def show_comparison(result: Comparison, text: str, notes: Sequence[str], *, file: TextIO) -> None:
+def show_comparison(result: Comparison, *, file: TextIO) -> None:
     """Runs, differences with intervals and p-values, losses by frequency and position, and how it was done."""
     console = open_console(file=file)
     for table in _tables(result):
@@ -25,12 +25,12 @@ def show_comparison(result: Comparison, text: str, notes: Sequence[str], *, file
         console.print()
     what, pieces = ("tokens", "tokens") if result.unit == "nats_per_token" else ("bytes", "spans of the text")
     how = (
-        f"{text}: {result.units:,} {pieces} in {result.blocks} blocks of {result.block:,} {what}; "
+        f"{result.split}: {result.units:,} {pieces} in {result.blocks} blocks of {result.block:,} {what}; "
         f"[..] is {100 * result.confidence:g} % confidence from {result.resamples:,} resamples of the blocks "
         f"(seed {result.seed}); p is that of a paired t test on the blocks."
     )
     chance = "Both tell how much hangs on this text; training again with another seed moves a model too."
-    for line in (how, chance, *notes):
+    for line in (how, chance, *result.notes):
         console.print(escape(line), style="dim", soft_wrap=True)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -102,7 +102,8 @@ class Band:
 class Comparison:
     """Everything that a comparison found; the first run is the baseline.
 
-    ``unit`` is nats_per_token where the tokens are the same, else bits_per_byte over spans of the text.
+    ``unit`` is nats_per_token where the tokens are the same, else bits_per_byte over spans of the text. ``split`` names
+    the text, ``rows`` were read side by side, and ``notes`` are what a reader must know before believing the figures.
     """
 
     unit: str
@@ -116,6 +117,9 @@ class Comparison:
     differences: list[Difference]
     by_frequency: list[Band] | None
     by_position: list[Band]
+    split: str = "text"
+    rows: int = 1
+    notes: list[str] = field(default_factory=list)
 
     def figures(self) -> dict[str, Any]:
         """All of it, ready for JSON: infinities become None."""

@@ -76,7 +76,7 @@ def _hypothesis(line: str, place: str) -> Hypothesis:
     if len(fields) < 2:
         raise DataError(f"{place}: expected id, score and text with a tab or ||| between them, not {line[:80]!r}.")
     try:
-        score = float(fields[1])
+        score = math.nan if "_" in fields[1] else float(fields[1])  # 1_000 is a number for Python alone
     except ValueError:
         score = math.nan
     if math.isnan(score):

@@ -12,7 +12,7 @@ from pathlib import Path
 from lmkit.errors import DataError
 from lmkit.text.cache import Cache, content_key
 from lmkit.text.counts import Counts
-from lmkit.text.source import Piece, Slice
+from lmkit.text.source import WHOLE, Piece, Slice
 from lmkit.text.token_file import START_DTYPE, TokenFile, map_ids, write_tokens
 from lmkit.text.tokenizer import Tokenizer
 
@@ -52,7 +52,8 @@ def encode_slices(
     splits = _open(cache.entry(entry, build, check), slices, tokenizer, documents)
     for name, split in splits.items():
         if not len(split):
-            raise DataError(f"The {name} split has no tokens: its text is only whitespace.")
+            what = "text" if name == WHOLE else f"{name} split"
+            raise DataError(f"The {what} has no tokens: it is only white space, which the model does not read.")
     return splits
 
 

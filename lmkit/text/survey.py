@@ -53,7 +53,8 @@ def survey_source(source: Source, cache: Cache, report: Callable[[float], None],
         cache.store_survey(stamp, parts)
     for name, part in parts.items():
         if not part["chars"]:
-            which = f"{source.name} is empty" if len(parts) == 1 else f"The {name} file of {source.name} is empty"
+            whole = source.description[:1].upper() + source.description[1:]
+            which = f"{whole} is empty" if len(parts) == 1 else f"The {name} file of {source.name} is empty"
             raise DataError(f"{which}: give a text with at least one character.")
     return Survey(source, stamp, parts)
 

@@ -118,7 +118,7 @@ def test_a_text_too_short_for_its_splits_is_refused(train, work):
 
 def test_a_text_of_white_space_has_no_words(train, work):
     (work / "blank.txt").write_text(" " * 500, encoding="utf-8")
-    assert "whitespace" in train("--corpus", "blank.txt", "--tokenizer", "word")
+    assert "white space" in train("--corpus", "blank.txt", "--tokenizer", "word")
 
 
 # Run folders

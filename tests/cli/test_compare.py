@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+import lmkit
+
 
 @pytest.fixture(scope="module")
 def runs(trained_once: Path, small, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
@@ -116,6 +118,53 @@ def test_blocks_resamples_confidence_and_seed_are_taken(compare):
     assert chosen == (200, 0.9, 4, "valid", 2)
     assert 20 <= figures["block"] < 40
     assert figures == compare("best", "worse", block=20, resamples=200, confidence=0.9, seed=4, split="valid", rows=2)
+
+
+def test_python_says_the_same(compare, runs, text, tmp_path):
+    names = ("best", "worse", "bpe")
+    folders = [runs[name] for name in names]
+    figures = compare(*names, resamples=200, seed=3)
+    found = lmkit.compare(folders, resamples=200, seed=3, device="cpu")
+    assert isinstance(found, lmkit.Comparison)
+    assert json.loads(json.dumps(found.figures())) == figures
+    loaded = [lmkit.load(folder, "cpu") for folder in folders]
+    assert lmkit.compare([folders[0], *loaded[1:]], resamples=200, seed=3, device="cpu") == found
+    file = tmp_path / "other.txt"
+    file.write_text(text[:3000], encoding="utf-8", newline="")
+    from_text = lmkit.compare(loaded, text=text[:3000], resamples=200)
+    assert from_text.figures() | {"split": str(file)} == compare(*names, file=file, resamples=200)
+
+
+def test_models_without_a_run_are_called_by_their_number(runs, text):
+    best = lmkit.load(runs["best"], "cpu")
+    alone = lmkit.TrainedModel(best.model, best.tokenizer, best.config)
+    told = []
+    found = lmkit.compare([runs["best"], alone], text=text, resamples=200, progress=lambda *what: told.append(what))
+    assert [run.name for run in found.runs] == [str(runs["best"]), "model 2"]
+    assert found.differences[0].difference.value == 0
+    assert told == [(str(runs["best"]), len(text)), ("model 2", len(text))]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"text": "The cat.", "file": "-"}, "one text"),
+        ({"split": "test", "file": "-"}, "not both"),
+        ({"text": ""}, "empty"),
+        ({"text": "cat"}, "too short"),
+        ({"block": 0}, "--block"),
+        ({"resamples": 99}, "--resamples"),
+        ({"seed": -1}, "--seed"),
+        ({"confidence": 1}, "--confidence"),
+        ({"rows": 0}, "--rows"),
+    ],
+    ids=str,
+)
+def test_mistakes_in_python_are_told_in_a_sentence(runs, options: dict[str, Any], words: str):
+    with pytest.raises(lmkit.LmkitError, match=words):
+        lmkit.compare([runs["best"], runs["worse"]], device="cpu", **options)
+    with pytest.raises(lmkit.ConfigError, match="two runs or more"):
+        lmkit.compare(str(runs["best"]), **options)
 
 
 def test_the_tables_show_what_the_figures_say(cli, compare, runs):

@@ -49,7 +49,7 @@ def test_a_list_comes_in_chunks_and_blank_lines_are_skipped():
     assert [entry.text for entry in read(text)] == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize("score", ["x", "", "nan", "1,5", "the cat", "0x10", "--1"])
+@pytest.mark.parametrize("score", ["x", "", "nan", "1,5", "1_000", "the cat", "0x10", "--1"])
 @pytest.mark.parametrize("form", ["1\t-1\tgood\n1\t{}\tbad\n", "1 ||| -1 ||| good\n1 ||| {} ||| bad\n"])
 def test_a_score_that_is_not_a_number_is_refused_with_its_line(score, form):
     with pytest.raises(DataError, match=r"list\.txt, line 2: the score .* is not a number"):

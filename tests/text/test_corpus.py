@@ -213,7 +213,7 @@ def test_no_word_reaches_over_two_documents(tmp_path):
 
 
 def test_an_empty_text_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"^empty is empty: give a text"):
+    with pytest.raises(DataError, match=r"^File empty.txt is empty: give a text"):
         build_corpus(DataConfig(corpus=str(write(tmp_path / "empty.txt", ""))))
     write(tmp_path / "train.txt", "a")
     write(tmp_path / "valid.txt", "")
@@ -221,7 +221,7 @@ def test_an_empty_text_is_refused(tmp_path):
         build_corpus(DataConfig(corpus=str(tmp_path)))
     with pytest.raises(DataError, match="is empty"):
         encode_text(CharacterTokenizer.train(["a"]), "")
-    with pytest.raises(DataError, match="stdin is empty"):
+    with pytest.raises(DataError, match="Standard input is empty"):
         build_corpus(DataConfig(corpus="-"), stdin=io.BytesIO())
 
 

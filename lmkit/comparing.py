@@ -1,0 +1,215 @@
+"""``lmkit.compare``: is one model better than another on the same text, and how sure is that?"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmkit.api import TrainedModel, load
+from lmkit.errors import ConfigError, FailedError, LmkitError
+from lmkit.evaluation.alignment import (
+    ScoredRun,
+    Units,
+    coarsest,
+    refuse_lossy,
+    same_tokens,
+    span_units,
+    split_slice,
+    token_units,
+)
+from lmkit.evaluation.comparison import Comparison, count_blocks
+from lmkit.evaluation.comparison import compare as compare_units
+from lmkit.evaluation.losses import token_losses
+from lmkit.evaluation.predictor import NetworkPredictor
+from lmkit.text.corpus import build_corpus, encode_text
+from lmkit.text.source import Piece, pieces
+from lmkit.text.sources import open_local, open_source, spool
+from lmkit.text.token_file import TokenFile
+
+__all__ = ["compare"]
+
+WARMUP = 256
+Run = str | os.PathLike[str] | TrainedModel
+Progress = Callable[[str, int], None]
+
+
+def compare(
+    runs: Sequence[Run],
+    *,
+    split: str | None = None,
+    text: str | None = None,
+    file: str | os.PathLike[str] | None = None,
+    block: int | None = None,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    rows: int = 1,
+    allow_lossy: bool = False,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Comparison:
+    """Compare two or more runs, or models that are loaded, on one text; the first is the baseline.
+
+    The text is a split of the first run's corpus (default: test if there is one, else valid), ``text`` itself, or
+    ``file``: a file, a .gz, a folder, or - for standard input. Every model reads it with the state that it was trained
+    for, ``rows`` parts of a carried stream side by side. block: consecutive tokens (bytes where tokenizers differ) of a
+    block of the paired test (default: a sixteenth of the text). allow_lossy: take different tokenizers that lose text;
+    their figures are lower bounds then. device: where runs that are given by their folder are loaded.
+    ``progress(name, tokens)`` is called before each run is scored.
+
+    Losses are in nats per token where the tokens are the same, else in bits per byte. Raises ConfigError for options
+    that do not go together, RunError for what is no run, DataError for a text that is empty or too short, FailedError
+    where a loss is not finite.
+    """
+    if isinstance(runs, (str, os.PathLike)) or len(runs) < 2:
+        raise ConfigError("A comparison needs two runs or more, as in `lmkit compare runs/book-1 runs/book-2`.")
+    if sum(given is not None for given in (split, text, file)) > 1:
+        raise ConfigError("Give either --split or --file, not both." if text is None else "Give one text, not several.")
+    _check(block, resamples, confidence, seed)
+    models = [run if isinstance(run, TrainedModel) else load(run, device) for run in runs]
+    with _open_text(models, split, text, file) as opened:
+        readers = _readers(models, opened, _names(runs), allow_lossy, block)
+        scored = []
+        for model, reader in zip(models, readers, strict=True):
+            if progress is not None:
+                progress(reader.name, len(reader.tokens))
+            scored.append(_score(model, reader, rows))
+        units, notes = _units(models, scored, opened)
+    found = compare_units(scored, units, block=block, resamples=resamples, confidence=confidence, seed=seed)
+    return dataclasses.replace(found, split=opened.name, rows=rows, notes=[*_warnings(models, scored), *notes])
+
+
+def _check(block: int | None, resamples: int, confidence: float, seed: int) -> None:
+    for name, value, least in (("block", block, 1), ("resamples", resamples, 100), ("seed", seed, 0)):
+        if value is not None and value < least:
+            raise ConfigError(f"--{name} must be at least {least}, not {value}.")
+    if not 0.5 <= confidence < 1:
+        raise ConfigError(f"--confidence must be at least 0.5 and below 1, not {confidence}.")
+
+
+class _Text(NamedTuple):
+    """The text that all runs are scored on, as tokens of each, and as characters where they are needed."""
+
+    name: str
+    tokens: list[TokenFile]
+    pieces: Callable[[], list[Piece]]
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    """What the runs are called: their folders, or their numbers where models have none."""
+    names = []
+    for number, run in enumerate(runs, 1):
+        if isinstance(run, TrainedModel):
+            names.append(f"model {number}" if run.run is None else str(run.run.path))
+        else:
+            names.append(os.fspath(run))
+    return names
+
+
+@contextlib.contextmanager
+def _open_text(
+    models: Sequence[TrainedModel], split: str | None, text: str | None, file: str | os.PathLike[str] | None
+) -> Iterator[_Text]:
+    """The text as tokens of every model; standard input is kept while the context is open, to be read by each."""
+    if text is not None:
+        tokens = [encode_text(model.tokenizer, text, documents=model.config.data.documents) for model in models]
+        yield _Text("text", tokens, lambda: [(0, text)])
+    elif file is None:
+        yield _split_text(models, split)
+    else:
+        with spool() if file == "-" else contextlib.nullcontext(file) as path:
+            yield _Text(str(file), [model.file_tokens(path) for model in models], lambda: _file_pieces(path))
+
+
+def _split_text(models: Sequence[TrainedModel], split: str | None) -> _Text:
+    baseline = models[0]
+    name, tokens = baseline.split_tokens(split)
+
+    def split_pieces() -> list[Piece]:
+        config = baseline.config.data
+        ranges = build_corpus(config, tokenizer=baseline.tokenizer).info["ranges"]
+        with open_source(config.corpus) as source:
+            return list(split_slice(source, ranges, name).pieces())
+
+    return _Text(name, [tokens, *(_as_tokens(baseline, model, name) for model in models[1:])], split_pieces)
+
+
+def _file_pieces(path: str | os.PathLike[str]) -> list[Piece]:
+    with open_local(path) as source:
+        return list(pieces([document for part in source.parts.values() for document in part]))
+
+
+def _as_tokens(baseline: TrainedModel, model: TrainedModel, split: str) -> TokenFile:
+    """A split of the baseline's corpus as another model's tokens, with that model's rule for documents."""
+    data = dataclasses.replace(baseline.config.data, documents=model.config.data.documents)
+    return build_corpus(data, tokenizer=model.tokenizer).splits[split]
+
+
+def _readers(
+    models: Sequence[TrainedModel], text: _Text, names: Sequence[str], allow_lossy: bool, block: int | None
+) -> list[ScoredRun]:
+    """The runs with their tokens, still without losses: what is wrong shows before anything is computed."""
+    runs = [
+        ScoredRun(name, model.tokenizer, tokens, np.empty(0), model.config.data.documents, model.eval_state)
+        for name, model, tokens in zip(names, models, text.tokens, strict=True)
+    ]
+    if same_tokens(runs):
+        count_blocks(len(text.tokens[0]), block, "token")
+        return runs
+    if not allow_lossy:
+        refuse_lossy(runs)
+    count_blocks(text.tokens[0].counts.bytes, block, "span")
+    return runs
+
+
+def _score(model: TrainedModel, run: ScoredRun, rows: int) -> ScoredRun:
+    predictor, eos = NetworkPredictor(model.model), model.tokenizer.eos_id
+    try:
+        losses = token_losses(predictor, run.tokens, eos, state=run.state, rows=rows, warmup=WARMUP)
+    except FailedError as error:
+        raise FailedError(f"{run.name}: {error}") from error
+    return dataclasses.replace(run, losses=losses)
+
+
+def _units(models: Sequence[TrainedModel], runs: Sequence[ScoredRun], text: _Text) -> tuple[Units, list[str]]:
+    """What is compared, and a note where the training text is not there to count frequencies in."""
+    same = same_tokens(runs)
+    counts, notes = None, []
+    try:
+        counts = _train_counts(models[0 if same else coarsest(runs)])
+    except LmkitError as error:
+        notes.append(f"No losses by frequency: {error}")
+    return (token_units(runs, counts) if same else span_units(runs, text.pieces(), counts)), notes
+
+
+def _train_counts(model: TrainedModel) -> NDArray[np.int64]:
+    """How often each token occurs in the training split."""
+    _, tokens = model.split_tokens("train")
+    counts = np.zeros(model.tokenizer.vocab_size, dtype=np.int64)
+    for start in range(0, len(tokens), 2**22):
+        counts += np.bincount(tokens.ids[start : start + 2**22], minlength=len(counts))
+    return counts
+
+
+def _warnings(models: Sequence[TrainedModel], runs: Sequence[ScoredRun]) -> list[str]:
+    """What a reader must know before believing the figures."""
+    notes = []
+    texts = [model.run and model.run.info().get("splits", {}).get("train", {}).get("sha256") for model in models]
+    for run, text in zip(runs[1:], texts[1:], strict=True):
+        if text != texts[0]:
+            notes.append(
+                f"{run.name} was trained on another text than {runs[0].name}, which may hold some of this one."
+            )
+    if len({run.state for run in runs}) > 1:
+        policies = ", ".join(f"{run.name} {run.state}" for run in runs)
+        notes.append(f"Each run reads with the state that it was trained for: {policies}.")
+    if not same_tokens(runs):
+        lossy = [run.name for run in runs if not run.lossless]
+        notes += [f"{name} is lossy: its bits per byte are a lower bound." for name in lossy]
+    return notes
