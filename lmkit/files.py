@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from pathlib import Path
 
@@ -15,10 +16,13 @@ __all__ = [
     "exists",
     "is_file",
     "is_folder",
+    "remove_temporary_files",
     "replace_file",
     "sync_folder",
     "write_atomically",
 ]
+
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}")
 
 
 def exists(path: Path) -> bool:
@@ -72,6 +76,15 @@ def replace_file(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def remove_temporary_files(folder: Path) -> None:
+    """Remove what ``replace_file`` leaves in a folder where its process is killed. Nobody may be writing there."""
+    if is_folder(folder):
+        for path in folder.iterdir():
+            if TEMPORARY.fullmatch(path.name) and path.is_file():
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
