@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import stat
 from pathlib import Path
@@ -23,10 +24,13 @@ __all__ = [
     "open_regular",
     "open_to_append",
     "read_regular",
+    "remove_temporary_files",
     "replace_file",
     "sync_folder",
     "write_atomically",
 ]
+
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}")
 
 
 def exists(path: Path) -> bool:
@@ -122,6 +126,15 @@ def replace_file(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def remove_temporary_files(folder: Path) -> None:
+    """Remove what ``replace_file`` leaves in a folder where its process is killed. Nobody may be writing there."""
+    if is_folder(folder):
+        for path in folder.iterdir():
+            if TEMPORARY.fullmatch(path.name) and path.is_file():
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:

@@ -39,10 +39,12 @@ from lmkit.files import (
     is_folder,
     open_regular,
     read_regular,
+    remove_temporary_files,
     replace_file,
     sync_folder,
     write_atomically,
 )
+from lmkit.lock import LOCK, FolderLock
 from lmkit.model.language_model import LanguageModel, stored_shapes
 from lmkit.run_log import finite
 from lmkit.text.tokenizer import LARGEST_FILE, Tokenizer, tokenizer_from_json
@@ -63,6 +65,8 @@ CONFIG, TOKENIZER, MODEL, RUN, METRICS, TIMINGS = (
     "metrics.jsonl",
     "timings.jsonl",
 )
+REPORTS = "reports"
+UNFINISHED = ".unfinished-"
 
 
 class RunDirectory:
@@ -75,10 +79,12 @@ class RunDirectory:
     def create(cls, path: Path, config: Config, tokenizer: Tokenizer, info: Mapping[str, Any]) -> RunDirectory:
         """Make the folder with its first files, whole or not at all. Raises RunError if it exists already."""
         check_new_folder(path)
-        staging = None
+        staging = lock = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            staging = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+            staging = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}{UNFINISHED}"))
+            lock = FolderLock(staging)
+            _remove_unfinished(path)  # ours is locked by now, so of two that do this at once no more than one loses
             header = {"lmkit": lmkit_version(), "format": CONFIG_FORMAT, "vocab_size": tokenizer.vocab_size}
             write_atomically(staging / CONFIG, _json({**header, **config.to_dict()}))
             write_atomically(staging / TOKENIZER, tokenizer.to_json())
@@ -86,6 +92,8 @@ class RunDirectory:
             (staging / METRICS).touch()
             (staging / TIMINGS).touch()
             staging.chmod(default_mode(0o777))
+            lock.release()
+            (staging / LOCK).unlink()
             staging.rename(path)
             sync_folder(path.parent)
         except OSError as error:
@@ -94,6 +102,8 @@ class RunDirectory:
             kind = FailedError if error.errno in DISK_FULL else RunError
             raise kind(f"Cannot make the run folder {path}: {error.strerror or error}.") from error
         finally:
+            if lock is not None:
+                lock.release()
             if staging is not None and staging.exists():
                 shutil.rmtree(staging, ignore_errors=True)
         return cls(path)
@@ -111,6 +121,11 @@ class RunDirectory:
                 fault = "is no regular file" if exists(folder / name) else "is missing"
                 raise RunError(f"{folder} is not a run of lmkit's: {name} {fault}.")
         return cls(folder)
+
+    def clean(self) -> None:
+        """Remove what a crash has left of files that were being written. Only for who holds the run's lock."""
+        for folder in (self.path, self.path / REPORTS):
+            remove_temporary_files(folder)
 
     def config(self) -> Config:
         """The run's configuration. Raises RunError if it is damaged or of a newer format."""
@@ -203,7 +218,7 @@ class RunDirectory:
 
     def write_report(self, name: str, values: Mapping[str, Any]) -> Path:
         """A JSON file in the folder ``reports``; returns where it is. Raises OSError if the disk refuses."""
-        path = self.path / "reports" / name
+        path = self.path / REPORTS / name
         path.parent.mkdir(exist_ok=True)
         replace_file(path, _json(finite(values)).encode())
         return path
@@ -239,6 +254,16 @@ class RunDirectory:
         if not isinstance(values, dict):
             raise RunError(f"{self.path / name} is damaged: it holds no object.")
         return values
+
+
+def _remove_unfinished(path: Path) -> None:
+    """Remove what earlier attempts at this folder have left that were killed: those that nobody holds the lock of."""
+    with contextlib.suppress(OSError):
+        for folder in path.parent.iterdir():
+            if folder.name.startswith(f".{path.name}{UNFINISHED}") and not folder.is_symlink():
+                with contextlib.suppress(RunError):
+                    FolderLock(folder).release()
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def free_run_path(corpus: str, parent: Path = Path("runs")) -> Path:

@@ -106,6 +106,7 @@ class Session:
         config = changed_config(stored, changes, allow_inexact=allow_inexact)
         check_tokenizer(run, info, tokenizer)
         folder = CheckpointFolder(run.path / "checkpoints")
+        run.clean()
         folder.clean()
         checkpoint = folder.newest(warn)
         place = place_of_run(info, config, changes)
