@@ -432,9 +432,12 @@ def resume(run: str | os.PathLike[str], *, allow_inexact: bool = False, **change
 
 
 def _trained(session: Session) -> TrainedModel:
-    for _ in session.records():
-        pass
-    session.close()
+    try:
+        for _ in session.records():
+            pass
+        session.close()
+    finally:
+        session.release()
     if session.unsaved:
         raise FailedError(session.unsaved)
     return load(session.run.path, str(session.device.type))

@@ -87,6 +87,12 @@ class LogFile:
         self._waiting = []
         return True
 
+    def end(self) -> dict[str, Any]:
+        """Length and sha256 of the log once all that waits is in it."""
+        digest, waiting = self._digest.copy(), b"".join(self._waiting)
+        digest.update(waiting)
+        return {"length": self.length + len(waiting), "sha256": digest.hexdigest()}
+
     def sync(self) -> None:
         """Flush the lines to the disk. Raises OSError where some still wait, or the disk refuses."""
         if not self.flush():

@@ -101,25 +101,41 @@ class Session:
         """
         run = RunDirectory.open(path)
         lock = FolderLock(run.path)
+        session = cls.__new__(cls)
+        try:
+            session._resume(run, lock, changes or {}, allow_inexact, progress, warn)
+        except BaseException:
+            lock.release()  # now: who keeps the exception keeps its frames, and they the lock
+            raise
+        return session
+
+    def _resume(
+        self,
+        run: RunDirectory,
+        lock: FolderLock,
+        changes: Mapping[str, Any],
+        allow_inexact: bool,
+        progress: Progress | None,
+        warn: Callable[[str], None],
+    ) -> None:
         stored, info, tokenizer = run.config(), run.info(), run.tokenizer()
-        changes = without_same_place(changes or {}, info)
-        config = changed_config(stored, changes, allow_inexact=allow_inexact)
-        check_tokenizer(run, info, tokenizer)
         folder = CheckpointFolder(run.path / "checkpoints")
         run.clean()
         folder.clean()
         checkpoint = folder.newest(warn)
-        place = place_of_run(info, config, changes)
+        then = {**info, **(checkpoint.manifest.get("place", {}) if checkpoint is not None else {})}
+        changes = without_same_place(changes, then)
+        config = changed_config(stored, changes, allow_inexact=allow_inexact)
+        check_tokenizer(run, info, tokenizer)
+        place = place_of_run(then, config, changes)
         material = prepare(config, place, tokenizer=tokenizer, progress=progress)
         check_corpus(run, material.corpus)
-        session = cls.__new__(cls)
-        session._take(material, warn)
-        session._open(run, lock)
-        session.resumed = True
-        differing = session._restore(checkpoint, info, allow_inexact)
+        self._take(material, warn)
+        self._open(run, lock)
+        self.resumed = True
+        differing = self._restore(checkpoint, info, allow_inexact)
         if config != stored or differing:
-            run.record_change(config, {"step": session.train.step, **_changes(stored, config), "inexact": differing})
-        return session
+            run.record_change(config, {"step": self.train.step, **_changes(stored, config), "inexact": differing})
 
     def _take(self, material: Material, warn: Callable[[str], None]) -> None:
         self.config, self.corpus = material.config, material.corpus
@@ -133,6 +149,7 @@ class Session:
         self._saved_at = time.monotonic()
         self._due = self._failed = self._closing = False
         self._saved: tuple[int, int] | None = None
+        self._refused: tuple[tuple[int, int], dict[str, bytes], dict[str, Any]] | None = None  # what the disk refused
         self._best: bytes | None = None  # the best model where it could not be written yet
         self._best_sha256 = ""
 
@@ -179,18 +196,20 @@ class Session:
             if isinstance(error.skipped, Skipped):
                 self._report(error.skipped)
             raise
-        if self._failed or (not self.finished and self._saved != self._moment):
+        if self._failed or self._saved != self._moment:
             self.save()  # patience ends a run after a validation, which is not saved yet
 
     def save(self) -> bool:
         """Save a checkpoint now; return whether the disk took it. Where it did not, ``warn`` is told why."""
+        if self._refused is None or self._refused[0] != self._moment:
+            notes = {"best_step": self.train.annealing.best_step, **_versions(), "place": self._place()}
+            self._refused = self._moment, self._files(), notes
         try:
             self._keep_waiting_model()
             self.log.metrics.sync()
-            notes = {"best_step": self.train.annealing.best_step, **_versions()}
-            self.checkpoints.save(self.train.step, self._files(), notes)
+            self.checkpoints.save(self.train.step, *self._refused[1:])
         except OSError as error:
-            self._failed = True
+            self._failed, self._due = True, False
             self.warn(f"Step {self.train.step:,} could not be saved: {error.strerror or error}. The training goes on.")
             self._saved_at = time.monotonic()
             return False
@@ -199,7 +218,7 @@ class Session:
                 self.train.step, self.config.checkpoint.keep_checkpoints, self._rollback_steps()[-1:]
             )
         self._failed = self._due = False
-        self._saved, self._saved_at = self._moment, time.monotonic()
+        self._saved, self._refused, self._saved_at = self._moment, None, time.monotonic()
         return True
 
     def close(self) -> Measurement | None:
@@ -225,7 +244,11 @@ class Session:
         """
         if not self._closing:
             self._keep_last_model()
-        self._end(saved=self._closing or self.save())
+        self._end(saved=not self._failed if self._closing else self._saved == self._moment or self.save())
+
+    def release(self) -> None:
+        """Let go of the run without saving it, where an exception has ended the training."""
+        self._lock.release()
 
     def _end(self, *, saved: bool) -> None:
         try:
@@ -245,10 +268,7 @@ class Session:
             self._report(skipped)
         if nonfinite and self.config.training.on_nonfinite == "rollback":
             self._roll_back(nonfinite[-1])
-        if self.finished:
-            # before the closing validation: a run that is extended goes on from here as if it had never ended
-            self.save()
-        elif self._due and not (self._validates and validation_is_due(self.train, self.sampler, self.config.training)):
+        if self.finished or (self._due and not self._validation_follows):
             self.save()
 
     def _after_validation(self, record: EvaluationRecord) -> None:
@@ -271,7 +291,14 @@ class Session:
 
     @property
     def _moment(self) -> tuple[int, int]:
-        return self.train.step, self.train.annealing.validated_at
+        """What tells checkpoints of a run apart. After the last step there is one only, without the closing validation:
+        a run that is extended goes on from there as if it had never ended.
+        """
+        return self.train.step, 0 if self.finished else self.train.annealing.validated_at
+
+    @property
+    def _validation_follows(self) -> bool:
+        return self._validates and validation_is_due(self.train, self.sampler, self.config.training)
 
     @property
     def _validates(self) -> bool:
@@ -390,6 +417,7 @@ class Session:
         """Without a validation the last model is the one to keep."""
         if not self.train.annealing.best_step and self.train.step:
             self._keep_model()
+            self._best_sha256 = ""  # a checkpoint knows of the best model only, and there is none
 
     def _take_best_weights(self) -> None:
         vocab_size = self.corpus.tokenizer.vocab_size
@@ -453,11 +481,17 @@ class Session:
             "tokenizer_sha256": hashlib.sha256(self.corpus.tokenizer.to_json().encode()).hexdigest(),
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
             "versions": {**_versions(), "numpy": np.__version__},
-            "device": str(self.device),
             "cpu": describe_cpu(),
+            **self._place(),
+            "fingerprint": self._fingerprint,
+        }
+
+    def _place(self) -> dict[str, Any]:
+        """Device, precision and threads, as options name them."""
+        return {
+            "device": str(self.device),
             "threads": torch.get_num_threads(),
             "precision": str(self.precision).removeprefix("torch."),
-            "fingerprint": self._fingerprint,
         }
 
 

@@ -70,8 +70,7 @@ class SessionLog:
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint holds of the log: where it ends, and the sums since."""
         return {
-            "length": self.metrics.length,
-            "sha256": self.metrics.sha256,
+            **self.metrics.end(),
             "interval": (self.nll, self.tokens, self.largest_norm, self.skipped),
             "last": self.last,
         }
