@@ -23,7 +23,7 @@ CODES = (0, 1, 2, 130, 143)
 SECONDS = 60.0  # a case of a second or two, on a machine that does other things as well
 LARGEST = 1 << 24
 RUN_FILES = ("config.json", "tokenizer.json", "run.json", "metrics.jsonl", "timings.jsonl")
-STREAMS = ("score", "surprisal", "sample", "generate")  # rows or text may stand before an error
+STREAMS = ("score", "surprisal", "sample", "generate", "doctor")  # rows may stand before an error
 Fault = tuple[str, str]
 
 
