@@ -50,7 +50,7 @@ class Text(NamedTuple):
     help="Consecutive tokens (bytes where tokenizers differ) of a block (default: a sixteenth of the text).",
 )
 @click.option(
-    "--resamples", type=click.IntRange(min=100), default=10_000, show_default=True, help="Bootstrap resamples."
+    "--resamples", type=click.IntRange(100, 1_000_000), default=10_000, show_default=True, help="Bootstrap resamples."
 )
 @click.option(
     "--confidence",

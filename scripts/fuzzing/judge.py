@@ -105,6 +105,8 @@ def _said(outcome: Outcome, command: str) -> Iterator[str]:
         yield "it hangs"
     elif "Traceback" in outcome.stderr:
         yield f"a traceback: {_last_line(outcome.stderr)}"
+    elif "not enough memory" in outcome.stderr:
+        yield "it takes more memory than its files justify"
     elif outcome.code not in CODES:
         yield f"it ends with {outcome.code}"
     elif outcome.code == 1 and not outcome.blamed:

@@ -49,7 +49,7 @@ def _no_hang() -> Iterator[None]:
     """A command that waits for a pipe is interrupted, and the test fails."""
 
     def interrupt(number: int, frame: Any) -> None:
-        raise TimeoutError("it hangs")
+        pytest.fail("it hangs")  # no Exception, which a command could take for a fault of the file
 
     before = signal.signal(signal.SIGALRM, interrupt)
     signal.alarm(100)
@@ -65,10 +65,17 @@ def limited(work: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (GIBIBYTE, GIBIBYTE))
 
-    def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+    def call(*arguments: object, stdout: Any = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "lmkit", *map(str, arguments)]
         return subprocess.run(
-            command, cwd=work, preexec_fn=limit, capture_output=True, text=True, check=False, timeout=90
+            command,
+            cwd=work,
+            preexec_fn=limit,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=90,
         )
 
     return call
@@ -273,6 +280,35 @@ def test_a_long_text_is_read_where_it_can_be_cut(monkeypatch: pytest.MonkeyPatch
     chunks = ["some words and a line end\n" * 30] * 50
     assert "".join(rechunk(chunks, WordTokenizer(["<unk>", "<eos>", "x"]).cut)) == "".join(chunks)
     assert "".join(part for whole in split_documents(chunks, "line") for part in whole) == "".join(chunks)
+
+
+def test_scores_are_not_scored(limited, work, damaged):
+    """``lmkit score RUN . > scores.tsv`` would read what it writes, without end."""
+    with (work / "scores.txt").open("w", encoding="utf-8") as file:
+        outcome = limited("score", damaged, ".", stdout=file)
+    assert outcome.returncode == 2
+    assert "scores.txt" in outcome.stderr
+    assert (work / "scores.txt").read_bytes() == b""
+
+
+def test_memory_that_is_not_there_is_told_in_a_sentence(cli, damaged, monkeypatch: pytest.MonkeyPatch):
+    for error in (
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 byte"),
+    ):
+
+        def fail(*_: Any, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr("lmkit.api.load", fail)
+        outcome = cli("eval", damaged)
+        assert outcome.code == 1
+        assert "not enough memory" in outcome.stderr
+        assert outcome.stderr.count("\n") == 1
+
+
+def test_no_number_of_resamples_fills_the_memory(refused, damaged):
+    assert "--resamples" in refused("compare", damaged, damaged, "--resamples", 10**9)
 
 
 def test_counts_of_an_arpa_file_allocate_nothing(limited, work, damaged):
