@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from lmkit.cli.options import runtime_options, use_runtime
+from lmkit.cli.options import LARGEST, runtime_options, use_runtime
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +46,7 @@ class Text(NamedTuple):
 @click.option("--file", "file", help="Compare on another text: a file, a .gz, a folder, or - for standard input.")
 @click.option(
     "--block",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, LARGEST),
     help="Consecutive tokens (bytes where tokenizers differ) of a block (default: a sixteenth of the text).",
 )
 @click.option(
@@ -59,10 +59,10 @@ class Text(NamedTuple):
     show_default=True,
     help="Confidence of the intervals.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the resamples.")
+@click.option("--seed", type=click.IntRange(0, LARGEST), default=0, show_default=True, help="Seed of the resamples.")
 @click.option(
     "--rows",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, LARGEST),
     default=1,
     show_default=True,
     help="Rows computed side by side; 1 is the unbroken stream.",

@@ -18,8 +18,17 @@ from lmkit.errors import ConfigError
 from lmkit.fields import fields_of, flag_of
 from lmkit.files import read_regular
 
-__all__ = ["SectionedCommand", "config_options", "make_config", "preset_names", "runtime_options", "use_runtime"]
+__all__ = [
+    "LARGEST",
+    "SectionedCommand",
+    "config_options",
+    "make_config",
+    "preset_names",
+    "runtime_options",
+    "use_runtime",
+]
 
+LARGEST = 2**31 - 1  # of a number of tokens, rows or steps
 LARGEST_FILE = 1 << 20  # bytes of a --config file
 F = TypeVar("F", bound=Callable[..., Any])
 TITLES: dict[type, str] = {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from lmkit.cli.options import runtime_options
+from lmkit.cli.options import LARGEST, runtime_options
 
 if TYPE_CHECKING:
     from lmkit.api import TrainedModel
@@ -65,7 +65,7 @@ READ_AT_ONCE = 1 << 16
     "A wrong name lists them.",
 )
 @click.option(
-    "--top-k", type=click.IntRange(min=1), help="Also the k most probable tokens at each place (with --per token)."
+    "--top-k", type=click.IntRange(1, LARGEST), help="Also the k most probable tokens at each place (with --per token)."
 )
 @click.option(
     "--nbest",

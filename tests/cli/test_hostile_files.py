@@ -279,6 +279,8 @@ def test_a_long_text_is_read_where_it_can_be_cut(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("lmkit.text.documents.LONGEST_DOCUMENT", 1000)
     chunks = ["some words and a line end\n" * 30] * 50
     assert "".join(rechunk(chunks, WordTokenizer(["<unk>", "<eos>", "x"]).cut)) == "".join(chunks)
+    pauses = ["x" * 600, " y "] * 50  # much without a space, but never at a time
+    assert "".join(rechunk(pauses, WordTokenizer(["<unk>", "<eos>", "x"]).cut)) == "".join(pauses)
     assert "".join(part for whole in split_documents(chunks, "line") for part in whole) == "".join(chunks)
 
 
@@ -316,6 +318,12 @@ def test_counts_of_an_arpa_file_allocate_nothing(limited, work, damaged):
     outcome = limited("eval", damaged, "--arpa", "huge.arpa", "--threads", 1)
     assert outcome.returncode == 2, outcome.stderr
     assert "huge.arpa" in outcome.stderr
+
+
+def test_words_of_an_arpa_file_are_shown_in_short(refused, work, damaged):
+    words = "".join(f"-1 {letter * 5000}\n" for letter in "abc")
+    (work / "long.arpa").write_text(f"\\data\\\nngram 1=3\n\n\\1-grams:\n{words}\\end\\\n", encoding="utf-8")
+    assert "are no tokens" in refused("eval", damaged, "--arpa", "long.arpa")
 
 
 # JSON and TOML
@@ -401,7 +409,11 @@ def test_merges_that_make_no_tokens_are_refused(tmp_path: Path, merges: Any):
 
 
 def test_a_vocabulary_of_half_characters_is_refused(refused, damaged):
-    put(damaged / "tokenizer.json", "model", "vocab", "\ud800", value=10**3)
+    def halve(document: dict[str, Any]) -> None:
+        vocabulary = document["model"]["vocab"]
+        vocabulary["\ud800"] = vocabulary.pop(list(vocabulary)[-1])
+
+    rewrite(damaged / "tokenizer.json", halve)
     for command in ("sample", "eval"):
         assert "tokenizer.json" in refused(command, damaged)
 
