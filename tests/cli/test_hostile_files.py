@@ -23,12 +23,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lmkit.doctor.check import Check
+from lmkit.doctor.round_trip import round_trip
 from lmkit.errors import DataError, LmkitError, RunError
 from lmkit.evaluation.nbest import read_nbest
 from lmkit.run import RunDirectory
 from lmkit.text.documents import split_documents
 from lmkit.text.reading import read_text
-from lmkit.text.tokenizer import load_tokenizer, rechunk
+from lmkit.text.tokenizer import Tokenizer, load_tokenizer, rechunk
 from lmkit.text.word import WordTokenizer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pipes, devices and limits as Linux has them")
@@ -218,6 +220,14 @@ def test_a_file_that_is_only_long_is_not_read(limited, damaged, name: str):
     assert outcome.returncode == 2, outcome.stderr
     assert name in outcome.stderr
     assert "Traceback" not in outcome.stderr
+
+
+def test_bytes_behind_the_weights_are_not_read(limited, damaged):
+    with (damaged / "model.safetensors").open("r+b") as file:
+        file.truncate(1 << 36)
+    outcome = limited("sample", damaged)
+    assert outcome.returncode == 2, outcome.stderr
+    assert "model.safetensors" in outcome.stderr
 
 
 def test_weights_are_not_allocated_for_what_only_a_configuration_says(limited, damaged):
@@ -581,7 +591,14 @@ def test_weights_take_the_place_of_a_link_and_not_of_its_target(damaged, work):
     assert not (damaged / "model.safetensors").is_symlink()
 
 
-def test_nothing_is_told_of_a_text_that_only_a_strangers_configuration_names(cli, work, damaged):
+def test_nothing_is_told_of_a_text_that_only_a_strangers_configuration_names(cli, work, damaged, monkeypatch):
+    quoted = []
+
+    def watched(tokenizer: Tokenizer, text: str = "") -> Check:
+        quoted.append(text)  # a tokenizer that loses characters has some of them shown
+        return round_trip(tokenizer, text)
+
+    monkeypatch.setattr("lmkit.doctor.run.round_trip", watched)
     (work / "private.txt").write_text("My password is swordfish. " * 400, encoding="utf-8")
     for corpus in (str(work / "private.txt"), "private.txt", "../work/private.txt"):
         put(damaged / "config.json", "data", "corpus", value=corpus)
@@ -592,3 +609,4 @@ def test_nothing_is_told_of_a_text_that_only_a_strangers_configuration_names(cli
             assert "swordfish" not in said
             assert "My password" not in said
         assert {path: path.read_bytes() for path in work.rglob("*") if path.is_file()} == before
+    assert quoted == [""] * 6
