@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 import click
 
-from lmkit.errors import LmkitError
+from lmkit.errors import FailedError, LmkitError
 from lmkit.hardware import keep_freed_memory, wait_politely
 
 __all__ = ["main"]
@@ -89,6 +89,11 @@ class _Group(click.Group):
                 return result
         except LmkitError as error:
             raise _Failure(error) from error
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and "allocate" not in str(error):
+                raise
+            reason = str(error).strip().partition("\n")[0] or "it was all taken"
+            raise _Failure(FailedError(f"There is not enough memory for this ({reason[:200]}).")) from error
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             ctx.exit(130)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from lmkit.cli.options import runtime_options, use_runtime
+from lmkit.cli.options import LARGEST, runtime_options, use_runtime
 
 __all__ = ["command"]
 
@@ -23,11 +23,11 @@ __all__ = ["command"]
 @click.option("--file", "file", help="Compare on another text: a file, a .gz, a folder, or - for standard input.")
 @click.option(
     "--block",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, LARGEST),
     help="Consecutive tokens (bytes where tokenizers differ) of a block (default: a sixteenth of the text).",
 )
 @click.option(
-    "--resamples", type=click.IntRange(min=100), default=10_000, show_default=True, help="Bootstrap resamples."
+    "--resamples", type=click.IntRange(100, 1_000_000), default=10_000, show_default=True, help="Bootstrap resamples."
 )
 @click.option(
     "--confidence",
@@ -36,10 +36,10 @@ __all__ = ["command"]
     show_default=True,
     help="Confidence of the intervals.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the resamples.")
+@click.option("--seed", type=click.IntRange(0, LARGEST), default=0, show_default=True, help="Seed of the resamples.")
 @click.option(
     "--rows",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, LARGEST),
     default=1,
     show_default=True,
     help="Rows computed side by side; 1 is the unbroken stream.",

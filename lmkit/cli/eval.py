@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmkit.cli.options import checkpoint_option, runtime_options, use_runtime
+from lmkit.cli.options import LARGEST, checkpoint_option, runtime_options, use_runtime
 
 if TYPE_CHECKING:
     from lmkit.api import TrainedModel
@@ -31,21 +31,21 @@ DEFAULT_WARMUP = 256
 @click.option("--file", "file", help="Measure another text: a file, a .gz, a folder, or - for standard input.")
 @click.option(
     "--window",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, LARGEST),
     default=256,
     show_default=True,
     help="Tokens computed at a time; changes no number unless --state reset.",
 )
 @click.option(
     "--rows",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, LARGEST),
     default=1,
     show_default=True,
     help="Rows computed side by side; 1 is the unbroken stream.",
 )
 @click.option(
     "--warmup",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, LARGEST),
     help=f"Tokens that each row reads before its own (default: {DEFAULT_WARMUP} with --rows).",
 )
 @click.option(
@@ -58,10 +58,12 @@ DEFAULT_WARMUP = 256
     "--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True, help="Arithmetic."
 )
 @click.option("--dynamic", is_flag=True, help="Dynamic evaluation: go on learning from the text that was scored.")
-@click.option("--dynamic-span", type=click.IntRange(min=1), default=64, show_default=True, help="Tokens per update.")
+@click.option(
+    "--dynamic-span", type=click.IntRange(1, LARGEST), default=64, show_default=True, help="Tokens per update."
+)
 @click.option("--dynamic-lr", type=float, default=1e-4, show_default=True, help="Rate of dynamic evaluation.")
 @click.option("--dynamic-decay", type=float, default=0.02, show_default=True, help="Pull towards the trained weights.")
-@click.option("--cache", type=click.IntRange(min=0), default=0, help="Neural cache over so many tokens.")
+@click.option("--cache", type=click.IntRange(0, LARGEST), default=0, help="Neural cache over so many tokens.")
 @click.option("--cache-weight", type=float, default=0.1, show_default=True, help="Share of the cache.")
 @click.option("--cache-flatness", type=float, default=0.2, show_default=True, help="Weight of similarity in the cache.")
 @click.option("--ngram", type=click.IntRange(0, 6), default=0, help="Mix with a Kneser-Ney model of this order.")
@@ -133,8 +135,10 @@ def _adapted(lm: TrainedModel, tokens: TokenFile, options: dict[str, Any], how: 
     """Measure with adapters, or None where none was asked for."""
     from lmkit.api import load
     from lmkit.evaluation.adapters import AdapterSettings
+    from lmkit.evaluation.tuning import TUNING_TOKENS
 
     tuned, order, runs, arpa = (options.pop(name) for name in ("tune", "ngram", "mix", "arpa"))
+    options["cache"] = min(options["cache"], max(len(tokens), TUNING_TOKENS))  # its memory is taken at once
     settings = AdapterSettings(**options)
     if not (settings.dynamic or settings.cache or order or runs or arpa):
         return None

@@ -19,6 +19,7 @@ from lmkit.fields import fields_of, flag_of
 from lmkit.files import read_regular
 
 __all__ = [
+    "LARGEST",
     "SectionedCommand",
     "checkpoint_option",
     "config_options",
@@ -28,6 +29,7 @@ __all__ = [
     "use_runtime",
 ]
 
+LARGEST = 2**31 - 1  # of a number of tokens, rows or steps
 LARGEST_FILE = 1 << 20  # bytes of a --config file
 F = TypeVar("F", bound=Callable[..., Any])
 TITLES: dict[type, str] = {

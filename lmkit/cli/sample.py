@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lmkit.cli.options import checkpoint_option, runtime_options, use_runtime
+from lmkit.cli.options import LARGEST, checkpoint_option, runtime_options, use_runtime
 
 if TYPE_CHECKING:
     from lmkit.api import TrainedModel
@@ -52,7 +52,7 @@ __all__ = ["command"]
 )
 @click.option(
     "--num",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, LARGEST),
     default=1,
     show_default=True,
     help="Texts to write; text n is the same whatever their number.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from lmkit.cli.options import checkpoint_option, runtime_options
+from lmkit.cli.options import LARGEST, checkpoint_option, runtime_options
 
 if TYPE_CHECKING:
     from lmkit.api import TrainedModel
@@ -64,7 +65,7 @@ READ_AT_ONCE = 1 << 16
     "A wrong name lists them.",
 )
 @click.option(
-    "--top-k", type=click.IntRange(min=1), help="Also the k most probable tokens at each place (with --per token)."
+    "--top-k", type=click.IntRange(1, LARGEST), help="Also the k most probable tokens at each place (with --per token)."
 )
 @click.option(
     "--nbest",
@@ -170,11 +171,25 @@ def _open(names: Sequence[str], stack: contextlib.ExitStack) -> list[_Source]:
         if name == "-":
             found.append(_Source("-", lambda: decode_chunks(_standard_input(), "standard input")))
             continue
-        parts = stack.enter_context(open_local(name)).parts.values()
-        documents = [document for part in parts for document in part]
+        source = stack.enter_context(open_local(name))
+        _refuse_output(source.files)
+        documents = [document for part in source.parts.values() for document in part]
         folder = Path(name).expanduser().is_dir()
         found += [_Source(f"{name}/{one.name}" if folder else name, one.chunks) for one in documents]
     return found
+
+
+def _refuse_output(files: Sequence[Path]) -> None:
+    """A text that grows as it is scored has no end."""
+    from lmkit.errors import DataError
+
+    try:
+        written = os.fstat(sys.stdout.fileno())
+    except (OSError, ValueError):  # standard output is no file
+        return
+    for path in files:
+        if os.path.samestat(path.stat(), written):
+            raise DataError(f"{path} is where the scores are written to: write them to another place.")
 
 
 def _standard_input() -> Iterator[bytes]:

@@ -120,7 +120,7 @@ class _Words(dict[bytes, int]):
     def __missing__(self, word: bytes) -> int:
         self.num_strange += 1
         if len(self.strange) < SHOWN:
-            self.strange.append(word.decode("utf-8", "replace"))
+            self.strange.append(word[:60].decode("utf-8", "replace"))
         return UNUSED
 
     def known(self, section: Section) -> dict[bytes, int]:

@@ -7,6 +7,7 @@ of their section 4 (RMS with decay towards the trained weights).
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -60,8 +61,10 @@ class DynamicPredictor:
     ) -> None:
         if span < 1:
             raise ConfigError(f"--dynamic-span must be at least 1 token, not {span}.")
-        if lr < 0 or not 0 <= decay <= 1:
-            raise ConfigError("--dynamic-lr must not be negative, and --dynamic-decay must be between 0 and 1.")
+        if not 0 <= lr < math.inf or not 0 <= decay <= 1:
+            raise ConfigError(
+                "--dynamic-lr must be a number that is not negative, and --dynamic-decay must be between 0 and 1."
+            )
         self.model = copy.deepcopy(model).eval()
         self.parameters = list(self.model.parameters())
         self.trained = tuple(parameter.detach().clone() for parameter in self.parameters)

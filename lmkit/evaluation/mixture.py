@@ -28,7 +28,7 @@ class Mixture:
     def __init__(self, predictors: Sequence[Predictor[Any]], weights: Sequence[float]) -> None:
         if len(predictors) != len(weights) or not predictors:
             raise ConfigError(f"A mixture of {len(predictors)} predictors needs as many weights, not {len(weights)}.")
-        if min(weights) < 0 or abs(sum(weights) - 1) > 1e-6:
+        if not (all(weight >= 0 for weight in weights) and abs(sum(weights) - 1) <= 1e-6):  # so NaN is refused too
             raise ConfigError(f"The weights of a mixture must be positive and sum to 1, not {list(weights)}.")
         used = [place for place, weight in enumerate(weights) if weight > 0]
         self.predictors = [predictors[place] for place in used]

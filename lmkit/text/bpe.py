@@ -23,6 +23,7 @@ __all__ = ["BPETokenizer", "byte_alphabet"]
 
 DEFAULT_SIZE = 4096
 SMALLEST_SIZE = 256 + 1
+LARGEST_SIZE = 1 << 22  # for each of them the trainer takes memory before it begins
 # Merging inside a pre-token takes more than linear time, so very long ones are cut; the bytes stay the same.
 LONGEST_PRE_TOKEN = 512
 PRE_TOKENIZER = {
@@ -74,6 +75,8 @@ class BPETokenizer(Tokenizer):
         size = DEFAULT_SIZE if vocab_size is None else vocab_size
         if size < SMALLEST_SIZE:
             raise TokenizerError(f"A byte-level BPE needs a vocabulary of at least {SMALLEST_SIZE}, not {size}.")
+        if size > LARGEST_SIZE:
+            raise TokenizerError(f"A byte-level BPE has a vocabulary of at most {LARGEST_SIZE:,}, not {size:,}.")
         tokenizers = import_tokenizers()
         rust = tokenizers.Tokenizer(tokenizers.models.BPE())
         rust.pre_tokenizer = _rust_of(_document([EOS], [])).pre_tokenizer

@@ -23,7 +23,7 @@ CODES = (0, 1, 2, 130, 143)
 SECONDS = 60.0  # a case of a second or two, on a machine that does other things as well
 LARGEST = 1 << 24
 RUN_FILES = ("config.json", "tokenizer.json", "run.json", "metrics.jsonl", "timings.jsonl")
-STREAMS = ("score", "surprisal", "sample", "generate")  # rows or text may stand before an error
+STREAMS = ("score", "surprisal", "sample", "generate", "doctor")  # rows may stand before an error
 Fault = tuple[str, str]
 
 
@@ -105,6 +105,8 @@ def _said(outcome: Outcome, command: str) -> Iterator[str]:
         yield "it hangs"
     elif "Traceback" in outcome.stderr:
         yield f"a traceback: {_last_line(outcome.stderr)}"
+    elif "not enough memory" in outcome.stderr:
+        yield "it takes more memory than its files justify"
     elif outcome.code not in CODES:
         yield f"it ends with {outcome.code}"
     elif outcome.code == 1 and not outcome.blamed:

@@ -156,3 +156,25 @@ def test_mistakes_are_named(refused, trained, tmp_path):
     assert "--cache-weight" in refused("eval", trained, "--cache", 10, "--cache-weight", 1.5)
     assert "no-such" in refused("eval", trained, "--mix", "no-such")
     assert "x.arpa" in refused("eval", trained, "--arpa", tmp_path / "x.arpa")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-1"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--ngram", 2, "--ngram-weight"),
+        ("--cache", 5, "--cache-weight"),
+        ("--cache", 5, "--cache-flatness"),
+        ("--dynamic", "--dynamic-lr"),
+        ("--dynamic", "--dynamic-decay"),
+    ],
+    ids=lambda options: options[-1],
+)
+def test_a_setting_that_is_no_number_of_its_kind_is_refused(refused, damaged, options, value: str):
+    assert refused("eval", damaged, "--threads", 1, *options, value)
+
+
+def test_a_cache_takes_no_more_memory_than_its_text_has_tokens(gains):
+    whole, _ = gains("--cache", 2**31 - 1)
+    enough, _ = gains("--cache", 10_000)
+    assert whole["adapters"][1]["nll_nats"] == pytest.approx(enough["adapters"][1]["nll_nats"], rel=1e-9)

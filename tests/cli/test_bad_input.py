@@ -230,6 +230,7 @@ def test_a_share_of_all_is_refused(train, work, option: str, value: str):
         (("--head", "adaptive", "--cutoffs", "5,x"), ["--cutoffs"]),
         (("--valid-fraction", "0.5", "--test-fraction", "0.5"), ["--valid-fraction", "--test-fraction"]),
         (("--tokenizer", "bpe", "--vocab-size", "100"), ["257", "100"]),
+        (("--tokenizer", "bpe", "--vocab-size", "1000000000"), ["4,194,304", "1,000,000,000"]),
         (("--tokenizer", "chars"), ["chars", "char"]),
         (("--tokenizer", "text.txt"), ["text.txt", "tokenizer.json"]),
         (("--tokenizer", "missing.json"), ["missing.json"]),
@@ -369,3 +370,18 @@ def test_nothing_is_left_when_the_run_folder_cannot_be_filled(cli, work, small, 
     assert outcome.code == 1  # a full disk is no mistake of the user's
     assert "No space left" in outcome.stderr
     assert [path for path in work.rglob("*") if path.name not in ("text.txt", "deep")] == []
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        *(("eval", f"--{name}") for name in ("window", "rows", "warmup", "dynamic-span", "cache")),
+        *(("compare", f"--{name}") for name in ("block", "rows", "seed", "resamples")),
+        *(("sample", f"--{name}") for name in ("num", "seed")),
+        ("score", "--top-k"),
+        ("tokenize", "--limit"),
+    ],
+)
+@pytest.mark.parametrize("number", [10**19, 10**40])
+def test_a_number_that_no_text_needs_is_refused(refused, damaged, command: str, option: str, number: int):
+    assert option in refused(command, damaged, option, number)

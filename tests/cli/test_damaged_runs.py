@@ -215,3 +215,14 @@ def test_a_damaged_line_of_metrics_is_passed_over(cli, damaged: Path, line: str)
     for options in ((), ("--json",)):
         assert cli("info", damaged, *options).code == 0
     assert cli("eval", damaged, "--threads", 1).code == 0
+
+
+@pytest.mark.parametrize("wrong", [17, None, [], "text", {"train": 17}, {"train": {"sha256": 17}}])
+def test_runs_are_compared_whatever_their_records_say(cli, damaged: Path, trained: Path, wrong: Any):
+    path = damaged / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "splits": wrong}), encoding="utf-8")
+    outcome = cli(
+        "compare", trained, damaged, "--file", trained.parent / "text.txt", "--threads", 1, "--resamples", 100
+    )
+    assert outcome.code == 0, outcome.stderr
+    assert "trained on another text" in outcome.stdout
