@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from lmkit.errors import RunError
 from lmkit.files import open_regular, open_to_append
 
 __all__ = ["LogFile", "finite"]
@@ -42,12 +43,14 @@ class LogFile:
         """Go on after the first ``length`` bytes; what comes after them is cut off at the next ``add``.
 
         Returns False where the file does not begin with these bytes: it is shorter, or has another sha256. Then it goes
-        on after the last whole line of what there is.
+        on after the last whole line of what there is. Raises RunError where it is a link or no regular file.
         """
         try:
             content = self._read(length)
-        except OSError:
+        except FileNotFoundError:
             content = b""
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be used: {error.strerror or error}.") from error
         self._digest = hashlib.sha256(content)
         if len(content) == length and sha256 in (None, self.sha256):
             self.length = length
@@ -106,6 +109,8 @@ class LogFile:
         return False
 
     def _read(self, length: int) -> bytes:
+        if self.path.is_symlink():  # it would not be written through either
+            raise OSError(errno.ELOOP, "it is a link, which is not followed here")
         with open_regular(self.path) as file:
             return file.read(length)
 

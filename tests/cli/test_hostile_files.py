@@ -28,6 +28,7 @@ from lmkit.doctor.round_trip import round_trip
 from lmkit.errors import DataError, LmkitError, RunError
 from lmkit.evaluation.nbest import read_nbest
 from lmkit.run import RunDirectory
+from lmkit.run_log import LogFile
 from lmkit.text.documents import split_documents
 from lmkit.text.reading import read_text
 from lmkit.text.tokenizer import Tokenizer, load_tokenizer, rechunk
@@ -571,13 +572,26 @@ def test_nothing_is_written_through_a_link(damaged, work, name: str):
     (work / "precious").write_text("mine\n", encoding="utf-8")
     (damaged / name).unlink()
     (damaged / name).symlink_to(work / "precious")
+    log = LogFile(damaged / name)
+    assert not log.add({"kind": "training", "step": 1})
     with pytest.raises(RunError, match=f"{name}.*link"):
-        RunDirectory(damaged).append({"kind": "training", "step": 1}, {"kind": "training", "seconds": 1.0})
+        log.continue_from(0, None)
     assert (work / "precious").read_text(encoding="utf-8") == "mine\n"
     (damaged / name).unlink()
     os.mkfifo(damaged / name)
+    assert not log.add({"kind": "training", "step": 1})
     with pytest.raises(RunError, match="not a regular file"):
-        RunDirectory(damaged).append({"kind": "training", "step": 1}, {"kind": "training", "seconds": 1.0})
+        log.continue_from(0, None)
+
+
+def test_a_run_whose_log_is_a_link_is_not_resumed(cli, work, damaged):
+    (work / "precious").write_text("mine\n", encoding="utf-8")
+    (damaged / "metrics.jsonl").unlink()
+    (damaged / "metrics.jsonl").symlink_to(work / "precious")
+    outcome = cli("train", "--resume", damaged)
+    assert outcome.code == 2, outcome
+    assert "link" in outcome.stderr
+    assert (work / "precious").read_text(encoding="utf-8") == "mine\n"
 
 
 def test_weights_take_the_place_of_a_link_and_not_of_its_target(damaged, work):
