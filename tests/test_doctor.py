@@ -419,7 +419,7 @@ def statuses(path: Path) -> dict[str, str]:
 def test_a_sound_run_passes_every_check(trained: Path):
     checks = by_name(check_run(trained / "run", "cpu"))
     assert {check.status for check in checks.values()} == {OK}
-    assert len(checks) == 16
+    assert len(checks) == 17
 
 
 def change_json(path: Path, **values: Any) -> None:
@@ -474,6 +474,18 @@ def test_weights_of_other_shapes_fail(run: Path):
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     change_json(run / "config.json", model={**config["model"], "hidden_size": 9})
     assert statuses(run)["weights"] == FAILED
+
+
+def test_a_damaged_checkpoint_is_named_and_the_others_counted(run: Path):
+    places = sorted((run / "checkpoints").iterdir())
+    path = places[-1] / "training.safetensors"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    (check,) = [check for check in check_run(run, "cpu") if check.name == "checkpoints"]
+    assert check.status == FAILED
+    assert str(path) in check.advice[0]
+    assert f"of {len(places)} can be used" in check.advice[-1]
 
 
 def test_what_is_no_run_is_the_users_mistake(tmp_path: Path):

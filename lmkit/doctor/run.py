@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lmkit.checkpoints.folder import CheckpointFolder
 from lmkit.config import Config
 from lmkit.doctor.check import FAILED, OK, SKIPPED, Check, judged
 from lmkit.doctor.predictions import PROBE_TOKENS, check_predictor
@@ -29,7 +30,7 @@ from lmkit.text.sources import open_source
 from lmkit.text.survey import survey_source
 from lmkit.text.tokenizer import Tokenizer
 
-__all__ = ["check_run", "check_step_decoder", "finite_weights"]
+__all__ = ["check_checkpoints", "check_run", "check_step_decoder", "finite_weights"]
 
 T = TypeVar("T")
 TOLERANCE = 1e-4  # nats; float32 in another order of sums moves a log-probability by about 1e-6
@@ -54,6 +55,7 @@ def check_run(path: str | os.PathLike[str], device: str = "auto") -> Iterator[Ch
     corpus, text = _corpus(config, info)
     yield corpus
     yield round_trip(tokenizer, text)
+    yield check_checkpoints(CheckpointFolder(run.path / "checkpoints"))
     model = _attempt(partial(run.load_model, config, tokenizer.vocab_size, place))
     yield _opened("weights", model, _weights_figure)
     if isinstance(model, LmkitError):
@@ -73,6 +75,21 @@ def finite_weights(model: LanguageModel) -> Check:
         names = ", ".join(name for name, count in wrong.items() if count)
         return Check("finite weights", FAILED, f"{number:,} are not finite", number, (f"They are in {names}.",))
     return Check("finite weights", OK, f"all finite, the largest is {largest:.3g}", 0)
+
+
+def check_checkpoints(folder: CheckpointFolder) -> Check:
+    """Whether each checkpoint is what its manifest says, to the last byte."""
+    steps = folder.steps()
+    if not steps:
+        return Check("checkpoints", SKIPPED, "there are none")
+    faults = [
+        fault for step in steps for fault in [_attempt(partial(folder.open, step))] if isinstance(fault, LmkitError)
+    ]
+    if faults:
+        whole = len(steps) - len(faults)
+        advice = f"A resume passes them over; {whole or 'none'} of {len(steps)} can be used."
+        return Check("checkpoints", FAILED, "damaged", len(faults), (*map(str, faults), advice))
+    return Check("checkpoints", OK, f"steps {', '.join(f'{step:,}' for step in steps)} are whole", len(steps))
 
 
 def check_step_decoder(model: LanguageModel, ids: NDArray[np.int64], tolerance: float) -> Check:
