@@ -56,7 +56,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 def bits(value: Any) -> Any:
     """The value in a form that is equal for the same types and bits only: NaN too, and 0.0 is not -0.0, True not 1."""
     if isinstance(value, Tensor):
-        flat = value.contiguous().reshape(-1).view(torch.uint8) if value.numel() else []
+        flat: Any = value.contiguous().reshape(-1).view(torch.uint8) if value.numel() else []
         return ("tensor", value.dtype, tuple(value.shape), tuple(map(int, flat)))
     if isinstance(value, dict):
         return ("dict", [(bits(key), bits(entry)) for key, entry in value.items()])
@@ -92,7 +92,7 @@ def test_tensors_that_share_memory_come_back_alone_and_aligned():
     assert bits(found[1:]) == bits(value[1:])
     assert whole[0] == 0
     assert whole[1] == 1, "what was packed is not touched"
-    assert all(tensor.data_ptr() % 16 == 0 for tensor in unpack(*packed))
+    assert all(tensor.data_ptr() % 64 == 0 for tensor in unpack(*packed))
 
 
 def test_parameters_and_their_gradients_are_packed_as_plain_tensors():
