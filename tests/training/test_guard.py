@@ -261,6 +261,14 @@ def test_a_spike_is_beyond_six_sigma_of_the_last_128_once_there_are_64():
     assert [step for step, spike in enumerate(verdicts) if spike][:2] == [64, 100] or verdicts[300]
 
 
+@pytest.mark.parametrize(("sigmas", "spike"), [(5.9, False), (6.1, True)])
+def test_the_border_is_at_six_sigma(sigmas: float, spike: bool):
+    guard = Guard()
+    for step in range(128):
+        judged(guard, 3.0 + (0.1 if step % 2 else -0.1), 1.0)
+    assert judged(guard, 3.0 + sigmas * 0.1, 1.0) == spike
+
+
 def test_a_lasting_change_of_level_is_not_skipped_for_ever():
     guard = Guard()
     for step in range(128):
@@ -435,7 +443,7 @@ def test_a_run_with_bad_steps_resumes_exactly(make: Make, poison: Poison, policy
 
 def test_a_rollback_takes_the_weights_of_the_last_fixed_checkpoint_and_the_next_text(make: Make, poison: Poison):
     poison({13: "nan"})
-    session = make("run", on_nonfinite="rollback", checkpoint_every=5, eval_every=4)
+    session = make("run", on_nonfinite="rollback", checkpoint_every=10, keep_checkpoints=1, eval_every=4)
     warnings: list[str] = []
     session.warn = warnings.append
     seen: dict[int, Any] = {}
@@ -446,7 +454,7 @@ def test_a_rollback_takes_the_weights_of_the_last_fixed_checkpoint_and_the_next_
             if record.step == 13:
                 assert (session.train.index, session.train.carried) == (13, None)
                 assert session.train.guard.rollbacks == 1
-    assert seen[13] == seen[10], "step 12 was validated and saved as the best, but is no multiple of 5"
+    assert seen[13] == seen[10], "step 12 was validated and saved as the best, but is no multiple of 10"
     assert seen[12] != seen[10] != seen[11]
     assert seen[14] != seen[13]
     assert any("back to the weights of step 10" in warning for warning in warnings)
