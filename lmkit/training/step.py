@@ -108,13 +108,15 @@ def take_step(train: TrainState, window: Window, update: Update, *, lr: float, t
     train.optimizer.zero_grad(set_to_none=True)
     train.scaler.scale(nll / targets_per_window).backward()
     train.scaler.unscale_(train.optimizer)
-    norm = nn.utils.clip_grad_norm_(train.model.parameters(), update.max_grad_norm or math.inf)
+    norm = nn.utils.get_total_norm([one.grad for one in train.model.parameters() if one.grad is not None])
     nll, loss = nll.detach(), nll.detach() / max(1, tokens)
     bad = _is_bad(train, nll, norm)
     if update.read_every == 1 and update.on_nonfinite == "raise" and bool(bad):
         place = (train.step + 1, train.epoch, train.index)
         raise _nonfinite(Skipped(*place, "nonfinite", float(loss), float(norm), _norms(train.model)))
     spike = train.guard.judge(loss, norm) & ~bad if update.skip_spikes else torch.zeros_like(bad)
+    if update.read_every > 1 or not bool(bad | spike):  # a step that is left out is told of with its own norms
+        nn.utils.clip_grads_with_norm_(train.model.parameters(), update.max_grad_norm or math.inf, norm)
     for group in train.optimizer.param_groups:
         group["lr"] = lr
     if update.read_every == 1:
