@@ -43,7 +43,9 @@ POINTS = (
     "half a line",
     "before the model's rename",
     "after the model's rename",
+    "before a measurement",
 )
+STEP = "after a step"  # before it is recorded
 CHECKPOINT_EVERY = 25
 OF_THE_CLOCK = ("timings.jsonl", "clock.json", "manifest.json", "lock")
 POLL = 0.002
@@ -92,8 +94,9 @@ def _end_with_parent() -> None:
 
 def arm(kill: Kill) -> None:
     """Make this process end itself when it reaches the point."""
-    from lmkit import run_log
+    from lmkit import run_log, session
     from lmkit.checkpoints import folder
+    from lmkit.training import loop
 
     started = time.monotonic()
     times = itertools.count(1)
@@ -101,13 +104,16 @@ def arm(kill: Kill) -> None:
     def due(point: str) -> bool:
         return point == kill.point and time.monotonic() - started >= kill.wait and next(times) == kill.nth
 
+    def die() -> None:
+        os.write(2, f"{KILLED}{kill.point}\n".encode())
+        os.kill(os.getpid(), signal.SIGKILL)
+
     def reached(point: str) -> None:
         if due(point):
-            os.write(2, f"{KILLED}{point}\n".encode())
-            os.kill(os.getpid(), signal.SIGKILL)
+            die()
 
     save, write_file, write_lines = folder.CheckpointFolder.save, folder._write, run_log._write_all
-    rename, replace = Path.rename, os.replace
+    rename, replace, measure, take_step = Path.rename, os.replace, session.measure, loop.take_step
 
     def save_or_die(self: Any, *arguments: Any) -> None:
         if not self.steps():
@@ -117,15 +123,13 @@ def arm(kill: Kill) -> None:
     def write_file_or_half(path: Path, content: bytes) -> None:
         if due("half a checkpoint"):
             path.write_bytes(content[: len(content) // 2])
-            os.write(2, f"{KILLED}half a checkpoint\n".encode())
-            os.kill(os.getpid(), signal.SIGKILL)
+            die()
         write_file(path, content)
 
     def write_lines_or_half(file: Any, content: bytes) -> None:
         if due("half a line"):
             file.write(content[: len(content) // 2])
-            os.write(2, f"{KILLED}half a line\n".encode())
-            os.kill(os.getpid(), signal.SIGKILL)
+            die()
         write_lines(file, content)
 
     def rename_or_die(self: Path, target: Any) -> Path:
@@ -141,6 +145,15 @@ def arm(kill: Kill) -> None:
         if is_model:
             reached("after the model's rename")
 
+    def measure_or_die(*arguments: Any, **options: Any) -> Any:
+        reached("before a measurement")
+        return measure(*arguments, **options)
+
+    def take_step_and_die(*arguments: Any, **options: Any) -> Any:
+        taken = take_step(*arguments, **options)
+        reached(STEP)
+        return taken
+
     patches: list[tuple[Any, str, Any]] = [
         (folder, "reached", reached),
         (folder, "_write", write_file_or_half),
@@ -148,6 +161,8 @@ def arm(kill: Kill) -> None:
         (run_log, "_write_all", write_lines_or_half),
         (Path, "rename", rename_or_die),
         (os, "replace", replace_or_die),
+        (session, "measure", measure_or_die),
+        (loop, "take_step", take_step_and_die),
     ]
     for owner, name, value in patches:
         setattr(owner, name, value)
@@ -193,6 +208,15 @@ def live(arguments: list[str], kill: Kill | None, log: Path, *, end: Path | None
     if phase == "training" and end is not None and end.is_dir():
         phase = "closing"
     return Life(code, killed, phase, time.monotonic() - started)
+
+
+def import_all() -> None:
+    """What a training imports: once here, and not in each child."""
+    import torch._dynamo  # noqa: F401  slow, and torch does it behind the scenes
+
+    import lmkit.cli.train
+    import lmkit.console.training
+    import lmkit.session  # noqa: F401
 
 
 def _start(arguments: list[str], kill: Kill | None, log: Path, pipe: tuple[int, int], fork: bool) -> int:
@@ -456,8 +480,7 @@ def main(arguments: list[str] | None = None) -> int:
         train(command, None if kill is None else Kill(*kill))
         return 0
     if settings.fork:
-        import lmkit.cli.train
-        import lmkit.console.training  # noqa: F401
+        import_all()
     threads = [] if settings.threads is None else ["--threads", str(settings.threads)]
     soak = Soak(settings.work, [*threads, *options], settings.seed, settings.lives, fork=settings.fork)
     soak.run(settings.kills)
