@@ -171,13 +171,23 @@ def arm(kill: Kill) -> None:
 # ---- in the process that watches
 
 
-def live(arguments: list[str], kill: Kill | None, log: Path, *, end: Path | None = None, fork: bool = False) -> Life:
-    """Start ``lmkit ARGUMENTS`` and wait until it ends, or is killed. end: the checkpoint that a finished training
-    leaves. fork: not a fresh interpreter but a child that has imported what this process has; with one thread only.
+def live(
+    arguments: list[str],
+    kill: Kill | None,
+    log: Path,
+    *,
+    end: Path | None = None,
+    cache: Path | None = None,
+    fork: bool = False,
+) -> Life:
+    """Start ``lmkit ARGUMENTS`` and wait until it ends, or is killed.
+
+    end: the checkpoint that a finished training leaves. cache: where texts are kept as tokens, if not in the user's own
+    cache. fork: not a fresh interpreter but a child that has imported what this process has; with one thread only.
     """
     started = time.monotonic()
     ours, theirs = os.pipe()
-    pid = _start(arguments, kill, log, (ours, theirs), fork)
+    pid = _start(arguments, kill, log, (ours, theirs), cache, fork)
     os.close(ours)
     ended_at: float | None = None
     code = None
@@ -219,7 +229,9 @@ def import_all() -> None:
     import lmkit.session  # noqa: F401
 
 
-def _start(arguments: list[str], kill: Kill | None, log: Path, pipe: tuple[int, int], fork: bool) -> int:
+def _start(
+    arguments: list[str], kill: Kill | None, log: Path, pipe: tuple[int, int], cache: Path | None, fork: bool
+) -> int:
     pid = os.fork()
     if pid:
         return pid
@@ -231,6 +243,8 @@ def _start(arguments: list[str], kill: Kill | None, log: Path, pipe: tuple[int, 
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.close(pipe[1])
+        if cache is not None:
+            os.environ["LMKIT_CACHE"] = str(cache)
         if not fork:
             os.execv(sys.executable, [sys.executable, __file__, "--worker", json.dumps([arguments, kill])])
         sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
@@ -378,7 +392,7 @@ class Soak:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             started = time.time()
-            life = live(self._begin(folder / "run"), None, folder / "log", fork=self.fork)
+            life = live(self._begin(folder / "run"), None, folder / "log", cache=folder / "cache", fork=self.fork)
             last = newest_checkpoint(folder / "run")
             if life.code != 0 or last is None:
                 raise SystemExit(f"The uninterrupted run failed: see {folder / 'log'}.")
@@ -406,7 +420,8 @@ class Soak:
             from_step = step_of(run)
             kill = plan(reference, self.seed, number, len(lives), self.lives, from_step, begun=run.exists())
             arguments = ["train", "--resume", str(run)] if run.exists() else self._begin(run)
-            life = live(arguments, kill, folder / f"life-{len(lives):02}.log", end=end, fork=self.fork)
+            log, cache = folder / f"life-{len(lives):02}.log", folder / "cache"
+            life = live(arguments, kill, log, end=end, cache=cache, fork=self.fork)
             place = {"kind": "life", "trial": number, "life": len(lives), "from": from_step, "to": step_of(run)}
             self.add({**place, "kill": kill, **life._asdict(), "seconds": round(life.seconds, 2)})
             if not life.killed:

@@ -237,7 +237,7 @@ def test_a_soak_reports_what_differs_and_what_cannot_be_resumed(
 def test_a_training_ends_with_the_soak_that_began_it(options: Train, tmp_path: Path):
     ours, theirs = os.pipe()
     given = options({"--max-steps": 10_000_000})
-    child = soak._start(begin_or_resume(given, tmp_path / "run"), None, tmp_path / "log", (ours, theirs), True)
+    child = soak._start(begin_or_resume(given, tmp_path / "run"), None, tmp_path / "log", (ours, theirs), None, True)
     os.close(ours)
     os.close(theirs)  # as the end of the soak closes it
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -9
