@@ -43,7 +43,9 @@ POINTS = (
     "half a line",
     "before the model's rename",
     "after the model's rename",
+    "before a measurement",
 )
+STEP = "after a step"  # before it is recorded
 CHECKPOINT_EVERY = 25
 OF_THE_CLOCK = ("timings.jsonl", "clock.json", "manifest.json", "lock")
 POLL = 0.002
@@ -92,8 +94,9 @@ def _end_with_parent() -> None:
 
 def arm(kill: Kill) -> None:
     """Make this process end itself when it reaches the point."""
-    from lmkit import run_log
+    from lmkit import run_log, session
     from lmkit.checkpoints import folder
+    from lmkit.training import loop
 
     started = time.monotonic()
     times = itertools.count(1)
@@ -101,13 +104,16 @@ def arm(kill: Kill) -> None:
     def due(point: str) -> bool:
         return point == kill.point and time.monotonic() - started >= kill.wait and next(times) == kill.nth
 
+    def die() -> None:
+        os.write(2, f"{KILLED}{kill.point}\n".encode())
+        os.kill(os.getpid(), signal.SIGKILL)
+
     def reached(point: str) -> None:
         if due(point):
-            os.write(2, f"{KILLED}{point}\n".encode())
-            os.kill(os.getpid(), signal.SIGKILL)
+            die()
 
     save, write_file, write_lines = folder.CheckpointFolder.save, folder._write, run_log._write_all
-    rename, replace = Path.rename, os.replace
+    rename, replace, measure, take_step = Path.rename, os.replace, session.measure, loop.take_step
 
     def save_or_die(self: Any, *arguments: Any) -> None:
         if not self.steps():
@@ -117,15 +123,13 @@ def arm(kill: Kill) -> None:
     def write_file_or_half(path: Path, content: bytes) -> None:
         if due("half a checkpoint"):
             path.write_bytes(content[: len(content) // 2])
-            os.write(2, f"{KILLED}half a checkpoint\n".encode())
-            os.kill(os.getpid(), signal.SIGKILL)
+            die()
         write_file(path, content)
 
     def write_lines_or_half(file: Any, content: bytes) -> None:
         if due("half a line"):
             file.write(content[: len(content) // 2])
-            os.write(2, f"{KILLED}half a line\n".encode())
-            os.kill(os.getpid(), signal.SIGKILL)
+            die()
         write_lines(file, content)
 
     def rename_or_die(self: Path, target: Any) -> Path:
@@ -141,6 +145,15 @@ def arm(kill: Kill) -> None:
         if is_model:
             reached("after the model's rename")
 
+    def measure_or_die(*arguments: Any, **options: Any) -> Any:
+        reached("before a measurement")
+        return measure(*arguments, **options)
+
+    def take_step_and_die(*arguments: Any, **options: Any) -> Any:
+        taken = take_step(*arguments, **options)
+        reached(STEP)
+        return taken
+
     patches: list[tuple[Any, str, Any]] = [
         (folder, "reached", reached),
         (folder, "_write", write_file_or_half),
@@ -148,6 +161,8 @@ def arm(kill: Kill) -> None:
         (run_log, "_write_all", write_lines_or_half),
         (Path, "rename", rename_or_die),
         (os, "replace", replace_or_die),
+        (session, "measure", measure_or_die),
+        (loop, "take_step", take_step_and_die),
     ]
     for owner, name, value in patches:
         setattr(owner, name, value)
@@ -156,13 +171,23 @@ def arm(kill: Kill) -> None:
 # ---- in the process that watches
 
 
-def live(arguments: list[str], kill: Kill | None, log: Path, *, end: Path | None = None, fork: bool = False) -> Life:
-    """Start ``lmkit ARGUMENTS`` and wait until it ends, or is killed. end: the checkpoint that a finished training
-    leaves. fork: not a fresh interpreter but a child that has imported what this process has; with one thread only.
+def live(
+    arguments: list[str],
+    kill: Kill | None,
+    log: Path,
+    *,
+    end: Path | None = None,
+    cache: Path | None = None,
+    fork: bool = False,
+) -> Life:
+    """Start ``lmkit ARGUMENTS`` and wait until it ends, or is killed.
+
+    end: the checkpoint that a finished training leaves. cache: where texts are kept as tokens, if not in the user's own
+    cache. fork: not a fresh interpreter but a child that has imported what this process has; with one thread only.
     """
     started = time.monotonic()
     ours, theirs = os.pipe()
-    pid = _start(arguments, kill, log, (ours, theirs), fork)
+    pid = _start(arguments, kill, log, (ours, theirs), cache, fork)
     os.close(ours)
     ended_at: float | None = None
     code = None
@@ -195,7 +220,18 @@ def live(arguments: list[str], kill: Kill | None, log: Path, *, end: Path | None
     return Life(code, killed, phase, time.monotonic() - started)
 
 
-def _start(arguments: list[str], kill: Kill | None, log: Path, pipe: tuple[int, int], fork: bool) -> int:
+def import_all() -> None:
+    """What a training imports: once here, and not in each child."""
+    import torch._dynamo  # noqa: F401  slow, and torch does it behind the scenes
+
+    import lmkit.cli.train
+    import lmkit.console.training
+    import lmkit.session  # noqa: F401
+
+
+def _start(
+    arguments: list[str], kill: Kill | None, log: Path, pipe: tuple[int, int], cache: Path | None, fork: bool
+) -> int:
     pid = os.fork()
     if pid:
         return pid
@@ -207,6 +243,8 @@ def _start(arguments: list[str], kill: Kill | None, log: Path, pipe: tuple[int, 
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.close(pipe[1])
+        if cache is not None:
+            os.environ["LMKIT_CACHE"] = str(cache)
         if not fork:
             os.execv(sys.executable, [sys.executable, __file__, "--worker", json.dumps([arguments, kill])])
         sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
@@ -354,7 +392,7 @@ class Soak:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             started = time.time()
-            life = live(self._begin(folder / "run"), None, folder / "log", fork=self.fork)
+            life = live(self._begin(folder / "run"), None, folder / "log", cache=folder / "cache", fork=self.fork)
             last = newest_checkpoint(folder / "run")
             if life.code != 0 or last is None:
                 raise SystemExit(f"The uninterrupted run failed: see {folder / 'log'}.")
@@ -382,7 +420,8 @@ class Soak:
             from_step = step_of(run)
             kill = plan(reference, self.seed, number, len(lives), self.lives, from_step, begun=run.exists())
             arguments = ["train", "--resume", str(run)] if run.exists() else self._begin(run)
-            life = live(arguments, kill, folder / f"life-{len(lives):02}.log", end=end, fork=self.fork)
+            log, cache = folder / f"life-{len(lives):02}.log", folder / "cache"
+            life = live(arguments, kill, log, end=end, cache=cache, fork=self.fork)
             place = {"kind": "life", "trial": number, "life": len(lives), "from": from_step, "to": step_of(run)}
             self.add({**place, "kill": kill, **life._asdict(), "seconds": round(life.seconds, 2)})
             if not life.killed:
@@ -456,8 +495,7 @@ def main(arguments: list[str] | None = None) -> int:
         train(command, None if kill is None else Kill(*kill))
         return 0
     if settings.fork:
-        import lmkit.cli.train
-        import lmkit.console.training  # noqa: F401
+        import_all()
     threads = [] if settings.threads is None else ["--threads", str(settings.threads)]
     soak = Soak(settings.work, [*threads, *options], settings.seed, settings.lives, fork=settings.fork)
     soak.run(settings.kills)
