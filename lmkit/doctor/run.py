@@ -163,7 +163,8 @@ def _tokenizer_hash(tokenizer: Tokenizer, info: dict[str, Any]) -> Check:
 
 def _corpus(config: Config, info: dict[str, Any]) -> tuple[Check, str]:
     """Whether the training text is still the recorded one, read anew; and its beginning."""
-    name, recorded = "corpus", (info.get("corpus") or {}).get("sha256")
+    name, corpus = "corpus", info.get("corpus")
+    recorded = corpus.get("sha256") if isinstance(corpus, dict) else None
     if config.data.corpus == "-":
         return Check(name, SKIPPED, "it was standard input, which is gone"), ""
     try:

@@ -226,3 +226,12 @@ def test_runs_are_compared_whatever_their_records_say(cli, damaged: Path, traine
     )
     assert outcome.code == 0, outcome.stderr
     assert "trained on another text" in outcome.stdout
+
+
+@pytest.mark.parametrize("wrong", [17, None, [], "text", {}, {"sha256": 17}])
+def test_the_doctor_finds_a_record_without_a_hash(cli, damaged: Path, wrong: Any):
+    path = damaged / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "corpus": wrong}), encoding="utf-8")
+    outcome = cli("doctor", damaged, "--threads", 1)
+    assert outcome.code == 1, outcome.stderr
+    assert "FAILED   corpus" in outcome.stdout

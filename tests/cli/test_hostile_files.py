@@ -8,7 +8,6 @@ import gzip
 import json
 import os
 import pickle
-import resource
 import signal
 import socket
 import struct
@@ -34,6 +33,7 @@ from lmkit.text.reading import read_text
 from lmkit.text.tokenizer import Tokenizer, load_tokenizer, rechunk
 from lmkit.text.word import WordTokenizer
 
+resource = pytest.importorskip("resource")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pipes, devices and limits as Linux has them")
 
 RUN_FILES = ("config.json", "tokenizer.json", "model.safetensors", "run.json", "metrics.jsonl")
