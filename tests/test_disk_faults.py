@@ -127,7 +127,8 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
 
     monkeypatch.setattr(builtins, "open", open_file)
     for name, function in (
-        ("open", open_handle), ("fsync", fsync), ("rename", rename), ("replace", replace), ("mkdir", mkdir)
+        ("open", open_handle), ("fdopen", open_file), ("fsync", fsync), ("rename", rename), ("replace", replace),
+        ("mkdir", mkdir),
     ):  # fmt: skip
         monkeypatch.setattr(os, name, function)
     return disk
