@@ -68,6 +68,8 @@ def changed_config(stored: Config, changes: Mapping[str, Any], *, allow_inexact:
             raise ConfigError(
                 f"{_flag(name)} would change the last bits of the result: leave it out, or say --allow-inexact."
             )
+        if name == "checkpoint_every" and stored.training.on_nonfinite == "rollback":
+            raise ConfigError("--checkpoint-every cannot change under --on-nonfinite rollback: it says how far back.")
         if name in current and name not in (*RESUMABLE, *PLACE):
             raise ConfigError(
                 f"{_flag(name)} cannot change when a run is resumed: only {', '.join(map(_flag, RESUMABLE))} can."

@@ -477,6 +477,13 @@ def test_checkpoint_options_may_change_and_change_nothing(stopped: Path, make: M
     assert session.run.info()["resumes"][0]["changed"]["checkpoint_every"] == [None, 3]
 
 
+def test_where_a_rollback_goes_back_to_may_not_change(make: Make):
+    run = stop_when(make("run", on_nonfinite="rollback", checkpoint_every=5), at_step(13))
+    with pytest.raises(ConfigError, match="--checkpoint-every cannot change under --on-nonfinite rollback"):
+        go_on(run, checkpoint_every=4)
+    finish(go_on(run, checkpoint_every=5, keep_checkpoints=3))
+
+
 @pytest.mark.parametrize(("name", "value"), [("threads", 2), ("precision", "bfloat16")])
 def test_another_place_needs_leave_and_is_recorded(stopped: Path, name: str, value: object):
     with pytest.raises(ConfigError, match="--allow-inexact"):
@@ -712,6 +719,21 @@ def test_lmkit_resume_gives_the_model_of_the_whole_training(make: Make):
     assert lm.run is not None
     assert_same(run, whole.run.path)
     assert lm.sample(length=20) == lmkit.load(whole.run.path).sample(length=20)
+
+
+def test_a_training_in_python_that_was_broken_off_can_be_resumed_at_once(
+    make: Make, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A notebook keeps the exception, and with it all that the training had open."""
+    whole = make("whole")
+    finish(whole)
+    break_measurement(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt) as kept:
+        lmkit.train(tmp_path / "run", corpus=str(text), **SMALL)
+    monkeypatch.undo()
+    lmkit.resume(tmp_path / "run")
+    assert kept.tb is not None
+    assert_same(tmp_path / "run", whole.run.path)
 
 
 def test_a_run_can_be_moved_and_resumed(make: Make, varied: Path, tmp_path: Path):
