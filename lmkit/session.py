@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from lmkit.best_model import BestModel
 from lmkit.checkpoints.folder import WEIGHTS, Checkpoint, CheckpointFolder
 from lmkit.checkpoints.packing import pack, unpack
 from lmkit.config import Config
@@ -21,7 +20,6 @@ from lmkit.evaluation.measurement import Measurement, measure
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.files import check_new_folder
-from lmkit.hardware import describe_cpu
 from lmkit.lock import FolderLock
 from lmkit.model.language_model import SequenceLoss
 from lmkit.preparation import Material, Place, prepare
@@ -35,7 +33,8 @@ from lmkit.resuming import (
     place_of_run,
     without_same_place,
 )
-from lmkit.run import MODEL, RunDirectory, free_run_path, lmkit_version
+from lmkit.run import MODEL, RunDirectory, free_run_path
+from lmkit.run_info import evaluation_figures, place_info, run_info, tokenizer_hash, versions
 from lmkit.samplers import IGNORE
 from lmkit.session_log import SessionLog
 from lmkit.text.corpus import Progress
@@ -79,7 +78,7 @@ class Session:
         material = prepare(config, place, progress=progress)
         self._take(material, warn)
         path = out or free_run_path(self.corpus.name)
-        run = RunDirectory.create(path, material.config, self.corpus.tokenizer, self._info())
+        run = RunDirectory.create(path, material.config, self.corpus.tokenizer, run_info(material))
         self._open(run, FolderLock(run.path))
 
     @classmethod
@@ -138,6 +137,7 @@ class Session:
             run.record_change(config, {"step": self.train.step, **_changes(stored, config), "inexact": differing})
 
     def _take(self, material: Material, warn: Callable[[str], None]) -> None:
+        self._material = material
         self.config, self.corpus = material.config, material.corpus
         self.device, self.precision = material.place.device, material.place.precision
         self.sampler, self.train, self.model = material.sampler, material.train, material.train.model
@@ -150,13 +150,12 @@ class Session:
         self._due = self._failed = self._closing = False
         self._saved: tuple[int, int] | None = None
         self._refused: tuple[tuple[int, int], dict[str, bytes], dict[str, Any]] | None = None  # what the disk refused
-        self._best: bytes | None = None  # the best model where it could not be written yet
-        self._best_sha256 = ""
 
     def _open(self, run: RunDirectory, lock: FolderLock) -> None:
         self.run, self._lock = run, lock
         self.checkpoints = CheckpointFolder(run.path / "checkpoints")
         self.log = SessionLog(run.path)
+        self._best = BestModel(run, self.warn)
 
     @property
     def progress(self) -> float:
@@ -202,10 +201,14 @@ class Session:
     def save(self) -> bool:
         """Save a checkpoint now; return whether the disk took it. Where it did not, ``warn`` is told why."""
         if self._refused is None or self._refused[0] != self._moment:
-            notes = {"best_step": self.train.annealing.best_step, **_versions(), "place": self._place()}
+            notes = {
+                "best_step": self.train.annealing.best_step,
+                **versions(),
+                "place": place_info(self._material.place),
+            }
             self._refused = self._moment, self._files(), notes
         try:
-            self._keep_waiting_model()
+            self._best.flush()
             self.log.metrics.sync()
             self.checkpoints.save(self.train.step, *self._refused[1:])
         except OSError as error:
@@ -234,7 +237,9 @@ class Session:
         result = self._final_measurement()
         if result is not None:
             step = self.train.annealing.best_step
-            self.log.add({"kind": "final", "step": step, "split": result.split, **_figures(result.evaluation)})
+            self.log.add(
+                {"kind": "final", "step": step, "split": result.split, **evaluation_figures(result.evaluation)}
+            )
         self._end(saved=saved)
         return result
 
@@ -252,7 +257,7 @@ class Session:
 
     def _end(self, *, saved: bool) -> None:
         try:
-            self._keep_waiting_model()
+            self._best.flush()
             self.log.metrics.sync()
         except OSError as error:
             self.unsaved = f"The run could not be saved in {self.run.path}: {error.strerror or error}."
@@ -273,13 +278,13 @@ class Session:
 
     def _after_validation(self, record: EvaluationRecord) -> None:
         place = {"step": record.step, "epoch": record.epoch, "tokens": record.tokens}
-        figures = {"split": "valid", "best": record.is_best, **_figures(record.evaluation)}
+        figures = {"split": "valid", "best": record.is_best, **evaluation_figures(record.evaluation)}
         self.log.add(
             {"kind": "evaluation", **place, **figures},
             {"kind": "evaluation", **place, "seconds": round(self.train.elapsed, 3)},
         )
         if record.is_best:
-            self._keep_model()
+            self._failed |= not self._best.keep(self.model, is_best=True)
         if (record.is_best or self._due) and not self.finished:
             self.save()
 
@@ -339,14 +344,13 @@ class Session:
         state = self.train.state_dict()
         del state["model"]
         clock = {"elapsed": state.pop("elapsed"), "interval_started": self.log.started, "time": time.time()}
-        tokenizer = hashlib.sha256(self.corpus.tokenizer.to_json().encode()).hexdigest()
         values, tensors = pack(
             {
                 "train": state,
                 "log": self.log.state_dict(),
-                "best_sha256": self._best_sha256,
+                "best_sha256": self._best.sha256,
                 "config_sha256": config_hash(self.config),
-                "tokenizer_sha256": tokenizer,
+                "tokenizer_sha256": tokenizer_hash(self._material),
                 "fingerprint": self._fingerprint,
             }
         )
@@ -375,7 +379,7 @@ class Session:
                 self.warn(
                     f"{self.run.path / 'metrics.jsonl'} is not as this run left it: what is missing stays missing."
                 )
-            self._restore_best(values["best_sha256"])
+            self._best.restore(values["best_sha256"], self.train.annealing.best_step, self.checkpoints)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise RunError(f"Checkpoint {checkpoint.step:,} does not fit this run: {error}.") from error
         self.started_at, self._saved = self.train.step, self._moment
@@ -385,46 +389,17 @@ class Session:
         name = f"checkpoints/step-{checkpoint.step:08d}/{WEIGHTS}"
         return self.run.weights(checkpoint.files[WEIGHTS], name, self.config, self.corpus.tokenizer.vocab_size)
 
-    def _restore_best(self, sha256: str) -> None:
-        """The best model as it was at the checkpoint: a later one may have been written before the crash."""
-        self._best_sha256 = sha256
-        step, path = self.train.annealing.best_step, self.run.path / MODEL
-        if not step or (path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256):
-            return
-        try:
-            content = self.checkpoints.open(step).files[WEIGHTS]
-        except RunError as error:
-            self.warn(f"The best model, of step {step:,}, is gone: {error} The next best one takes its place.")
-            return
-        self.run.write_model(content)
-
-    def _keep_model(self) -> None:
-        """Make the present weights the run's model."""
-        self._best = self.run.model_bytes(self.model)
-        self._best_sha256 = hashlib.sha256(self._best).hexdigest()
-        try:
-            self._keep_waiting_model()
-        except OSError as error:
-            self._failed = True
-            self.warn(f"The best model could not be saved: {error.strerror or error}. The training goes on.")
-
-    def _keep_waiting_model(self) -> None:
-        if self._best is not None:
-            self.run.write_model(self._best)
-            self._best = None
-
     def _keep_last_model(self) -> None:
         """Without a validation the last model is the one to keep."""
         if not self.train.annealing.best_step and self.train.step:
-            self._keep_model()
-            self._best_sha256 = ""  # a checkpoint knows of the best model only, and there is none
+            self._failed |= not self._best.keep(self.model, is_best=False)
 
     def _take_best_weights(self) -> None:
         vocab_size = self.corpus.tokenizer.vocab_size
-        if self._best is None:
+        if self._best.content is None:
             best = self.run.load_model(self.config, vocab_size, self.device).state_dict()
         else:
-            best = self.run.weights(self._best, MODEL, self.config, vocab_size)
+            best = self.run.weights(self._best.content, MODEL, self.config, vocab_size)
         self.model.load_state_dict(best, strict=False)
 
     def _rollback_steps(self) -> list[int]:
@@ -470,45 +445,8 @@ class Session:
         output = self.config.model.hidden_size * self.corpus.tokenizer.vocab_size
         return len(tokens) * (50e-6 + recurrent / 6e9 + output / 50e9) < ONE_STREAM_SECONDS
 
-    def _info(self) -> dict[str, Any]:
-        splits = {
-            name: {"tokens": len(split), "sha256": split.sha256, **vars(split.counts)}
-            for name, split in self.corpus.splits.items()
-        }
-        return {
-            "corpus": {"name": self.corpus.name, **self.corpus.info},
-            "splits": splits,
-            "tokenizer_sha256": hashlib.sha256(self.corpus.tokenizer.to_json().encode()).hexdigest(),
-            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
-            "versions": {**_versions(), "numpy": np.__version__},
-            "cpu": describe_cpu(),
-            **self._place(),
-            "fingerprint": self._fingerprint,
-        }
-
-    def _place(self) -> dict[str, Any]:
-        """Device, precision and threads, as options name them."""
-        return {
-            "device": str(self.device),
-            "threads": torch.get_num_threads(),
-            "precision": str(self.precision).removeprefix("torch."),
-        }
-
-
-def _versions() -> dict[str, str]:
-    return {"lmkit": lmkit_version(), "torch": torch.__version__}
-
 
 def _changes(before: Config, after: Config) -> dict[str, Any]:
     """Options that differ: {"changed": {name: [before, after]}}."""
     old, new = ({k: v for section in c.to_dict().values() for k, v in section.items()} for c in (before, after))
     return {"changed": {name: [old[name], new[name]] for name in old if old[name] != new[name]}}
-
-
-def _figures(evaluation: Evaluation) -> dict[str, Any]:
-    return {
-        "nll": evaluation.nll,
-        "tokens_scored": evaluation.tokens,
-        "nats_per_token": evaluation.nats_per_token,
-        "perplexity": evaluation.perplexity,
-    }

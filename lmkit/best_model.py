@@ -1,0 +1,58 @@
+"""The best model of a run on its way to the disk, and back to what it was when a run is resumed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from lmkit.checkpoints.folder import WEIGHTS, CheckpointFolder
+from lmkit.errors import RunError
+from lmkit.model.language_model import LanguageModel
+from lmkit.run import MODEL, RunDirectory
+
+__all__ = ["BestModel"]
+
+
+class BestModel:
+    """model.safetensors of a run. content: its bytes where the disk has refused them so far; sha256: of the best model
+    on validation, "" before the first.
+    """
+
+    def __init__(self, run: RunDirectory, warn: Callable[[str], None]) -> None:
+        self.run, self.warn = run, warn
+        self.content: bytes | None = None
+        self.sha256 = ""
+
+    def keep(self, model: LanguageModel, *, is_best: bool) -> bool:
+        """Make these weights the run's model; return whether the disk took them. Without a validation they are the
+        last ones and not the best: a checkpoint is not told of them.
+        """
+        self.content = self.run.model_bytes(model)
+        self.sha256 = hashlib.sha256(self.content).hexdigest() if is_best else ""
+        try:
+            self.flush()
+        except OSError as error:
+            self.warn(f"The best model could not be saved: {error.strerror or error}. The training goes on.")
+            return False
+        return True
+
+    def flush(self) -> None:
+        """Write what the disk has refused. Raises OSError if it refuses again."""
+        if self.content is not None:
+            self.run.write_model(self.content)
+            self.content = None
+
+    def restore(self, sha256: str, step: int, checkpoints: CheckpointFolder) -> None:
+        """The best model as it was at a checkpoint, of step ``step`` (0: none yet): a later one may have been written
+        before the crash.
+        """
+        self.sha256 = sha256
+        path = self.run.path / MODEL
+        if not step or (path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256):
+            return
+        try:
+            content = checkpoints.open(step).files[WEIGHTS]
+        except RunError as error:
+            self.warn(f"The best model, of step {step:,}, is gone: {error} The next best one takes its place.")
+            return
+        self.run.write_model(content)

@@ -1,0 +1,62 @@
+"""What run.json records of a run: its text, its machine, its versions."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import torch
+
+from lmkit.evaluation.perplexity import Evaluation
+from lmkit.hardware import describe_cpu
+from lmkit.preparation import Material, Place
+from lmkit.resuming import fingerprint
+from lmkit.run import lmkit_version
+
+__all__ = ["evaluation_figures", "place_info", "run_info", "tokenizer_hash", "versions"]
+
+
+def run_info(material: Material) -> dict[str, Any]:
+    """Corpus with its hashes, versions, machine, threads and precision, as plain values."""
+    corpus = material.corpus
+    splits = {
+        name: {"tokens": len(split), "sha256": split.sha256, **vars(split.counts)}
+        for name, split in corpus.splits.items()
+    }
+    return {
+        "corpus": {"name": corpus.name, **corpus.info},
+        "splits": splits,
+        "tokenizer_sha256": tokenizer_hash(material),
+        "parameters": sum(parameter.numel() for parameter in material.train.model.parameters()),
+        "versions": {**versions(), "numpy": np.__version__},
+        "cpu": describe_cpu(),
+        **place_info(material.place),
+        "fingerprint": fingerprint(material.place),
+    }
+
+
+def place_info(place: Place) -> dict[str, Any]:
+    """Device, precision and threads, as options name them."""
+    precision = str(place.precision).removeprefix("torch.")
+    return {"device": str(place.device), "threads": place.threads, "precision": precision}
+
+
+def tokenizer_hash(material: Material) -> str:
+    """sha256 of the tokenizer's file."""
+    return hashlib.sha256(material.corpus.tokenizer.to_json().encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Of lmkit and torch."""
+    return {"lmkit": lmkit_version(), "torch": torch.__version__}
+
+
+def evaluation_figures(evaluation: Evaluation) -> dict[str, Any]:
+    """What metrics.jsonl holds of an evaluation."""
+    return {
+        "nll": evaluation.nll,
+        "tokens_scored": evaluation.tokens,
+        "nats_per_token": evaluation.nats_per_token,
+        "perplexity": evaluation.perplexity,
+    }
