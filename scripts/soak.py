@@ -186,6 +186,7 @@ def live(
     cache. fork: not a fresh interpreter but a child that has imported what this process has; with one thread only.
     """
     started = time.monotonic()
+    log.write_bytes(b"")  # for a kill that comes before the child has opened it
     ours, theirs = os.pipe()
     pid = _start(arguments, kill, log, (ours, theirs), cache, fork)
     os.close(ours)

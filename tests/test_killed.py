@@ -136,6 +136,11 @@ def test_a_training_with_many_lives_leaves_the_same_bytes(options: Train, refere
     assert soak.differences(run, reference) == []
 
 
+def test_a_kill_before_anything_has_happened_is_a_kill(options: Train, tmp_path: Path):
+    kill(begin_or_resume(options(), tmp_path / "run"), tmp_path / "run", Kill(soak.RANDOM))
+    assert [path.name for path in tmp_path.iterdir()] == ["killed.log"]
+
+
 def test_a_training_that_is_killed_again_before_it_gets_anywhere_still_finishes(
     options: Train, reference: Path, tmp_path: Path
 ):
