@@ -81,6 +81,11 @@ class _Group(click.Group):
         with _quiet_pipes():  # --help and --version write here
             return super().make_context(*args, **kwargs)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if any("\0" in word for word in args):  # no shell can give one, a program that calls this can
+            ctx.fail("An argument holds a NUL byte, which no name can have.")
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             with _quiet_pipes():

@@ -96,6 +96,8 @@ NAMED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "config_file": (("config.toml",), ("bad.toml", "wrong.toml", *ODD_TEXTS)),
     "preset": (("shakespeare-2min",), ("", "no-such", "../presets/x", "\x00")),
     "out": (("out",), OUT),
+    "resume": (("run", "gru", "word", "bpe"), RUN_NAMES),
+    "checkpoint": (("best", "last", "3", "6"), ("", "x", "-1", "4", "9" * 40, "../run", "\x00")),
     "name": (("pydoc", "wikitext-2", "copy"), ("", "pydocs", "\x00", "[/x]")),
     "columns": (("token,logprob", "all", "logprob"), ("", ",", "rank,entropy", "no-such", "logprob,logprob")),
     "cutoffs": (("3,9", "2"), ("9,3", "0", "-1,4", "1000000000", "", ",", "9" * 30, "3,3")),
@@ -123,7 +125,9 @@ def draw_command(draw: random.Random, stdin_texts: dict[str, bytes]) -> CommandL
     chosen = draw.sample(options, min(len(options), draw.choice((0, 1, 1, 2, 3, 5))))
     for option in chosen:
         arguments += _option(draw, option, odds)
-    if name == "train":
+    if name == "train" and draw.random() < 0.2:
+        arguments = _resumed(draw, odds)
+    elif name == "train":
         arguments = _bounded(draw, arguments)
     elif name in ("sample", "doctor", "eval") and draw.random() < 0.9:
         arguments = [*arguments, "--threads", "1"] if "--threads" not in arguments else arguments
@@ -191,6 +195,21 @@ def _bounded(draw: random.Random, arguments: list[str]) -> list[str]:
     corpus = [] if "--corpus" in arguments else ["--corpus", draw.choice(TEXTS)]
     out = [] if draw.random() < 0.3 else ["--out", "out"]
     return [*SMALL, *corpus, *out, "--eval-every", "2", *arguments, "--max-steps", str(draw.choice((1, 3)))]
+
+
+def _resumed(draw: random.Random, odds: float) -> list[str]:
+    """A resume, with options of which some may change and others not."""
+    may: list[list[str]] = [
+        ["--max-steps", "8"],
+        ["--epochs", "1"],
+        ["--allow-inexact"],
+        ["--json"],
+        ["--threads", "1"],
+    ]
+    may += [["--checkpoint-every", "2"], ["--checkpoint-seconds", "0"], ["--keep-checkpoints", "1"]]
+    may_not = [["--hidden-size", "9"], ["--lr", "1"], ["--threads", "2"], ["--out", "out"], ["--corpus", "other.txt"]]
+    chosen = draw.sample(may, draw.choice((0, 1, 2))) + draw.sample(may_not, int(draw.random() < odds))
+    return ["--resume", _named(draw, "resume", odds), *(word for words in chosen for word in words)]
 
 
 def _spoil(draw: random.Random, arguments: list[str]) -> list[str]:

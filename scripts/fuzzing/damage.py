@@ -26,6 +26,14 @@ STRUCTURE: dict[str, Change] = {
     "metrics.jsonl": mutations.damage_lines,
     "timings.jsonl": mutations.damage_lines,
 }
+CHECKPOINTS = ("checkpoints/step-00000003", "checkpoints/step-00000006")
+SEALED: dict[str, Change] = {
+    "manifest.json": mutations.damage_json,
+    "training.json": mutations.damage_json,
+    "clock.json": mutations.damage_json,
+    "training.safetensors": mutations.damage_tensors,
+    "model.safetensors": mutations.damage_tensors,
+}
 COMMANDS: dict[str, tuple[str, ...]] = {
     "eval": ("eval", "RUN", "--json", "--threads", "1"),
     "eval file": ("eval", "RUN", "--file", "other.txt", "--json", "--threads", "1"),
@@ -70,8 +78,12 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "nbest": ("score", "RUN", "--nbest", "nbest.txt", "--threads", "1"),
     "gz": ("eval", "RUN", "--file", "text.txt.gz", "--threads", "1"),
     "corpus": ("doctor", "--corpus", "text.txt", "--threads", "1"),
+    "resume": ("train", "--resume", "RUN"),
+    "extend": ("train", "--resume", "RUN", "--max-steps", "8"),
+    "last": ("eval", "RUN", "--checkpoint", "last", "--json", "--threads", "1"),
 }
-WEIGHTS = (14, 3, 3, 2, 12, 7, 3, 16, 4, 3, 4, 10, 7, 2, 3, 2)
+WEIGHTS = (14, 3, 3, 2, 12, 7, 3, 16, 4, 3, 4, 10, 7, 2, 3, 2, 14, 4, 4)
+OF_CHECKPOINTS = ("resume", "extend", "last", "doctor")  # these read checkpoints
 OWN_FILE: dict[str, tuple[str, Change]] = {
     "arpa": ("char.arpa", mutations.damage_arpa),
     "config": ("config.toml", mutations.damage_toml),
@@ -102,6 +114,10 @@ def damage_run(draw: random.Random, work: Path) -> DamagedRun:
             changes.append(_damage_file(draw, work / name, structure))
         return DamagedRun(arguments, command, "", changes)
     for _ in range(draw.choice((1, 1, 1, 2, 3))):
+        if command in OF_CHECKPOINTS and draw.random() < 0.6:
+            place, name = draw.choice(CHECKPOINTS), draw.choice(list(SEALED))
+            changes.append(f"{place}/{_damage_file(draw, work / run / place / name, SEALED[name])}")
+            continue
         name = draw.choice(list(STRUCTURE))
         changes.append(_damage_file(draw, work / run / name, STRUCTURE[name]))
     return DamagedRun(arguments, command, run, changes)

@@ -54,7 +54,9 @@ class Judge:
         line = draw_command(draw, texts)
         before = files_under(folder / "work")
         outcome = run_command(line.arguments, folder, line.stdin, SECONDS)
-        faults = [*_said(outcome, line.command), *_left(line, outcome, before, folder)]
+        resumes = line.command == "train" and "--resume" in line.arguments
+        left = _resumed(outcome, before, folder) if resumes else _left(line, outcome, before, folder)
+        faults = [*_said(outcome, line.command), *left]
         return _word(outcome), [(fault, _details(line.arguments, [], outcome)) for fault in faults]
 
     def _damage(self, draw: random.Random, folder: Path) -> tuple[str, list[Fault]]:
@@ -63,7 +65,10 @@ class Judge:
         before = files_under(folder / "work")
         outcome = run_command(case.arguments, folder, b"The cat.\n", SECONDS)
         faults = list(_said(outcome, case.arguments[0]))
-        if case.arguments[0] == "train":
+        if "--resume" in case.arguments:
+            faults += _resumed(outcome, before, folder)
+            faults += self._other_bytes(case, outcome, folder)
+        elif case.arguments[0] == "train":
             faults += _left(CommandLine(case.arguments, b"", "train"), outcome, before, folder)
         else:
             faults += _untouched(before, folder)
@@ -72,7 +77,8 @@ class Judge:
 
     def _wrong_numbers(self, case: DamagedRun, outcome: Outcome, folder: Path) -> Iterator[str]:
         """Weights or a tokenizer that are not those of the training, and nobody says so."""
-        if not case.run or outcome.code != 0 or case.command in ("info", "info json", "tokenize"):
+        trains_on = ("resume", "extend")
+        if not case.run or outcome.code != 0 or case.command in ("info", "info json", "tokenize", "last", *trains_on):
             return
         whole, damaged = self.template / "work" / case.run, folder / "work" / case.run
         checksum = _tensors(damaged / "model.safetensors")
@@ -86,6 +92,19 @@ class Judge:
             recorded = [_json(place / "run.json") for place in (whole, damaged)]
             if recorded[0] == recorded[1] and not _same_tokenizer(whole, damaged):
                 yield "the doctor finds nothing wrong with another tokenizer"
+
+    def _other_bytes(self, case: DamagedRun, outcome: Outcome, folder: Path) -> Iterator[str]:
+        """A finished run whose checkpoints or best model were damaged, and nothing that makes it the run it is, comes
+        out of a resume as it was, or not at all.
+        """
+        harmless = all(change.startswith(("checkpoints/", "model.safetensors", "timings")) for change in case.changes)
+        if case.command != "resume" or outcome.code != 0 or not harmless:
+            return
+        for name in ("model.safetensors", "metrics.jsonl"):
+            if (folder / "work" / case.run / name).read_bytes() != (
+                self.template / "work" / case.run / name
+            ).read_bytes():
+                yield f"the resumed run has another {name}"
 
     def _text(self, draw: random.Random, folder: Path) -> tuple[str, list[Fault]]:
         def work() -> int:
@@ -137,6 +156,22 @@ def _left(line: CommandLine, outcome: Outcome, before: dict[str, Any], folder: P
         missing += ["model.safetensors"] if outcome.code == 0 and f"{run}/model.safetensors" not in after else []
         if missing:
             yield f"the run folder {run} lacks {', '.join(missing)}"
+    yield from _temporary(folder)
+
+
+def _resumed(outcome: Outcome, before: dict[str, Any], folder: Path) -> Iterator[str]:
+    """Faults in what a resume left behind: it writes into run folders, and nothing at all where it refuses."""
+    after = files_under(folder / "work")
+    touched = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
+    touched = [name for name in touched if not name.endswith("/lock")]
+    if outcome.code == 2 and touched:
+        yield f"a refused resume changed {', '.join(sorted(touched)[:5])}"
+    outside = [name for name in touched if not name.startswith(("run/", "gru/", "word/", "bpe/"))]
+    if outside:
+        yield f"a resume changed {', '.join(sorted(outside)[:5])}"
+    for name in after.keys() - before.keys():
+        if Path(name).name.startswith("."):
+            yield f"it left {name} behind, half written"
     yield from _temporary(folder)
 
 

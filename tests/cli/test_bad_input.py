@@ -385,3 +385,8 @@ def test_nothing_is_left_when_the_run_folder_cannot_be_filled(cli, work, small, 
 @pytest.mark.parametrize("number", [10**19, 10**40])
 def test_a_number_that_no_text_needs_is_refused(refused, damaged, command: str, option: str, number: int):
     assert option in refused(command, damaged, option, number)
+
+
+@pytest.mark.parametrize("arguments", [("eval", "a\0b"), ("sample", "\0", "x"), ("train", "--corpus", "\0"), ("\0",)])
+def test_a_nul_byte_in_an_argument_is_a_mistake(refused, arguments):
+    assert "NUL byte" in refused(*arguments)
