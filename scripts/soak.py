@@ -331,8 +331,8 @@ def plan(reference: Reference, seed: int, trial: int, life: int, lives: int, ste
         return Kill(FIRST_POINTS[-1] if begun else first)
     if left <= 0.0:  # only set-up and closing are left, and almost no point of the named ones
         return Kill(RANDOM, wait)
-    if to_come == 1 and kind < 0.5:
-        return Kill(CLOSING, share * reference.closing)
+    if to_come <= 2 and kind < 0.6:
+        return Kill(CLOSING, draw.random() * reference.closing)
     return Kill(RANDOM, wait) if kind < 0.5 else Kill(point, wait)
 
 

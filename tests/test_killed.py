@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import itertools
 import os
@@ -175,6 +176,30 @@ def test_every_kind_of_training_survives_a_kill(
         folder.parent.mkdir()
     finish(begin_or_resume(given, whole), whole)
     kill(begin_or_resume(given, run), run, Kill(soak.STEP, nth=instant(cell, sampler, optimiser, precision)))
+    finish(begin_or_resume(given, run), run)
+    assert soak.differences(run, whole) == []
+
+
+@pytest.mark.parametrize("policy", ["skip", "rollback"])
+def test_steps_that_are_not_finite_are_dealt_with_in_the_same_way_after_a_kill(
+    options: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str
+):
+    loop: Any = importlib.import_module("lmkit.training.loop")
+    take_step = loop.take_step
+
+    def divide_by_zero(train: Any, window: Any, update: Any, **given: Any) -> Any:
+        changes = {"targets_per_window": 0.0} if train.step + 1 in (11, 23, 30, 31) else {}
+        return take_step(train, window, update, **{**given, **changes})
+
+    monkeypatch.setattr(loop, "take_step", divide_by_zero)  # the children inherit it
+    given = options({"--on-nonfinite": policy})
+    whole, run = tmp_path / "whole" / "run", tmp_path / "killed" / "run"
+    for folder in (whole, run):
+        folder.parent.mkdir()
+    finish(begin_or_resume(given, whole), whole)
+    assert len(list((whole / "reports").iterdir())) == 4
+    for nth in (22, 10, 6):  # from the last multiple of 4: after steps 22, 30 and 34
+        kill(begin_or_resume(given, run), run, Kill(soak.STEP, nth=nth))
     finish(begin_or_resume(given, run), run)
     assert soak.differences(run, whole) == []
 
