@@ -25,6 +25,7 @@ WEIGHTS = "model.safetensors"
 
 NAME = re.compile(r"step-(\d{8,})")
 UNFINISHED, REMOVED = ".tmp-", ".trash-"
+PUT_AWAY = re.compile(r"\.trash-step-(\d{8,})-\d+")
 
 
 class Checkpoint(NamedTuple):
@@ -51,6 +52,7 @@ class CheckpointFolder:
         place = self._place(step)
         staging = self.path / f"{UNFINISHED}{place.name}-{os.getpid()}"
         shutil.rmtree(staging, ignore_errors=True)
+        older = None
         try:
             staging.mkdir()
             for name, content in files.items():
@@ -58,13 +60,16 @@ class CheckpointFolder:
             _write(staging / MANIFEST, render_manifest(step, files, notes))
             sync_folder(staging)
             reached("written")
-            if place.exists():
-                self._remove(place)
+            older = self._put_away(place) if place.exists() else None
             reached("before the rename")
             staging.rename(place)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
+            if older is not None and not place.exists():
+                older.rename(place)
             raise
+        if older is not None:
+            shutil.rmtree(older, ignore_errors=True)
         sync_folder(self.path)
         reached("renamed")
 
@@ -124,11 +129,30 @@ class CheckpointFolder:
                 self._remove(self._place(step))
 
     def clean(self) -> None:
-        """Remove what a crash has left: half-written checkpoints and half-removed ones."""
-        if is_folder(self.path):
-            for entry in self.path.iterdir():
-                if entry.name.startswith((UNFINISHED, REMOVED)):
-                    shutil.rmtree(entry, ignore_errors=True)
+        """Remove what a crash has left: half-written checkpoints and half-removed ones. One that was put away for a
+        newer one of its step comes back if that never came.
+        """
+        if not is_folder(self.path):
+            return
+        for entry in sorted(self.path.iterdir()):
+            if entry.name.startswith((UNFINISHED, REMOVED)) and not self._came_back(entry):
+                shutil.rmtree(entry, ignore_errors=True)
+
+    def _came_back(self, entry: Path) -> bool:
+        """Whether a checkpoint that was put away is whole, has no successor, and is in its place again."""
+        match = PUT_AWAY.fullmatch(entry.name)
+        if match is None or self._place(int(match[1])).exists():
+            return False
+        place = self._place(int(match[1]))
+        try:
+            entry.rename(place)
+            self.open(int(match[1]))
+        except OSError:
+            return False
+        except RunError:
+            place.rename(entry)
+            return False
+        return True
 
     def _manifests(self) -> Iterator[tuple[int, dict[str, Any]]]:
         for step in self.steps():
@@ -140,11 +164,14 @@ class CheckpointFolder:
 
     def _remove(self, place: Path) -> None:
         """Under another name first: a crash in the middle leaves nothing that looks like a checkpoint."""
+        shutil.rmtree(self._put_away(place), ignore_errors=True)
+
+    def _put_away(self, place: Path) -> Path:
         trash = place.with_name(f"{REMOVED}{place.name}-{os.getpid()}")
         shutil.rmtree(trash, ignore_errors=True)
         place.rename(trash)
         reached("removing")
-        shutil.rmtree(trash, ignore_errors=True)
+        return trash
 
     def _place(self, step: int) -> Path:
         return self.path / f"step-{step:08d}"

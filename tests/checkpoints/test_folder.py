@@ -157,6 +157,7 @@ def test_wherever_saving_ends_there_is_a_whole_checkpoint(
     assert (newest.step, newest.files) == (expected[0], files_of(expected[1]))
     found.clean()
     assert [path.name for path in left.iterdir() if not path.name.startswith("step-")] == []
+    assert found.open(15).files == files_of(99 if point == "renamed" else 15), "the one that was put away comes back"
 
 
 def test_saving_that_fails_leaves_nothing_and_the_others_alone(
@@ -233,6 +234,14 @@ def test_what_a_crash_has_left_is_never_read_and_is_cleaned_away(folder: Checkpo
     folder.clean()
     assert sorted(path.name for path in folder.path.iterdir() if path.name.startswith(".")) == []
     assert folder.steps() == list(STEPS)
+
+
+def test_what_was_put_away_and_is_not_whole_does_not_come_back(folder: CheckpointFolder):
+    trash = folder.path / ".trash-step-00000020-1"
+    shutil.copytree(place(folder, 15), trash)  # whole, and not of step 20
+    folder.clean()
+    assert folder.steps() == list(STEPS)
+    assert not trash.exists()
 
 
 def test_only_wanted_steps_are_looked_at(folder: CheckpointFolder):
