@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from lmkit.checkpoints.folder import WEIGHTS, CheckpointFolder
 from lmkit.errors import RunError
+from lmkit.files import read_regular
 from lmkit.model.language_model import LanguageModel
 from lmkit.run import MODEL, RunDirectory
 
@@ -42,13 +43,12 @@ class BestModel:
             self.run.write_model(self.content)
             self.content = None
 
-    def restore(self, sha256: str, step: int, checkpoints: CheckpointFolder) -> None:
-        """The best model as it was at a checkpoint, of step ``step`` (0: none yet): a later one may have been written
-        before the crash.
+    def restore(self, sha256: str, step: int, size: int, checkpoints: CheckpointFolder) -> None:
+        """The best model as it was at a checkpoint, of step ``step`` (0: none yet) and with so many bytes: a later one
+        may have been written before the crash.
         """
         self.sha256 = sha256
-        path = self.run.path / MODEL
-        if not step or (path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256):
+        if not step or self._present(size) == sha256:
             return
         try:
             content = checkpoints.open(step).files[WEIGHTS]
@@ -56,3 +56,10 @@ class BestModel:
             self.warn(f"The best model, of step {step:,}, is gone: {error} The next best one takes its place.")
             return
         self.run.write_model(content)
+
+    def _present(self, size: int) -> str:
+        """sha256 of the file that is there, "" where it cannot be the one: a stranger's may be of any size."""
+        try:
+            return hashlib.sha256(read_regular(self.run.path / MODEL, size)).hexdigest()
+        except OSError:
+            return ""

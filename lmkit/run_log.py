@@ -20,6 +20,8 @@ from lmkit.files import open_regular, open_to_append
 
 __all__ = ["LogFile", "finite"]
 
+LONGEST_LINE = 1 << 20
+
 
 class LogFile:
     """JSON lines that are added at the end of a file. length: bytes of whole lines in it; sha256: of these bytes.
@@ -60,12 +62,20 @@ class LogFile:
         return False
 
     def continue_at_the_end(self) -> None:
-        """Go on after the last line of what there is."""
+        """Go on after the last whole line of what there is, whatever it is: the sha256 is of new lines alone. Raises
+        RunError as ``continue_from``.
+        """
         try:
-            size = self.path.stat().st_size
-        except OSError:
-            size = 0
-        self.continue_from(size, "")
+            with self._opened() as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - LONGEST_LINE))
+                tail = file.read(LONGEST_LINE)
+        except FileNotFoundError:
+            size, tail = 0, b""
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be used: {error.strerror or error}.") from error
+        self.length = size - len(tail) + tail.rfind(b"\n") + 1
+        self._digest = hashlib.sha256()
 
     def add(self, record: Mapping[str, Any]) -> bool:
         """Add a record, and all that wait before it. Returns whether nothing waits any more."""
@@ -109,10 +119,13 @@ class LogFile:
         return False
 
     def _read(self, length: int) -> bytes:
+        with self._opened() as file:
+            return file.read(length)
+
+    def _opened(self) -> BinaryIO:
         if self.path.is_symlink():  # it would not be written through either
             raise OSError(errno.ELOOP, "it is a link, which is not followed here")
-        with open_regular(self.path) as file:
-            return file.read(length)
+        return open_regular(self.path)
 
 
 def _write_all(file: BinaryIO, content: bytes) -> None:

@@ -379,7 +379,8 @@ class Session:
                 self.warn(
                     f"{self.run.path / 'metrics.jsonl'} is not as this run left it: what is missing stays missing."
                 )
-            self._best.restore(values["best_sha256"], self.train.annealing.best_step, self.checkpoints)
+            best_step, size = self.train.annealing.best_step, len(checkpoint.files[WEIGHTS])
+            self._best.restore(values["best_sha256"], best_step, size, self.checkpoints)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise RunError(f"Checkpoint {checkpoint.step:,} does not fit this run: {error}.") from error
         self.started_at, self._saved = self.train.step, self._moment

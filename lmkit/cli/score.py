@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from lmkit.cli.options import LARGEST, checkpoint_option, runtime_options
+from lmkit.cli.options import LARGEST, checkpoint_option, runtime_options, use_runtime
 
 if TYPE_CHECKING:
     from lmkit.api import TrainedModel
@@ -103,19 +103,16 @@ def command(
     Words have the correction for tokens that begin with a space: a word's own end is part of it, the end of the one
     before is not.
     """
-    import torch
-
     from lmkit.api import load
     from lmkit.evaluation.columns import Layout
-    from lmkit.hardware import choose_threads
 
     form = "jsonl" if as_json else form
     _check(nbest, weight, per=per, top_k=top_k, others=(files, state, columns))
     layout = Layout.choose(per, columns, base)
-    torch.set_num_threads(choose_threads(threads))
+    place = use_runtime(device, threads)
     with contextlib.ExitStack() as stack:
         sources = _open((nbest,) if nbest is not None else files or ("-",), stack)
-        lm = load(run, device or "auto", checkpoint)
+        lm = load(run, place, checkpoint)
         if nbest is not None:
             _rescore(lm, sources, 1.0 if weight is None else weight, _Table(form))
         else:

@@ -152,6 +152,8 @@ def _damage_file(draw: random.Random, path: Path, structure: Change) -> str:
 
 def _make_special(draw: random.Random, path: Path) -> str:
     kind = draw.choice(("pipe", "folder", "loop", "device", "endless device", "socket", "link", "sparse"))
+    if kind == "sparse" and path.suffix == ".txt":
+        kind = "pipe"  # to read a text of 64 GiB takes its time, and may
     if kind == "pipe":
         os.mkfifo(path)
     elif kind == "folder":

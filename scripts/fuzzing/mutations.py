@@ -137,7 +137,7 @@ def _changed(draw: random.Random, document: Any, path: tuple[Any, ...]) -> Any:
         if draw.random() < 0.5:
             del inner[key]
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        inner[key] = value + draw.choice((1, -1, 0.5, value))
+        inner[key] = value + draw.choice((1, -1, 0.5 if abs(value) < 2**53 else 2, value))
     elif isinstance(inner, dict):
         other = draw.choice(sorted(inner, key=str))
         inner[key], inner[other] = inner[other], inner[key]

@@ -594,6 +594,16 @@ def test_a_run_whose_log_is_a_link_is_not_resumed(cli, work, damaged):
     assert (work / "precious").read_text(encoding="utf-8") == "mine\n"
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "timings.jsonl", "metrics.jsonl"])
+def test_a_file_of_64_gib_of_nothing_is_not_read_whole_by_a_resume(cli, damaged, name: str):
+    best = (damaged / "model.safetensors").read_bytes()
+    with (damaged / name).open("wb") as file:
+        file.truncate(1 << 36)
+    outcome = cli("train", "--resume", damaged)
+    assert outcome.code == 0, outcome
+    assert (damaged / "model.safetensors").read_bytes() == best
+
+
 def test_weights_take_the_place_of_a_link_and_not_of_its_target(damaged, work):
     (work / "precious").write_text("mine\n", encoding="utf-8")
     run = RunDirectory(damaged)

@@ -330,3 +330,7 @@ def test_a_line_is_answered_before_the_next_one_is_written(trained, work):
                 assert process.stdout.readline().startswith(b"line\t")
             assert process.stdout.readline().startswith(f"{number}\t".encode())
     assert process.wait(timeout=60) == 0
+
+
+def test_no_threads_are_too_few(refused, trained):
+    assert "--threads must be at least 1" in refused("score", trained, "--threads", 0, input="The cat.\n")
