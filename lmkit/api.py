@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -15,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lmkit.checkpoints.folder import CheckpointFolder
 from lmkit.config import Config
 from lmkit.errors import ConfigError, DataError, FailedError, RunError
 from lmkit.evaluation.adapters import AdapterSettings, Parts
@@ -407,28 +407,41 @@ def load(path: str | os.PathLike[str], device: str = "auto", checkpoint: str | i
     run = RunDirectory.open(path)
     config = run.config()
     tokenizer = run.tokenizer()
-    weights = None if checkpoint == "best" else CheckpointFolder(run.path / "checkpoints").weights(checkpoint)
+    weights = None if checkpoint == "best" else run.checkpoints.weights(checkpoint)
     model = run.load_model(config, tokenizer.vocab_size, choose_device(device), weights)
     return TrainedModel(model, tokenizer, config, run, run.counts("train"))
 
 
-def train(out: str | os.PathLike[str] | None = None, config: Config | None = None, **options: Any) -> TrainedModel:
+def train(
+    out: str | os.PathLike[str] | None = None,
+    config: Config | None = None,
+    warn: Callable[[str], None] = warnings.warn,
+    **options: Any,
+) -> TrainedModel:
     """Train a model without any display and return the best one.
 
     options are fields of the configuration, as in ``train(corpus="book.txt", hidden_size=512, epochs=5)``. out: the
-    run folder (default: the first free ``runs/<corpus>-<n>``). For records while it trains use ``lmkit.Session``.
+    run folder (default: the first free ``runs/<corpus>-<n>``). warn: is told of a disk that refuses and of steps that
+    are left out. For records while it trains use ``lmkit.Session``.
     """
-    session = Session((config or Config()).override(options), Path(out) if out is not None else None)
+    session = Session((config or Config()).override(options), Path(out) if out is not None else None, warn=warn)
     return _trained(session)
 
 
-def resume(run: str | os.PathLike[str], *, allow_inexact: bool = False, **changes: Any) -> TrainedModel:
+def resume(
+    run: str | os.PathLike[str],
+    *,
+    allow_inexact: bool = False,
+    warn: Callable[[str], None] = warnings.warn,
+    **changes: Any,
+) -> TrainedModel:
     """Go on with a run that was interrupted, to the same bits as if it had not been, and return the best model.
 
     changes: options that a resume may change (``lmkit.config.RESUMABLE``: epochs, max_steps, max_seconds and those of
-    checkpoints). Raises RunError and ConfigError as ``lmkit.Session.resume`` does.
+    checkpoints). warn: is told of damaged checkpoints, and of all that ``train`` tells. Raises RunError and ConfigError
+    as ``lmkit.Session.resume`` does.
     """
-    return _trained(Session.resume(Path(run), changes, allow_inexact=allow_inexact))
+    return _trained(Session.resume(Path(run), changes, allow_inexact=allow_inexact, warn=warn))
 
 
 def _trained(session: Session) -> TrainedModel:

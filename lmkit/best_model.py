@@ -33,7 +33,7 @@ class BestModel:
         try:
             self.flush()
         except OSError as error:
-            self.warn(f"The best model could not be saved: {error.strerror or error}. The training goes on.")
+            self.warn(f"The best model could not be saved: {error.strerror or error}.")
             return False
         return True
 
@@ -53,9 +53,13 @@ class BestModel:
         try:
             content = checkpoints.open(step).files[WEIGHTS]
         except RunError as error:
-            self.warn(f"The best model, of step {step:,}, is gone: {error} The next best one takes its place.")
+            self.warn(f"The best model, of step {step:,}, is gone: {error} The next better one takes its place.")
             return
-        self.run.write_model(content)
+        self.content = content
+        try:
+            self.flush()
+        except OSError as error:
+            self.warn(f"The best model could not be put back yet: {error.strerror or error}.")
 
     def _present(self, size: int) -> str:
         """sha256 of the file that is there, "" where it cannot be the one: a stranger's may be of any size."""

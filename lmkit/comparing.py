@@ -67,10 +67,13 @@ def compare(
     that do not go together, RunError for what is no run, DataError for a text that is empty or too short, FailedError
     where a loss is not finite.
     """
-    if isinstance(runs, (str, os.PathLike)) or len(runs) < 2:
+    runs = [runs] if isinstance(runs, (str, os.PathLike)) else list(runs)
+    if len(runs) < 2:
         raise ConfigError("A comparison needs two runs or more, as in `lmkit compare runs/book-1 runs/book-2`.")
     if sum(given is not None for given in (split, text, file)) > 1:
         raise ConfigError("Give either --split or --file, not both." if text is None else "Give one text, not several.")
+    if file is not None and not os.fspath(file):
+        raise ConfigError("--file is empty: give a file, a folder, or - for standard input.")
     _check(block, resamples, confidence, seed)
     models = [run if isinstance(run, TrainedModel) else load(run, device) for run in runs]
     with _open_text(models, split, text, file) as opened:
@@ -87,8 +90,8 @@ def compare(
 
 def _check(block: int | None, resamples: int, confidence: float, seed: int) -> None:
     for name, value, least in (("block", block, 1), ("resamples", resamples, 100), ("seed", seed, 0)):
-        if value is not None and value < least:
-            raise ConfigError(f"--{name} must be at least {least}, not {value}.")
+        if value is not None and (type(value) is not int or value < least):
+            raise ConfigError(f"--{name} must be a whole number of at least {least}, not {value}.")
     if not 0.5 <= confidence < 1:
         raise ConfigError(f"--confidence must be at least 0.5 and below 1, not {confidence}.")
 

@@ -130,8 +130,8 @@ def replace_file(path: Path, content: bytes) -> None:
 
 def remove_temporary_files(folder: Path) -> None:
     """Remove what ``replace_file`` leaves in a folder where its process is killed. Nobody may be writing there."""
-    if is_folder(folder):
-        for path in folder.iterdir():
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir() if is_folder(folder) else ():
             if TEMPORARY.fullmatch(path.name) and path.is_file():
                 with contextlib.suppress(OSError):
                     path.unlink()

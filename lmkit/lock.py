@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import weakref
 from pathlib import Path
@@ -30,7 +31,9 @@ class FolderLock:
             _lock(handle)
         except OSError as error:
             os.close(handle)
-            raise RunError(f"{folder} is in use: another training is writing into it.") from error
+            if error.errno in (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK, errno.EDEADLK):
+                raise RunError(f"{folder} is in use: another training is writing into it.") from error
+            raise RunError(f"{folder} cannot be locked: {error.strerror or error}. Use another disk.") from error
         self._close = weakref.finalize(self, _close, handle)
 
     def release(self) -> None:

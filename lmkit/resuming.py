@@ -100,6 +100,8 @@ def check_place(then: Mapping[str, Any], now: Mapping[str, Any], *, allow_inexac
     """What differs between two fingerprints, as words. Raises RunError where there is something and it is not
     allowed.
     """
+    if not isinstance(then, Mapping):
+        raise RunError("The record of the machine that the run began on is damaged.")
     differing = [
         f"{name} {then[name]} then, {now[name]} now" for name in now if name in then and then[name] != now[name]
     ]
@@ -120,8 +122,10 @@ def check_tokenizer(run: RunDirectory, info: Mapping[str, Any], tokenizer: Token
 
 def check_corpus(run: RunDirectory, corpus: Corpus) -> None:
     """Raise RunError where the text is no longer the one that the run began with."""
-    for name, split in corpus.splits.items():
-        if run.split_hash(name) != split.sha256:
+    recorded = run.info().get("splits")
+    names = corpus.splits.keys() | (recorded.keys() if isinstance(recorded, dict) else set())
+    for name in sorted(names):
+        if name not in corpus.splits or run.split_hash(name) != corpus.splits[name].sha256:
             raise RunError(
                 f"The {name} split of {corpus.name} has changed since the run began: put the old text back, or train "
                 "anew."

@@ -7,7 +7,7 @@ RUN/  config.json        the configuration, all values written out
       metrics.jsonl      functions of the run: training and evaluation records
       timings.jsonl      clocks and speeds of the same records
       checkpoints/       what a resume needs, a folder step-N for each
-      reports/           steps that were left out because they were not finite
+      reports/           steps that were left out: not finite, or spikes
       lock               held while a process trains the run
 """
 
@@ -29,6 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lmkit.checkpoints.folder import CheckpointFolder
 from lmkit.config import CONFIG_FORMAT, Config
 from lmkit.errors import ConfigError, FailedError, RunError
 from lmkit.files import (
@@ -122,10 +123,16 @@ class RunDirectory:
                 raise RunError(f"{folder} is not a run of lmkit's: {name} {fault}.")
         return cls(folder)
 
+    @property
+    def checkpoints(self) -> CheckpointFolder:
+        """The run's checkpoints."""
+        return CheckpointFolder(self.path / "checkpoints")
+
     def clean(self) -> None:
         """Remove what a crash has left of files that were being written. Only for who holds the run's lock."""
-        for folder in (self.path, self.path / REPORTS):
-            remove_temporary_files(folder)
+        remove_temporary_files(self.path)
+        if not (self.path / REPORTS).is_symlink():
+            remove_temporary_files(self.path / REPORTS)
 
     def config(self) -> Config:
         """The run's configuration. Raises RunError if it is damaged or of a newer format."""
@@ -205,7 +212,8 @@ class RunDirectory:
     def record_change(self, config: Config, change: Mapping[str, Any]) -> None:
         """A resume that changed something: the new configuration, and a line in run.json of what and at which step."""
         info = self.info()
-        resumes = info.get("resumes", [])
+        resumes = info.get("resumes")
+        resumes = resumes if isinstance(resumes, list) else []
         write_atomically(self.path / RUN, _json({**info, "resumes": [*resumes, dict(change)]}))
         header = {name: self._read_json(CONFIG)[name] for name in ("lmkit", "format", "vocab_size")}
         write_atomically(self.path / CONFIG, _json({**header, **config.to_dict()}))
@@ -220,6 +228,8 @@ class RunDirectory:
         """A JSON file in the folder ``reports``; returns where it is. Raises OSError if the disk refuses."""
         path = self.path / REPORTS / name
         path.parent.mkdir(exist_ok=True)
+        if path.parent.is_symlink():
+            raise OSError(errno.ELOOP, "it is a link to another place, which is not followed here")
         replace_file(path, _json(finite(values)).encode())
         return path
 

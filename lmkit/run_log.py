@@ -91,6 +91,8 @@ class LogFile:
             return False
         with file:
             try:
+                if os.fstat(file.fileno()).st_size < self.length:  # somebody has cut it: no gap is filled with zeros
+                    self.continue_from(self.length, "")
                 file.truncate(self.length)
                 _write_all(file, lines)
             except OSError:
@@ -120,7 +122,7 @@ class LogFile:
 
     def _read(self, length: int) -> bytes:
         with self._opened() as file:
-            return file.read(length)
+            return file.read(min(length, os.fstat(file.fileno()).st_size))  # a stranger's length may be any number
 
     def _opened(self) -> BinaryIO:
         if self.path.is_symlink():  # it would not be written through either

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from lmkit.best_model import BestModel
-from lmkit.checkpoints.folder import WEIGHTS, Checkpoint, CheckpointFolder
+from lmkit.checkpoints.folder import WEIGHTS, Checkpoint
 from lmkit.checkpoints.packing import pack, unpack
 from lmkit.config import Config
-from lmkit.errors import NonFiniteError, RunError
+from lmkit.errors import ConfigError, NonFiniteError, RunError
 from lmkit.evaluation.measurement import Measurement, measure
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.evaluation.predictor import NetworkPredictor
@@ -40,7 +40,7 @@ from lmkit.session_log import SessionLog
 from lmkit.text.corpus import Progress
 from lmkit.text.token_file import TokenFile
 from lmkit.training.guard import Skipped
-from lmkit.training.loop import EvaluationRecord, fit, is_finished, progress_of, validation_is_due
+from lmkit.training.loop import EvaluationRecord, fit, is_finished, progress_of, reached_limits, validation_is_due
 from lmkit.training.step import StepRecord, Update
 
 __all__ = ["Session"]
@@ -61,8 +61,9 @@ class Session:
     training: ``warn`` is told, saving is tried again, and ``unsaved`` says at the end what the disk never took.
 
     evaluating: whether a validation or the closing measurement is going on, where an exception (Ctrl-C) leaves the
-    train state whole. resumed, started_at: whether this session goes on with a run, and from which step. unsaved: after
-    ``close`` or ``stop``, why the end of the run is not on the disk; None if it is.
+    train state whole; ``before_measuring`` is called at its beginning, and may raise one. resumed, started_at: whether
+    this session goes on with a run, and from which step. unsaved: after ``close`` or ``stop``, why the end of the run
+    is not on the disk; None if it is.
     """
 
     def __init__(
@@ -118,11 +119,16 @@ class Session:
         warn: Callable[[str], None],
     ) -> None:
         stored, info, tokenizer = run.config(), run.info(), run.tokenizer()
-        folder = CheckpointFolder(run.path / "checkpoints")
         run.clean()
-        folder.clean()
-        checkpoint = folder.newest(warn)
-        then = {**info, **(checkpoint.manifest.get("place", {}) if checkpoint is not None else {})}
+        run.checkpoints.clean()
+        checkpoint = run.checkpoints.newest(warn)
+        if checkpoint is None and any(record.get("kind") == "final" for record in run.metrics()):
+            raise RunError(
+                f"{run.path} has ended, and none of its checkpoints is whole: to begin anew would put its model at "
+                "risk. Train into a new folder."
+            )
+        place_then = None if checkpoint is None else checkpoint.manifest.get("place")
+        then = {**info, **(place_then if isinstance(place_then, dict) else {})}
         changes = without_same_place(changes, then)
         config = changed_config(stored, changes, allow_inexact=allow_inexact)
         check_tokenizer(run, info, tokenizer)
@@ -133,6 +139,11 @@ class Session:
         self._open(run, lock)
         self.resumed = True
         differing = self._restore(checkpoint, info, allow_inexact)
+        moved = {name: getattr(config.training, name) for name in ("epochs", "max_steps", "max_seconds")}
+        if self.finished and any(getattr(stored.training, name) != value for name, value in moved.items()):
+            raise ConfigError(
+                f"The run is at step {self.train.step:,}, past its end by {' and '.join(self.limits)}: give later ends."
+            )
         if config != stored or differing:
             run.record_change(config, {"step": self.train.step, **_changes(stored, config), "inexact": differing})
 
@@ -143,17 +154,20 @@ class Session:
         self.sampler, self.train, self.model = material.sampler, material.train, material.train.model
         self.warn = warn
         self.evaluating = False
+        self.before_measuring: Callable[[], None] = lambda: None
         self.started_at, self.resumed = 0, False
         self.unsaved: str | None = None
         self._fingerprint = fingerprint(material.place)
         self._saved_at = time.monotonic()
         self._due = self._failed = self._closing = False
         self._saved: tuple[int, int] | None = None
-        self._refused: tuple[tuple[int, int], dict[str, bytes], dict[str, Any]] | None = None  # what the disk refused
+        self._pending: tuple[tuple[int, int], dict[str, bytes], dict[str, Any]] | None = (
+            None  # built, and not taken by the disk yet
+        )
 
     def _open(self, run: RunDirectory, lock: FolderLock) -> None:
         self.run, self._lock = run, lock
-        self.checkpoints = CheckpointFolder(run.path / "checkpoints")
+        self.checkpoints = run.checkpoints
         self.log = SessionLog(run.path)
         self._best = BestModel(run, self.warn)
 
@@ -167,8 +181,19 @@ class Session:
         """Whether epochs, steps or seconds have run out."""
         return is_finished(self.train, self.sampler, self.config.training)
 
+    @property
+    def limits(self) -> list[str]:
+        """The options whose end a finished run is at, such as ``--max-steps 100``."""
+        return reached_limits(self.train, self.sampler, self.config.training)
+
+    @property
+    def place(self) -> Place:
+        """The device, precision and threads that this session computes with."""
+        return self._material.place
+
     def records(self) -> Generator[StepRecord | EvaluationRecord, None, None]:
-        """Train. Every yield finds the run folder and the train state whole; leaving the loop early is a clean stop.
+        """Train. Every yield finds the run folder and the train state whole. Who leaves the loop early calls ``stop``,
+        which saves, or ``close``, which ends the run where it is, or ``release``.
 
         Raises NonFiniteError under the policy ``raise``, after a report has been written into the run folder.
         """
@@ -194,26 +219,27 @@ class Session:
         except NonFiniteError as error:
             if isinstance(error.skipped, Skipped):
                 self._report(error.skipped)
+            self._lock.release()
             raise
         if self._failed or self._saved != self._moment:
             self.save()  # patience ends a run after a validation, which is not saved yet
 
     def save(self) -> bool:
         """Save a checkpoint now; return whether the disk took it. Where it did not, ``warn`` is told why."""
-        if self._refused is None or self._refused[0] != self._moment:
+        if self._pending is None or self._pending[0] != self._moment:
             notes = {
                 "best_step": self.train.annealing.best_step,
                 **versions(),
-                "place": place_info(self._material.place),
+                "place": place_info(self.place),
             }
-            self._refused = self._moment, self._files(), notes
+            self._pending = self._moment, self._files(), notes
         try:
             self._best.flush()
             self.log.metrics.sync()
-            self.checkpoints.save(self.train.step, *self._refused[1:])
+            self.checkpoints.save(self.train.step, *self._pending[1:])
         except OSError as error:
             self._failed, self._due = True, False
-            self.warn(f"Step {self.train.step:,} could not be saved: {error.strerror or error}. The training goes on.")
+            self.warn(f"Step {self.train.step:,} could not be saved: {error.strerror or error}.")
             self._saved_at = time.monotonic()
             return False
         with contextlib.suppress(OSError):  # too many checkpoints do no harm
@@ -221,7 +247,7 @@ class Session:
                 self.train.step, self.config.checkpoint.keep_checkpoints, self._rollback_steps()[-1:]
             )
         self._failed = self._due = False
-        self._saved, self._refused, self._saved_at = self._moment, None, time.monotonic()
+        self._saved, self._pending, self._saved_at = self._moment, None, time.monotonic()
         return True
 
     def close(self) -> Measurement | None:
@@ -271,8 +297,11 @@ class Session:
         nonfinite = [skipped for skipped in record.skipped if skipped.reason == "nonfinite"]
         for skipped in record.skipped:
             self._report(skipped)
-        if nonfinite and self.config.training.on_nonfinite == "rollback":
-            self._roll_back(nonfinite[-1])
+        if self.config.training.on_nonfinite == "rollback":
+            if nonfinite:
+                self._roll_back(nonfinite[-1])
+            elif self._is_fixed(record.step):
+                self.train.guard.rollbacks = 0
         if self.finished or (self._due and not self._validation_follows):
             self.save()
 
@@ -289,10 +318,15 @@ class Session:
             self.save()
 
     def _is_time(self, record: StepRecord) -> bool:
-        every, seconds = self.config.checkpoint.checkpoint_every, self.config.checkpoint.checkpoint_seconds
-        if every is not None and record.step % every == 0:
+        seconds = self.config.checkpoint.checkpoint_seconds
+        if self._is_fixed(record.step):
             return True
         return seconds > 0 and time.monotonic() - self._saved_at >= seconds
+
+    def _is_fixed(self, step: int) -> bool:
+        """Whether a step is one of --checkpoint-every."""
+        every = self.config.checkpoint.checkpoint_every
+        return every is not None and step % every == 0
 
     @property
     def _moment(self) -> tuple[int, int]:
@@ -335,6 +369,7 @@ class Session:
     def _interruptible(self) -> Iterator[None]:
         self.evaluating = True
         try:
+            self.before_measuring()
             yield
         finally:
             self.evaluating = False
@@ -381,7 +416,7 @@ class Session:
                 )
             best_step, size = self.train.annealing.best_step, len(checkpoint.files[WEIGHTS])
             self._best.restore(values["best_sha256"], best_step, size, self.checkpoints)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
             raise RunError(f"Checkpoint {checkpoint.step:,} does not fit this run: {error}.") from error
         self.started_at, self._saved = self.train.step, self._moment
         return differing
@@ -397,6 +432,9 @@ class Session:
 
     def _take_best_weights(self) -> None:
         vocab_size = self.corpus.tokenizer.vocab_size
+        if self._best.content is None and not (self.run.path / MODEL).exists():
+            self.warn("The best model is gone, and none was better since: the last one takes its place.")
+            self._failed |= not self._best.keep(self.model, is_best=False)
         if self._best.content is None:
             best = self.run.load_model(self.config, vocab_size, self.device).state_dict()
         else:
@@ -405,10 +443,9 @@ class Session:
 
     def _rollback_steps(self) -> list[int]:
         """Checkpoints that a rollback may go back to: at steps that do not depend on the clock."""
-        every = self.config.checkpoint.checkpoint_every
-        if every is None or self.config.training.on_nonfinite != "rollback":
+        if self.config.training.on_nonfinite != "rollback":
             return []
-        return [step for step in self.checkpoints.steps() if step % every == 0 and step <= self.train.step]
+        return [step for step in self.checkpoints.steps() if self._is_fixed(step) and step <= self.train.step]
 
     def _roll_back(self, skipped: Skipped) -> None:
         """Weights and optimiser of the last fixed checkpoint; the place in the data stays, so the text that led here
@@ -417,8 +454,10 @@ class Session:
         wanted = self._rollback_steps()
         checkpoint = self.checkpoints.newest(self.warn, wanted.__contains__)
         if checkpoint is None or self.train.guard.rollbacks >= MAX_ROLLBACKS:
-            why = "no checkpoint to go back to" if checkpoint is None else f"{MAX_ROLLBACKS} rollbacks have not helped"
-            raise NonFiniteError(f"Step {skipped.step}: loss or gradient is not finite, and there is {why}.", skipped)
+            why = "there is no checkpoint to go back to"
+            if checkpoint is not None:
+                why = f"{MAX_ROLLBACKS} rollbacks since the last step of --checkpoint-every have not helped"
+            raise NonFiniteError(f"Step {skipped.step}: the loss or the gradient is not finite, and {why}.")
         values = unpack(checkpoint.files[VALUES], checkpoint.files[TENSORS])
         weights = self._weights_of(checkpoint)
         self.train.load_weights(weights, values["train"]["optimizer"])

@@ -53,7 +53,11 @@ class SessionLog:
             return
         step, epoch, lr = self.last
         place = {"kind": "training", "step": step, "epoch": epoch, "tokens": train.tokens}
-        loss = {"nll": self.nll, "tokens_scored": self.tokens, "nats_per_token": self.nll / max(1, self.tokens)}
+        loss = {
+            "nll": self.nll,
+            "tokens_scored": self.tokens,
+            "nats_per_token": self.nll / self.tokens if self.tokens else None,
+        }
         skipped = {"skipped": self.skipped} if self.skipped else {}
         seconds = train.elapsed - self.started
         self.add(

@@ -225,7 +225,6 @@ def test_a_disk_that_refuses_for_a_while_leaves_no_trace(
     assert_same(session.run.path, undisturbed)
     assert_nothing_left_over(session.run.path)
     assert all(os.strerror(disk.error) in line or "metrics.jsonl cannot be written" in line for line in warnings)
-    assert all(line.endswith("The training goes on.") for line in warnings)
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=errno.errorcode.get)
@@ -268,7 +267,7 @@ def test_on_the_command_line_the_result_is_printed_and_the_exit_code_is_1(text: 
     assert "Error: " in outcome.stderr.splitlines()[-1]
     assert "could not be saved" in outcome.stderr.splitlines()[-1]
     with pytest.raises(FailedError, match="could not be saved"):
-        lmkit.train(tmp_path / "python", corpus=str(text), **SMALL)
+        lmkit.train(tmp_path / "python", warn=lambda line: None, corpus=str(text), **SMALL)
 
 
 @pytest.mark.parametrize("first", [20, 21, 48])

@@ -23,9 +23,9 @@ __all__ = ["WEIGHTS", "Checkpoint", "CheckpointFolder"]
 
 WEIGHTS = "model.safetensors"
 
-NAME = re.compile(r"step-(\d{8,})")
+NAME = re.compile(r"step-([0-9]{8,})")
 UNFINISHED, REMOVED = ".tmp-", ".trash-"
-PUT_AWAY = re.compile(r"\.trash-step-(\d{8,})-\d+")
+PUT_AWAY = re.compile(r"\.trash-step-([0-9]{8,})-[0-9]+")
 
 
 class Checkpoint(NamedTuple):
@@ -75,10 +75,15 @@ class CheckpointFolder:
 
     def steps(self) -> list[int]:
         """The steps that have a folder, whole or not, in ascending order."""
-        if not is_folder(self.path):
-            return []
-        matches = (NAME.fullmatch(entry.name) for entry in self.path.iterdir())
-        return sorted(int(match[1]) for match in matches if match)
+        matches = (NAME.fullmatch(entry.name) for entry in self._entries())
+        steps = {match[0]: int(match[1]) for match in matches if match}
+        return sorted(step for name, step in steps.items() if name == self._place(step).name)
+
+    def _entries(self) -> list[Path]:
+        try:
+            return sorted(self.path.iterdir()) if is_folder(self.path) else []
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be read: {error.strerror or error}.") from error
 
     def newest(
         self, report: Callable[[str], None], wanted: Callable[[int], bool] = lambda step: True
@@ -132,9 +137,9 @@ class CheckpointFolder:
         """Remove what a crash has left: half-written checkpoints and half-removed ones. One that was put away for a
         newer one of its step comes back if that never came.
         """
-        if not is_folder(self.path):
-            return
-        for entry in sorted(self.path.iterdir()):
+        if self.path.is_symlink():
+            raise RunError(f"{self.path} is a link to another place, which is not followed here.")
+        for entry in self._entries():
             if entry.name.startswith((UNFINISHED, REMOVED)) and not self._came_back(entry):
                 shutil.rmtree(entry, ignore_errors=True)
 

@@ -34,12 +34,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         values = json.loads(content)
         del values["seal"]
         whole = _sealed(values) == content and values["format"] == FORMAT
-        named = {str(name): (int(entry["size"]), str(entry["sha256"])) for name, entry in values["files"].items()}
+        numbers = [values["step"], *(entry["size"] for entry in values["files"].values())]
+        sums = [entry["sha256"] for entry in values["files"].values()]
+        whole = whole and all(type(number) is int for number in numbers) and all(isinstance(one, str) for one in sums)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise RunError(f"{path} is damaged.") from error
     if not whole:
         raise RunError(f"{path} is damaged.")
-    if any(Path(name).name != name for name in named):
+    if any(Path(name).name != name for name in values["files"]):
         raise RunError(f"{path} names a file outside its folder.")
     if folder.name != f"step-{values['step']:08d}":
         raise RunError(f"{path} is the one of step {values['step']:,}.")

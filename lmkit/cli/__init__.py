@@ -81,11 +81,6 @@ class _Group(click.Group):
         with _quiet_pipes():  # --help and --version write here
             return super().make_context(*args, **kwargs)
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if any("\0" in word for word in args):  # no shell can give one, a program that calls this can
-            ctx.fail("An argument holds a NUL byte, which no name can have.")
-        return super().parse_args(ctx, args)
-
     def invoke(self, ctx: click.Context) -> Any:
         try:
             with _quiet_pipes():
@@ -99,6 +94,11 @@ class _Group(click.Group):
                 raise
             reason = str(error).strip().partition("\n")[0] or "it was all taken"
             raise _Failure(FailedError(f"There is not enough memory for this ({reason[:200]}).")) from error
+        except ValueError as error:
+            if "null byte" not in str(error):
+                raise
+            # no shell can give one, a program that calls this can
+            ctx.fail("The name of a file holds a NUL byte, which none can have.")
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             ctx.exit(130)

@@ -73,7 +73,7 @@ def command(
             )
         display.begin(session)
         result, signal_number = _train(session, display)
-    _report(session, result, display, as_json, stopped=signal_number is not None)
+    _report(session, result, display, as_json, stopped=signal_number is not None and result is None)
     if session.unsaved:
         raise FailedError(session.unsaved)
     if signal_number is not None:
@@ -96,7 +96,8 @@ def _train(session: Session, display: TrainingDisplay) -> tuple[Measurement | No
                         raise _Stopped
             if seen:
                 raise _Stopped
-            return session.close(), None
+            result = session.close()
+            return result, seen[0] if seen else None
         except _Stopped:
             display.say(f"Stopping at step {session.train.step:,}: saving. Once more quits at once.")
             session.stop()
@@ -114,8 +115,16 @@ def _first_signal(session: Session) -> Iterator[list[int]]:
     """
     seen: list[int] = []
 
+    def break_off() -> None:
+        if seen:
+            raise _Stopped
+
+    session.before_measuring = break_off
+
     def note(number: int, frame: Any) -> None:
         if seen:
+            if os.isatty(2):
+                os.write(2, b"\x1b[?25h")  # the live bar hides the cursor
             os._exit(128 + number)
         seen.append(number)
         if session.evaluating:

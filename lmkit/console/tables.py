@@ -70,7 +70,7 @@ def show_adapters(adapted: Adapted, *, file: TextIO) -> None:
     network's, with intervals.
     """
     table = Table(box=None, pad_edge=False)
-    for name in ("", "perplexity", "lower than one below", "lower than the network"):
+    for name in ("", "perplexity", "lower than above", "lower than the network"):
         table.add_column(name, justify="right" if name else "left")
     for level in adapted.levels:
         perplexity = level.figures()["perplexity"]
@@ -79,9 +79,8 @@ def show_adapters(adapted: Adapted, *, file: TextIO) -> None:
     console = open_console(file=file)
     console.print()
     console.print(table)
-    blocks, settings = adapted.blocks, dataclasses.asdict(adapted.settings)
-    chosen = [f"{name} {value:g}" for name, value in settings.items() if isinstance(value, float)]
-    lines = [("tuned on valid: " if adapted.tuned else "") + ", ".join(chosen)]
+    blocks = adapted.blocks
+    lines = [("tuned on valid: " if adapted.tuned else "") + ", ".join(_in_use(adapted))]
     if blocks is not None:
         lines.append(
             f"[..] is {100 * blocks.confidence:g} % confidence from {blocks.resamples:,} resamples of {blocks.blocks} "
@@ -89,6 +88,24 @@ def show_adapters(adapted: Adapted, *, file: TextIO) -> None:
         )
     for line in (*lines, *adapted.notes):
         console.print(escape(line), style="dim", soft_wrap=True)
+
+
+def _in_use(adapted: Adapted) -> list[str]:
+    """The settings of the adapters that were used."""
+    settings, names = adapted.settings, [level.name for level in adapted.levels]
+    used = {
+        "dynamic": settings.dynamic,
+        "cache": settings.cache > 0,
+        "ngram": any("gram" in name for name in names),
+        "mixed": bool(settings.mixed_weights),
+    }
+    shown = []
+    for name, value in dataclasses.asdict(settings).items():
+        if isinstance(value, float) and used[name.split("_")[0]]:
+            shown.append(f"{name} {value:g}")
+        elif name == "mixed_weights" and value:
+            shown.append(f"mixed_weights {' '.join(f'{weight:g}' for weight in value)}")
+    return shown
 
 
 def _gain(gain: Interval | None) -> str:
@@ -168,6 +185,9 @@ def show_run(run: RunDirectory) -> None:
     for section, values in config.to_dict().items():
         shown = ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
         console.print(f"[bold]{section}[/bold] {escape(shown)}", soft_wrap=True)
+    if steps := run.checkpoints.steps():
+        state = "ended" if any(record.get("kind") == "final" for record in metrics) else "not ended"
+        console.print(f"{state}; checkpoints at steps {', '.join(f'{step:,}' for step in steps)}", soft_wrap=True)
     curve = [value for record in metrics if (value := _figure(record, "evaluation", "nats_per_token")) is not None]
     if curve:
         console.print(f"validation {sparkline(curve)}  best {min(curve):.4f} nats per token", soft_wrap=True)

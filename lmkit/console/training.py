@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from lmkit.console.figures import counted, printable, rows_of, sparkline
 from lmkit.console.output import open_console
+from lmkit.errors import RunError
 from lmkit.evaluation.measurement import Measurement
 from lmkit.session import Session
 from lmkit.training.loop import EvaluationRecord
@@ -94,11 +95,9 @@ class TrainingDisplay:
         for line in _headlines(session):
             self.say(line)
         self.tokens_shown, self.elapsed_shown = session.train.tokens, session.train.elapsed
-        if session.resumed and not session.started_at:
-            self.say("resumed at the beginning: there is no checkpoint yet")
-        elif session.resumed:
-            end = ", its end: --epochs or --max-steps would take it further" if session.finished else ""
-            self.say(f"resumed at step {session.started_at:,}{end}")
+        if session.resumed:
+            self.say(_resumed_at(session))
+            self.curve = _curve_until(session)
         if self.live:
             self.task = self.progress.add_task("training", total=1.0, figures="")
         self.shown_at = time.monotonic()
@@ -138,9 +137,12 @@ class TrainingDisplay:
     def stopped(self) -> None:
         """How to go on with a run that was stopped."""
         train = self.session.train
-        self.say(f"stopped after {counted(train.step, 'step')}, {train.elapsed:.1f} s of training; saved")
+        saved = "" if self.session.unsaved else "; saved"
+        self.say(f"stopped after {counted(train.step, 'step')}, {train.elapsed:.1f} s of training{saved}")
         open_console().print(f"run {self.session.run.path}", markup=False, soft_wrap=True)
-        self.say(f"To go on: lmkit train --resume {self.session.run.path}")
+        if saved:
+            text = "cat TEXT | " if self.session.config.data.corpus == "-" else ""
+            self.say(f"To go on: {text}lmkit train --resume {self.session.run.path}")
 
     def result(self, measurement: Measurement | None, sample: str) -> None:
         """The run folder, the curve, the final figures on standard output, and a sample."""
@@ -157,7 +159,7 @@ class TrainingDisplay:
         if sample:
             out.print()
             out.print(printable(sample) if out.is_terminal else sample, markup=False, soft_wrap=True)
-        if train.step:
+        if train.step and not self.session.unsaved:
             self.say(f'Now try: lmkit sample {self.session.run.path} --prompt "..."')
 
 
@@ -165,12 +167,34 @@ def _headlines(session: Session) -> list[str]:
     model, corpus = session.config.model, session.corpus
     sizes = ", ".join(f"{name} {len(split):,}" for name, split in corpus.splits.items())
     parameters = sum(parameter.numel() for parameter in session.model.parameters())
-    info = session.run.info()
+    place = session.place
     return [
         f"{corpus.name}: {corpus.tokenizer.kind} tokens, vocabulary {corpus.tokenizer.vocab_size:,}; {sizes}",
         f"{model.cell} {model.num_layers} x {model.hidden_size}, {parameters:,} parameters; "
-        f"{info['device']}, {info['precision']}, {counted(info['threads'], 'thread')}",
+        f"{place.device}, {str(place.precision).removeprefix('torch.')}, {counted(place.threads, 'thread')}",
         f"run {session.run.path}",
+    ]
+
+
+def _resumed_at(session: Session) -> str:
+    if session.finished:
+        return f"resumed at step {session.started_at:,}, its end by {' and '.join(session.limits)}: later ends go on"
+    if not session.started_at:
+        return "resumed at the beginning: there is no checkpoint of a later step"
+    return f"resumed at step {session.started_at:,}"
+
+
+def _curve_until(session: Session) -> list[float]:
+    """The validations before the step that a session resumed at, as metrics.jsonl tells them."""
+    try:
+        found = [record for record in session.run.metrics() if record.get("kind") == "evaluation"]
+    except RunError:  # the curve is a picture: a log that cannot be read is the session's business
+        return []
+    figures = [(record.get("step"), record.get("nats_per_token")) for record in found]
+    return [
+        float(nats)
+        for step, nats in figures
+        if isinstance(step, int) and step <= session.train.annealing.validated_at and isinstance(nats, float)
     ]
 
 

@@ -55,7 +55,7 @@ def check_run(path: str | os.PathLike[str], device: str = "auto") -> Iterator[Ch
     corpus, text = _corpus(config, info)
     yield corpus
     yield round_trip(tokenizer, text)
-    yield check_checkpoints(CheckpointFolder(run.path / "checkpoints"))
+    yield check_checkpoints(run.checkpoints)
     model = _attempt(partial(run.load_model, config, tokenizer.vocab_size, place))
     yield _opened("weights", model, _weights_figure)
     if isinstance(model, LmkitError):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from lmkit.config import TrainingConfig
 from lmkit.evaluation.perplexity import Evaluation
@@ -13,7 +14,7 @@ from lmkit.training.optimizers import learning_rate
 from lmkit.training.state import TrainState
 from lmkit.training.step import Pending, StepRecord, Update, read, take_step
 
-__all__ = ["EvaluationRecord", "fit", "is_finished", "progress_of", "validation_is_due"]
+__all__ = ["EvaluationRecord", "fit", "is_finished", "progress_of", "reached_limits", "validation_is_due"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,19 @@ def validation_is_due(train: TrainState, sampler: Sampler, config: TrainingConfi
 def is_finished(train: TrainState, sampler: Sampler, config: TrainingConfig) -> bool:
     """Whether epochs, steps or seconds have run out."""
     return progress_of(train, sampler, config) >= 1.0
+
+
+def reached_limits(train: TrainState, sampler: Sampler, config: TrainingConfig) -> list[str]:
+    """The options whose end the run is at, as they are written: ``["--max-steps 100"]``."""
+    limits = {name: getattr(config, name) for name in ("epochs", "max_steps", "max_seconds")}
+    limits["epochs"] = config.epoch_limit
+    found = []
+    for name, limit in limits.items():
+        only: dict[str, Any] = {other: limit if other == name else None for other in limits}
+        alone = replace(config, **only)
+        if limit is not None and is_finished(train, sampler, alone):
+            found.append(f"--{name.replace('_', '-')} {limit:g}")
+    return found
 
 
 def _must_be_read(train: TrainState, sampler: Sampler, config: TrainingConfig, update: Update) -> bool:

@@ -8,13 +8,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim import AdamW, Optimizer
 
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.state import State, map_state
 from lmkit.training.guard import Guard
 
 __all__ = ["Annealing", "TrainState"]
+
+MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # what AdamW remembers of a parameter
 
 
 @dataclass
@@ -62,7 +64,7 @@ class TrainState:
     stopped: Tensor | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values that ``torch.load(weights_only=True)`` reads back."""
+        """Tensors and plain values, nested: what ``lmkit.checkpoints.packing`` takes."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -83,7 +85,9 @@ class TrainState:
         """
         self.load_weights(values["model"], values["optimizer"])
         self.carried = self._checked(values["carried"])
-        self.epoch, self.index, self.step, self.tokens = values["place"]
+        self.epoch, self.index, self.step, self.tokens = place = tuple(map(int, values["place"]))
+        if min(place) < 0:
+            raise ValueError(f"its place is {place}")
         self.elapsed = values["elapsed"]
         self.annealing = Annealing(**values["annealing"])
         self.guard.load_state_dict(values["guard"])
@@ -101,6 +105,8 @@ class TrainState:
         if unknown := sorted(weights.keys() - self.model.state_dict().keys()):
             raise ValueError(f"the model has no weights {unknown[0]}")
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        if isinstance(self.optimizer, AdamW) and any(set(one) != MOMENTS for one in optimizer["state"].values()):
+            raise ValueError("it holds the memory of another optimiser")
         for number, memory in optimizer["state"].items():
             for name, value in memory.items():
                 shape = tuple(value.shape) if isinstance(value, Tensor) else ()

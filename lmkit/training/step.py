@@ -211,6 +211,7 @@ def _norms(model: nn.Module) -> dict[str, float]:
 def _nonfinite(skipped: Skipped, more: str = "") -> NonFiniteError:
     return NonFiniteError(
         f"Step {skipped.step}: the loss is {skipped.nats_per_token:g} and the gradient norm {skipped.grad_norm:g}"
-        f"{more}. The model is as it was before this step; a smaller --lr or --clip usually helps.",
+        f"{more}. The model is as it was before this step. A new run with a smaller --lr, or with --clip, usually "
+        "helps.",
         skipped,
     )

@@ -148,9 +148,10 @@ def test_a_signal_saves_the_run_and_ends_it(start, cli, work, number):
 @needs_signals
 def test_ctrl_c_before_the_first_validation_keeps_the_last_model(start, cli, work):
     process = start(*ENDLESS, "--eval-every", "10000000", "--out", "run")
-    stdout, _ = interrupted(process, "run run")
+    stdout, stderr = interrupted(process, "run run")
     if stdout:  # pressed after the set-up
-        assert cli("train", "--resume", "run", "--max-steps", 1).code == 0
+        step = int(stderr.split("stopped after ")[1].split(" step")[0].replace(",", ""))
+        assert cli("train", "--resume", "run", "--max-steps", step + 1).code == 0
         assert cli("eval", "run", "--threads", 1).code == 0
         assert cli("sample", "run", "--length", 3).code == 0
     assert {path.name for path in work.iterdir()} <= {"text.txt", "run"}
