@@ -87,7 +87,7 @@ def test_a_rule_that_makes_the_library_panic_is_an_error_not_a_traceback():
     rust = words(**{"</s>": 3})
     document = {**json.loads(rust.to_str()), "pre_tokenizer": {"type": "FixedLength", "length": 0}}
     tokenizer = tokenizer_from_json(json.dumps(document), "odd.json")
-    with pytest.raises(TokenizerError, match="odd.json has a rule"):
+    with pytest.raises(TokenizerError, match=r"odd\.json has a rule"):
         tokenizer.encode("a b")
-    with pytest.raises(TokenizerError, match="odd.json has a rule"):
+    with pytest.raises(TokenizerError, match=r"odd\.json has a rule"):
         tokenizer.encode_with_offsets("a b")
