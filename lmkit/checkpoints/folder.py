@@ -12,10 +12,11 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lmkit.checkpoints.manifest import MANIFEST, open_sealed, read_manifest, render_manifest
+from lmkit.checkpoints.manifest import MANIFEST, open_sealed, read_manifest, render_manifest, sha256
 from lmkit.errors import RunError
 from lmkit.files import is_folder, sync_folder
 
@@ -55,9 +56,12 @@ class CheckpointFolder:
         older = None
         try:
             staging.mkdir()
-            for name, content in files.items():
-                _write(staging / name, content)
-            _write(staging / MANIFEST, render_manifest(step, files, notes))
+            with ThreadPoolExecutor(1) as pool:  # sums take as long as writing, and both leave Python's lock alone
+                sums = {name: pool.submit(sha256, content) for name, content in files.items()}
+                for name, content in files.items():
+                    _write(staging / name, content)
+                known = {name: done.result() for name, done in sums.items()}
+            _write(staging / MANIFEST, render_manifest(step, files, notes, known))
             sync_folder(staging)
             reached("written")
             older = self._put_away(place) if place.exists() else None

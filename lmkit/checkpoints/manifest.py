@@ -11,16 +11,21 @@ from typing import Any
 from lmkit.errors import RunError
 from lmkit.files import is_file, read_regular
 
-__all__ = ["MANIFEST", "open_sealed", "read_manifest", "render_manifest"]
+__all__ = ["MANIFEST", "open_sealed", "read_manifest", "render_manifest", "sha256"]
 
 MANIFEST = "manifest.json"
 FORMAT = 1
 LARGEST = 1 << 20  # bytes of a manifest
 
 
-def render_manifest(step: int, files: Mapping[str, bytes], notes: Mapping[str, Any]) -> bytes:
-    """The manifest of a checkpoint's files. notes: plain values that belong to it (versions, the best step)."""
-    entries = {name: {"size": len(content), "sha256": _sha256(content)} for name, content in files.items()}
+def render_manifest(
+    step: int, files: Mapping[str, bytes], notes: Mapping[str, Any], sums: Mapping[str, str] | None = None
+) -> bytes:
+    """The manifest of a checkpoint's files. notes: plain values that belong to it (versions, the best step). sums: the
+    sha256 of the files where they are known.
+    """
+    sums = sums or {name: sha256(content) for name, content in files.items()}
+    entries = {name: {"size": len(content), "sha256": sums[name]} for name, content in files.items()}
     return _sealed({"format": FORMAT, "step": step, **notes, "files": entries})
 
 
@@ -65,15 +70,16 @@ def open_sealed(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
             files[name] = read_regular(path, size)
         except OSError as error:
             raise RunError(f"{path} cannot be read: {error.strerror or error}.") from error
-        if _sha256(files[name]) != entry["sha256"]:
+        if sha256(files[name]) != entry["sha256"]:
             raise RunError(f"{path} is damaged: its sha256 is not the one in {MANIFEST}.")
     return manifest, files
 
 
 def _sealed(values: dict[str, Any]) -> bytes:
-    seal = _sha256(json.dumps(values, indent=2).encode())
+    seal = sha256(json.dumps(values, indent=2).encode())
     return json.dumps({**values, "seal": seal}, indent=2).encode() + b"\n"
 
 
-def _sha256(content: bytes) -> str:
+def sha256(content: bytes) -> str:
+    """In hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
