@@ -9,6 +9,7 @@ import math
 import os
 import random
 import shutil
+import warnings
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -24,7 +25,8 @@ from lmkit.checkpoints.manifest import MANIFEST, _sealed, render_manifest
 from lmkit.checkpoints.packing import pack, unpack
 from lmkit.cli import main
 from lmkit.config import Config
-from lmkit.errors import ConfigError, LmkitError, RunError
+from lmkit.errors import ConfigError, FailedError, LmkitError, NonFiniteError, RunError
+from lmkit.run import RunDirectory
 from lmkit.session import Session
 from lmkit.training.guard import Skipped
 from lmkit.training.step import StepRecord
@@ -395,3 +397,216 @@ def test_resumes_that_are_no_list_give_way_to_one(stopped: Path):
     (stopped / "run.json").write_text(json.dumps({**info, "resumes": 3}), encoding="utf-8")
     finish(go_on(stopped, max_steps=28))
     assert [entry["step"] for entry in json.loads((stopped / "run.json").read_text())["resumes"]] == [13]
+
+
+# ends that are behind
+
+
+@pytest.mark.parametrize("steps", [1, 12, 13])
+def test_a_new_end_that_is_behind_is_refused_by_its_name(stopped: Path, steps: int):
+    before = everything(stopped)
+    with pytest.raises(ConfigError, match=rf"at step 13, past its end by --max-steps {steps}:"):
+        go_on(stopped, max_steps=steps)
+    after = everything(stopped)
+    assert after.pop("lock", b"") == before.pop("lock", b"") == b""
+    assert after == before
+    finish(go_on(stopped, max_steps=14))
+
+
+def test_new_epochs_that_are_behind_are_refused_by_their_name(make: Make):
+    run = stop_at(make("run", epochs=3, max_steps=None, eval_every=None), 20)
+    with pytest.raises(ConfigError, match=r"at step 20, past its end by --epochs 1:"):
+        go_on(run, epochs=1)
+    with pytest.raises(ConfigError, match=r"--epochs 1 and --max-steps 20:"):
+        go_on(run, epochs=1, max_steps=20)
+    finish(go_on(run, epochs=2))
+
+
+def test_seconds_that_are_over_are_named_where_epochs_are_given(make: Make):
+    run = finish(make("run", max_steps=None, max_seconds=0.01))
+    with pytest.raises(ConfigError, match=r"past its end by --max-seconds 0\.01: give later ends"):
+        go_on(run, epochs=50)
+    assert finish(go_on(run, max_seconds=0.01)) == run
+
+
+def test_the_run_s_own_ends_are_no_mistake(ended: Path, whole: Path):
+    finish(go_on(ended, max_steps=SMALL["max_steps"]))
+    assert_same(ended, whole)
+
+
+def test_the_end_that_was_reached_is_shown(ended: Path):
+    outcome = CliRunner().invoke(main, ["train", "--resume", str(ended)])
+    assert outcome.exit_code == 0
+    assert "resumed at step 26, its end by --max-steps 26: later ends go on" in outcome.stderr.splitlines()
+
+
+# the best model
+
+
+# validations at steps 5, 10, 15 and 20, of which that of step 10 is the best
+RISING: dict[str, Any] = {
+    "optimizer": "sgd",
+    "schedule": "constant",
+    "lr": 10.0,
+    "max_grad_norm": 0.0,
+    "eval_every": 5,
+    "max_steps": 20,
+}
+
+
+class Refusal:
+    """A disk that does not take a best model while it is full."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.full, write = True, RunDirectory.write_model
+
+        def write_model(run: RunDirectory, content: bytes) -> None:
+            if self.full:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            write(run, content)
+
+        monkeypatch.setattr(RunDirectory, "write_model", write_model)
+
+
+@pytest.mark.parametrize("taken", ["at the next save", "in the end", "never"])
+def test_a_best_model_that_cannot_be_put_back_waits_and_the_training_goes_on(
+    make: Make, taken: str, monkeypatch: pytest.MonkeyPatch
+):
+    other = finish(make("whole", **RISING))
+    run = stop_at(make("run", **RISING), 13)
+    (run / "model.safetensors").unlink()
+    disk, told = Refusal(monkeypatch), list[str]()
+    session = Session.resume(run, warn=told.append)
+    assert len(told) == 1
+    assert told[0].startswith("The best model could not be put back yet: No space left")
+    disk.full = taken != "at the next save"
+    list(session.records())
+    assert session.train.annealing.best_step == 10, "none was better since"
+    disk.full = taken == "never"
+    result = session.close()
+    assert result is not None
+    if taken == "never":
+        assert session.unsaved is not None
+        assert "No space left" in session.unsaved
+        disk.full = False
+        finish(Session.resume(run, warn=told.append))
+    else:
+        assert session.unsaved is None
+    assert_same(run, other)
+
+
+def test_a_best_model_that_is_lost_with_its_checkpoint_gives_way_to_the_last(make: Make):
+    run = stop_at(make("run", **RISING), 13)
+    (run / "model.safetensors").unlink()
+    shutil.rmtree(run / "checkpoints" / "step-00000010")
+    told: list[str] = []
+    session = Session.resume(run, warn=told.append)
+    assert [line.split(":")[0] for line in told] == ["The best model, of step 10, is gone"]
+    list(session.records())
+    assert session.train.annealing.best_step == 10, "none was better since"
+    last_weights = session.run.model_bytes(session.model)
+    assert session.close() is not None
+    assert session.unsaved is None
+    assert told[1:] == ["The best model is gone, and none was better since: the last one takes its place."]
+    assert (run / "model.safetensors").read_bytes() == last_weights
+    assert lmkit.load(run).sample(length=3)
+
+
+# names that lmkit does not give
+
+
+@pytest.mark.parametrize("name", ["step-000000001", "step-000000013", "step-٠٠٠٠٠٠٢٠", "step-²²²²²²²²"])
+def test_an_odd_folder_among_the_checkpoints_stops_neither_rotation_nor_resume(stopped: Path, whole: Path, name: str):
+    odd = stopped / "checkpoints" / name
+    odd.mkdir()
+    (odd / "note.txt").write_bytes(b"mine")
+    session = go_on(stopped, checkpoint_every=4, keep_checkpoints=1)
+    assert session.started_at == 13
+    finish(session)
+    assert session.checkpoints.steps() == [18, 26], "the newest, and the best one that it knows of"
+    assert (odd / "note.txt").read_bytes() == b"mine"
+    odd.rename(stopped / "aside")
+    assert_same(stopped, whole)
+
+
+# the lock
+
+
+def test_after_an_error_of_the_loss_the_same_process_can_resume(make: Make, monkeypatch: pytest.MonkeyPatch):
+    session = make("run", checkpoint_every=5)
+    session.warn = lambda line: None
+    with pytest.raises(NonFiniteError) as kept:
+        for record in session.records():
+            if record.step == 7:
+                with torch.no_grad():
+                    next(session.model.parameters()).fill_(math.nan)
+    assert kept.value.skipped is not None
+    resumed = go_on(session.run.path)
+    assert resumed.started_at == 5
+    resumed.release()
+
+
+def test_a_disk_that_knows_no_locks_is_not_taken_for_another_training(stopped: Path, monkeypatch: pytest.MonkeyPatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(handle: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(RunError, match=r"cannot be locked: No locks available\. Use another disk"):
+        go_on(stopped)
+
+
+# what Python is told
+
+
+def refuse_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    def save(folder: CheckpointFolder, *arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(CheckpointFolder, "save", save)
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["warn=", "warnings.warn"])
+@pytest.mark.parametrize("resumed", [True, False], ids=["resume", "train"])
+def test_python_is_told_of_a_disk_that_refuses(
+    stopped: Path, text: Path, tmp_path: Path, own: bool, resumed: bool, monkeypatch: pytest.MonkeyPatch
+):
+    refuse_checkpoints(monkeypatch)
+    told: list[str] = []
+    options: dict[str, Any] = {"warn": told.append} if own else {}
+
+    with warnings.catch_warnings(record=True) as caught, pytest.raises(FailedError, match="could not be saved"):
+        warnings.simplefilter("always")
+        if resumed:
+            lmkit.resume(stopped, **options)
+        else:
+            lmkit.train(tmp_path / "run", corpus=str(text), **SMALL, **options)
+    assert bool(caught) != own
+    lines = told if own else [str(warning.message) for warning in caught]
+    assert "Step 26 could not be saved: No space left on device." in lines
+
+
+# what the display shows
+
+
+def test_after_a_change_of_threads_the_headline_names_the_new_number(stopped: Path):
+    try:
+        outcome = CliRunner().invoke(main, ["train", "--resume", str(stopped), "--allow-inexact", "--threads", "2"])
+    finally:
+        torch.set_num_threads(1)
+    assert outcome.exit_code == 0, outcome.stderr
+    (line,) = (line for line in outcome.stderr.splitlines() if "parameters;" in line)
+    assert line.endswith("; cpu, float32, 2 threads")
+
+
+def test_the_curve_after_a_resume_begins_at_the_first_validation(stopped: Path, whole: Path):
+    outcome = CliRunner().invoke(main, ["train", "--resume", str(stopped)])
+    assert outcome.exit_code == 0, outcome.stderr
+    records = [json.loads(line) for line in (whole / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    nats = [record["nats_per_token"] for record in records if record["kind"] == "evaluation"]
+    assert len(nats) == 3
+    (line,) = (line for line in outcome.stderr.splitlines() if line.startswith("validation "))
+    _, curve, *rest = line.split()
+    assert len(curve) == 3
+    assert rest == [f"{nats[0]:.3f}", "→", f"{min(nats):.3f}", "nats", "per", "token"]
