@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -40,7 +40,7 @@ Progress = Callable[[str, int], None]
 
 
 def compare(
-    runs: Sequence[Run],
+    runs: Iterable[Run],
     *,
     split: str | None = None,
     text: str | None = None,

@@ -410,13 +410,15 @@ class Session:
             differing = check_place(values["fingerprint"], now, allow_inexact=allow_inexact)
             weights = self._weights_of(checkpoint)
             self.train.load_state_dict({**values["train"], "model": weights, "elapsed": float(clock["elapsed"])})
-            if not self.log.continue_from(values["log"], clock["interval_started"]):
+            if not self.log.continue_from(values["log"], float(clock["interval_started"])):
                 self.warn(
                     f"{self.run.path / 'metrics.jsonl'} is not as this run left it: what is missing stays missing."
                 )
             best_step, size = self.train.annealing.best_step, len(checkpoint.files[WEIGHTS])
             self._best.restore(values["best_sha256"], best_step, size, self.checkpoints)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+            if self.train.index >= self.sampler.num_windows(self.train.epoch):
+                raise ValueError(f"its epoch has no window {self.train.index:,}")
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError, OverflowError) as error:
             raise RunError(f"Checkpoint {checkpoint.step:,} does not fit this run: {error}.") from error
         self.started_at, self._saved = self.train.step, self._moment
         return differing

@@ -87,6 +87,9 @@ class SessionLog:
         if values is None:
             return self.metrics.continue_from(0, None)
         self._clear(started)
-        self.nll, self.tokens, self.largest_norm, self.skipped = values["interval"]
-        self.last = values["last"]
+        nll, tokens, norm, skipped = values["interval"]
+        self.nll, self.tokens, self.largest_norm, self.skipped = float(nll), int(tokens), float(norm), int(skipped)
+        if values["last"] is not None:
+            step, epoch, lr = values["last"]
+            self.last = int(step), int(epoch), float(lr)
         return self.metrics.continue_from(int(values["length"]), str(values["sha256"]))

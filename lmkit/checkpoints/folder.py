@@ -123,6 +123,8 @@ class CheckpointFolder:
             raise RunError(
                 f"There is no checkpoint {which} in {self.path}: choose best, last, or one of these steps: {there}."
             )
+        if WEIGHTS not in found.files:
+            raise RunError(f"{self._place(found.step)} holds no {WEIGHTS}.")
         return f"{self.path.name}/{self._place(found.step).name}/{WEIGHTS}", found.files[WEIGHTS]
 
     def rotate(self, newest: int, keep: int, also: Collection[int] = ()) -> None:
@@ -165,7 +167,7 @@ class CheckpointFolder:
 
     def _manifests(self) -> Iterator[tuple[int, dict[str, Any]]]:
         for step in self.steps():
-            with contextlib.suppress(RunError, OSError):
+            with contextlib.suppress(RunError, OSError, ValueError):  # a name that no file can have
                 manifest = read_manifest(self._place(step))
                 sizes = {name: entry["size"] for name, entry in manifest["files"].items()}
                 if all((self._place(step) / name).stat().st_size == size for name, size in sizes.items()):

@@ -89,7 +89,8 @@ class TrainState:
         if min(place) < 0:
             raise ValueError(f"its place is {place}")
         self.elapsed = values["elapsed"]
-        self.annealing = Annealing(**values["annealing"])
+        kinds = {name: type(value) for name, value in vars(Annealing()).items()}
+        self.annealing = Annealing(**{name: kinds[name](value) for name, value in values["annealing"].items()})
         self.guard.load_state_dict(values["guard"])
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(values["scaler"])

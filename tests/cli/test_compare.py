@@ -152,7 +152,10 @@ def test_models_without_a_run_are_called_by_their_number(runs, text):
         ({"split": "test", "file": "-"}, "not both"),
         ({"text": ""}, "empty"),
         ({"text": "cat"}, "too short"),
+        ({"file": ""}, "--file is empty"),
         ({"block": 0}, "--block"),
+        ({"block": 10.5}, r"--block must be a whole number of at least 1, not 10\.5"),
+        ({"block": True}, "--block"),
         ({"resamples": 99}, "--resamples"),
         ({"seed": -1}, "--seed"),
         ({"confidence": 1}, "--confidence"),
@@ -165,6 +168,13 @@ def test_mistakes_in_python_are_told_in_a_sentence(runs, options: dict[str, Any]
         lmkit.compare([runs["best"], runs["worse"]], device="cpu", **options)
     with pytest.raises(lmkit.ConfigError, match="two runs or more"):
         lmkit.compare(str(runs["best"]), **options)
+
+
+def test_runs_may_come_one_by_one(runs, text):
+    names = ("best", "worse")
+    listed = lmkit.compare([runs[name] for name in names], text=text, resamples=200, device="cpu")
+    streamed = lmkit.compare((runs[name] for name in names), text=text, resamples=200, device="cpu")
+    assert streamed.figures() == listed.figures()
 
 
 def test_the_tables_show_what_the_figures_say(cli, compare, runs):

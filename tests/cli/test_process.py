@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,30 @@ for arguments, merge in json.loads(sys.argv[1]):
         os.dup2(writing, 1)
         if merge:
             os.dup2(writing, 2)
+        lmkit.cli.main(arguments, prog_name="lmkit")
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(json.dumps(codes))
+"""
+
+
+# As above, with a SIGTERM at the beginning of a method of Session. sys.argv[1]: a JSON list of [method, command].
+SIGNALLED = """
+import gc, json, os, signal, sys
+import lmkit.api, lmkit.cli, lmkit.console.training
+from lmkit.session import Session
+codes = []
+gc.freeze()
+for method, arguments in json.loads(sys.argv[1]):
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        original = getattr(Session, method)
+        def signalled(self, *rest, **options):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return original(self, *rest, **options)
+        setattr(Session, method, signalled)
+        output = os.open(method + ".txt", os.O_WRONLY | os.O_CREAT)
+        os.dup2(output, 1)
         lmkit.cli.main(arguments, prog_name="lmkit")
     codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 print(json.dumps(codes))
@@ -143,6 +168,40 @@ def test_a_signal_saves_the_run_and_ends_it(start, cli, work, number):
     assert resumed.code == 0, resumed.stderr
     assert f"resumed at step {step:,}" in resumed.stderr
     assert "test perplexity" in resumed.stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_signal_before_a_measurement_ends_the_run_and_a_resume_is_exact(cli, work):
+    """The measurement that follows is not begun: it may take long, and is done by the resume."""
+    options = ["--corpus", "text.txt", "--max-steps", "20", "--eval-every", "8"]
+    assert cli(*TRAIN, *options, "--out", "whole").code == 0
+    methods = ["_validate", "_keep_last_model", "_take_best_weights", "_final_measurement"]
+    calls = [[method, [*TRAIN, *options, "--out", method]] for method in methods]
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, json.dumps(calls)],
+        cwd=work,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert json.loads(done.stdout) == [143] * len(methods), done.stderr
+    for method in methods:
+        stopped_at = 8 if method == "_validate" else 20
+        assert f"Stopping at step {stopped_at}: saving." in done.stderr
+        assert (work / f"{method}.txt").read_text(encoding="utf-8") == f"run {method}\n", "nothing was measured"
+        kinds = [record["kind"] for record in records(work / method)]
+        assert kinds.count("evaluation") == (0 if method == "_validate" else 3)
+        assert "final" not in kinds
+        resumed = cli("train", "--resume", method)
+        assert resumed.code == 0, resumed.stderr
+        assert "test perplexity" in resumed.stdout
+        for name in ("model.safetensors", "metrics.jsonl", "checkpoints/step-00000020/training.safetensors"):
+            assert (work / method / name).read_bytes() == (work / "whole" / name).read_bytes(), (method, name)
+
+
+def records(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 @needs_signals
