@@ -368,6 +368,12 @@ def test_forged_values_of_a_checkpoint_are_refused_or_work(stopped: Path, change
     use(stopped)
 
 
+def test_a_place_before_the_beginning_is_refused(stopped: Path):
+    forge_values(stopped, in_train("place", (0, -1, 13, 832)))
+    with pytest.raises(RunError, match=r"does not fit this run: its place is \(0, -1, 13, 832\)"):
+        go_on(stopped)
+
+
 @pytest.mark.parametrize(
     "clock",
     ["[]", "3", "{}", '{"elapsed": "x", "interval_started": 0}', '{"elapsed": Infinity, "interval_started": "x"}'],
