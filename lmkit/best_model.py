@@ -43,12 +43,11 @@ class BestModel:
             self.run.write_model(self.content)
             self.content = None
 
-    def restore(self, sha256: str, step: int, size: int, checkpoints: CheckpointFolder) -> None:
-        """The best model as it was at a checkpoint, of step ``step`` (0: none yet) and with so many bytes: a later one
+    def restore(self, step: int, size: int, checkpoints: CheckpointFolder) -> None:
+        """Put back the best model with ``sha256``, of step ``step`` (0: none yet) and of so many bytes: a later one
         may have been written before the crash.
         """
-        self.sha256 = sha256
-        if not step or self._present(size) == sha256:
+        if not step or self._present(size) == self.sha256:
             return
         try:
             content = checkpoints.open(step).files[WEIGHTS]

@@ -144,6 +144,9 @@ class Session:
             raise ConfigError(
                 f"The run is at step {self.train.step:,}, past its end by {' and '.join(self.limits)}: give later ends."
             )
+        # only now, when nothing can refuse any more, is a file of the run touched
+        if checkpoint is not None and not (self.finished and self._has_sound_model()):
+            self._best.restore(self.train.annealing.best_step, len(checkpoint.files[WEIGHTS]), self.checkpoints)
         if config != stored or differing:
             run.record_change(config, {"step": self.train.step, **_changes(stored, config), "inexact": differing})
 
@@ -414,8 +417,7 @@ class Session:
                 self.warn(
                     f"{self.run.path / 'metrics.jsonl'} is not as this run left it: what is missing stays missing."
                 )
-            best_step, size = self.train.annealing.best_step, len(checkpoint.files[WEIGHTS])
-            self._best.restore(values["best_sha256"], best_step, size, self.checkpoints)
+            self._best.sha256 = str(values["best_sha256"])
             if self.train.index >= self.sampler.num_windows(self.train.epoch):
                 raise ValueError(f"its epoch has no window {self.train.index:,}")
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError, OverflowError) as error:
@@ -431,6 +433,16 @@ class Session:
         """Without a validation the last model is the one to keep."""
         if not self.train.annealing.best_step and self.train.step:
             self._failed |= not self._best.keep(self.model, is_best=False)
+
+    def _has_sound_model(self) -> bool:
+        """Whether the run's model can be used: that of a finished run may be the closing validation's, which no
+        checkpoint knows of and which will be found again.
+        """
+        try:
+            self.run.load_model(self.config, self.corpus.tokenizer.vocab_size, self.device)
+        except RunError:
+            return False
+        return True
 
     def _take_best_weights(self) -> None:
         vocab_size = self.corpus.tokenizer.vocab_size

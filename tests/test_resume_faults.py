@@ -435,6 +435,27 @@ def test_seconds_that_are_over_are_named_where_epochs_are_given(make: Make):
     assert finish(go_on(run, max_seconds=0.01)) == run
 
 
+def test_a_refused_resume_leaves_the_best_model_of_the_closing_validation(make: Make):
+    session = make("run", max_steps=20, eval_every=7)
+    run = finish(session)
+    assert session.train.annealing.best_step == 20, "the closing validation found the best model"
+    before = everything(run)
+    with pytest.raises(ConfigError, match="past its end"):
+        Session.resume(run, {"max_steps": 15})
+    after = everything(run)
+    assert after == before
+
+
+def test_a_resume_of_an_ended_run_that_is_broken_off_at_once_leaves_its_model(make: Make):
+    run = finish(make("run", max_steps=20, eval_every=7))
+    best = (run / "model.safetensors").read_bytes()
+    go_on(run).release()
+    assert (run / "model.safetensors").read_bytes() == best
+    (run / "model.safetensors").write_bytes(best[:-1])
+    finish(go_on(run))
+    assert (run / "model.safetensors").read_bytes() == best, "a damaged one is found again"
+
+
 def test_the_run_s_own_ends_are_no_mistake(ended: Path, whole: Path):
     finish(go_on(ended, max_steps=SMALL["max_steps"]))
     assert_same(ended, whole)
