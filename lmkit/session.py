@@ -255,7 +255,7 @@ class Session:
 
     def close(self) -> Measurement | None:
         """Put the best weights back and measure them on the test split, or on validation where there is no test; None
-        without both.
+        without both. Raises NonFiniteError where neither the best nor the last weights are finite.
         """
         saved = not self._failed or self.save()
         self._closing = True  # from here on the weights are not the training's any more
@@ -430,8 +430,16 @@ class Session:
         return self.run.weights(checkpoint.files[WEIGHTS], name, self.config, self.corpus.tokenizer.vocab_size)
 
     def _keep_last_model(self) -> None:
-        """Without a validation the last model is the one to keep."""
+        """Without a validation the last model is the one to keep. Raises NonFiniteError if it is none: a step can be
+        finite and its update not (a weight decay of 1e308).
+        """
         if not self.train.annealing.best_step and self.train.step:
+            if not all(bool(torch.isfinite(tensor).all()) for tensor in self.model.parameters()):
+                self._lock.release()
+                raise NonFiniteError(
+                    f"After step {self.train.step:,} the weights are not finite, and no validation was: there is no "
+                    "model to keep. A new run with a smaller --lr or --weight-decay usually helps."
+                )
             self._failed |= not self._best.keep(self.model, is_best=False)
 
     def _has_sound_model(self) -> bool:

@@ -14,7 +14,7 @@ import torch
 
 import lmkit
 from lmkit.config import Config
-from lmkit.errors import ConfigError, DataError, LmkitError, RunError
+from lmkit.errors import ConfigError, DataError, LmkitError, NonFiniteError, RunError
 from lmkit.session import Session
 from lmkit.training.loop import EvaluationRecord
 from lmkit.training.step import StepRecord
@@ -191,6 +191,15 @@ def test_a_session_that_is_closed_at_once_leaves_no_model(make: Make):
     assert session.close() is None
     with pytest.raises(RunError, match="no trained model yet"):
         lmkit.load(session.run.path)
+
+
+def test_weights_that_are_not_finite_are_not_kept(make: Make):
+    session = make(max_steps=1, weight_decay=1e308)
+    for record in session.records():
+        assert not isinstance(record, EvaluationRecord) or math.isnan(record.evaluation.nll)
+    with pytest.raises(NonFiniteError, match="the weights are not finite"):
+        session.close()
+    assert not (session.run.path / "model.safetensors").exists()
 
 
 def test_without_validation_the_last_model_is_kept(make: Make):
