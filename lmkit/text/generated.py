@@ -20,6 +20,7 @@ from lmkit.text.source import WHOLE, Document, Source
 __all__ = ["GENERATED", "GENERATORS", "Brackets", "Copy", "Generator", "Markov"]
 
 DEFAULT_LENGTH = 200_000
+LONGEST = 10**12
 CHUNK = 1 << 16
 
 
@@ -207,9 +208,11 @@ GENERATORS: dict[str, Generator] = {"markov": Markov(), "brackets": Brackets(), 
 
 def open_generated(name: str, setting: str = "") -> Source:
     """A generated text as one document; ``setting`` is its length in characters."""
-    length = DEFAULT_LENGTH if not setting else int(setting) if setting.isascii() and setting.isdigit() else 0
-    if length < 1:
-        raise CorpusError(f"{name}:{setting} must give a whole number of characters, as in {name}:100000.")
+    length = DEFAULT_LENGTH if not setting else int(setting[:20]) if setting.isascii() and setting.isdigit() else 0
+    if not 1 <= length <= LONGEST:
+        raise CorpusError(
+            f"{name}:{setting} must give a whole number of characters up to {LONGEST:,}, as in {name}:100000."
+        )
     generator = GENERATORS[name]
     document = Document(f"{name}:{length}", partial(generator.chunks, length))
     info = {"entropy_rate_nats_per_char": generator.entropy_rate}

@@ -225,7 +225,9 @@ def test_an_unknown_name_suggests_close_ones(tmp_path, monkeypatch):
     assert "known are pydoc, python-stdlib" in message("qqqq", CorpusError)
 
 
-@pytest.mark.parametrize("name", ["markov:0", "markov:-3", "copy:many", "brackets:1.5"])
+@pytest.mark.parametrize(
+    "name", ["copy:" + "9" * 20, "copy:" + "9" * 5000, "markov:0", "markov:-3", "copy:many", "brackets:1.5"]
+)
 def test_a_generated_corpus_needs_a_whole_length(name):
     assert "whole number of characters" in message(name, CorpusError)
 
