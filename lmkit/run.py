@@ -197,9 +197,7 @@ class RunDirectory:
             tensors = load_weights(path, shapes, CONFIG)
         else:
             raise RunError(f"{self.path} holds no trained model yet: {MODEL} is missing.")
-        declared = self._read_json(CONFIG).get("vocab_size")
-        if declared != vocab_size:
-            raise RunError(f"{self.path / CONFIG} tells of {declared!s:.20} tokens, and {TOKENIZER} has {vocab_size}.")
+        self.check_vocabulary(vocab_size)
         order = tensors.get("head.order")
         if order is not None and not torch.equal(order.sort().values, torch.arange(vocab_size)):
             raise RunError(f"{path} is damaged: head.order does not name each token once.")
@@ -208,6 +206,12 @@ class RunDirectory:
         # names were compared above: only second names of tied weights are absent
         model.load_state_dict(tensors, strict=False)
         return model.to(device).eval()
+
+    def check_vocabulary(self, vocab_size: int) -> None:
+        """Raise RunError if the configuration was written for another number of tokens than the tokenizer has."""
+        declared = self._read_json(CONFIG).get("vocab_size")
+        if declared != vocab_size:
+            raise RunError(f"{self.path / CONFIG} tells of {declared!s:.20} tokens, and {TOKENIZER} has {vocab_size}.")
 
     def record_change(self, config: Config, change: Mapping[str, Any]) -> None:
         """A resume that changed something: the new configuration, and a line in run.json of what and at which step."""

@@ -132,6 +132,7 @@ class Session:
         changes = without_same_place(changes, then)
         config = changed_config(stored, changes, allow_inexact=allow_inexact)
         check_tokenizer(run, info, tokenizer)
+        run.check_vocabulary(tokenizer.vocab_size)
         place = place_of_run(then, config, changes)
         material = prepare(config, place, tokenizer=tokenizer, progress=progress)
         check_corpus(run, material.corpus)

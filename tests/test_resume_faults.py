@@ -456,6 +456,15 @@ def test_a_resume_of_an_ended_run_that_is_broken_off_at_once_leaves_its_model(ma
     assert (run / "model.safetensors").read_bytes() == best, "a damaged one is found again"
 
 
+def test_another_size_of_the_vocabulary_is_told_before_anything_is_trained(stopped: Path):
+    config = json.loads((stopped / "config.json").read_text(encoding="utf-8"))
+    (stopped / "config.json").write_text(json.dumps({**config, "vocab_size": {"a": 1}}), encoding="utf-8")
+    before = everything(stopped)
+    with pytest.raises(RunError, match=r"tokenizer\.json has"):
+        go_on(stopped)
+    assert everything(stopped) == before
+
+
 def test_the_run_s_own_ends_are_no_mistake(ended: Path, whole: Path):
     finish(go_on(ended, max_steps=SMALL["max_steps"]))
     assert_same(ended, whole)
