@@ -34,7 +34,7 @@ from lmkit.evaluation.tuning import tune
 from lmkit.evaluation.words import ScoredWord, scored_words
 from lmkit.generation.decoder import StepDecoder
 from lmkit.generation.decoding import Decoding
-from lmkit.generation.generate import generate, stream_text
+from lmkit.generation.generate import Column, generate, stream_text
 from lmkit.hardware import choose_device
 from lmkit.model.language_model import LanguageModel
 from lmkit.run import RunDirectory
@@ -89,11 +89,12 @@ class TrainedModel:
             return self.tokenizer.eos_id if self.config.data.documents == "line" else None
         return self.tokenizer.eos_id if self.training_counts.get("documents", 2) > 1 else None
 
-    @property
-    def never_written(self) -> list[int]:
-        """Special tokens that the training text does not have: their small probability is an accident."""
+    def never_written(self, *, allow_unk: bool = False) -> list[int]:
+        """Special tokens that a sample does not hold: ``<unk>``, unless it is allowed, and those that the training text
+        does not have, whose small probability is an accident.
+        """
         never = []
-        if self.tokenizer.unk_id is not None and self.training_counts.get("oov") == 0:
+        if self.tokenizer.unk_id is not None and not (allow_unk and self.training_counts.get("oov") != 0):
             never.append(self.tokenizer.unk_id)
         if not self.tokenizer.eos_is_line_end and self.stop_id is None:
             never.append(self.tokenizer.eos_id)
@@ -108,16 +109,17 @@ class TrainedModel:
         seed: int = 0,
         stream: int = 0,
         stop: str | Sequence[str] = (),
+        allow_unk: bool = False,
         **rules: Any,
     ) -> str:
         """Continue the prompt by up to ``length`` tokens and return the new text.
 
-        ``rules`` are the fields of ``Decoding``: temperature, top_k, top_p, min_p. The text is a function of (prompt,
-        decoding, seed, stream). Raises ConfigError for impossible rules.
+        allow_unk: whether the text may hold ``<unk>``, which stands for words outside the vocabulary. ``rules`` are the
+        fields of ``Decoding``: temperature, top_k, top_p, min_p. The text is a function of (prompt, decoding,
+        allow_unk, seed, stream). Raises ConfigError for impossible rules.
         """
-        return "".join(
-            self.stream(prompt, length=length, decoding=decoding, seed=seed, stream=stream, stop=stop, **rules)
-        )
+        how: dict[str, Any] = {"decoding": decoding, "seed": seed, "stream": stream, "stop": stop, **rules}
+        return "".join(self.stream(prompt, length=length, allow_unk=allow_unk, **how))
 
     def stream(
         self,
@@ -128,6 +130,7 @@ class TrainedModel:
         seed: int = 0,
         stream: int = 0,
         stop: str | Sequence[str] = (),
+        allow_unk: bool = False,
         **rules: Any,
     ) -> Iterator[str]:
         """The same text as ``sample``, in pieces as they are made: whole characters always."""
@@ -144,8 +147,8 @@ class TrainedModel:
             chosen = decoding or Decoding(**rules)
         except TypeError as error:
             raise ConfigError(f"Unknown decoding rule: {error}.") from error
-        ids = self._new_ids(prompt, chosen, seed, stream, length)
-        return stream_text(ids, self._decoder_after(prompt), stops)
+        columns = self._columns(prompt, chosen, seed, stream, self.never_written(allow_unk=allow_unk))
+        return stream_text(_ids_of(columns, length), self._decoder_after(prompt), stops)
 
     def evaluate(
         self,
@@ -380,10 +383,12 @@ class TrainedModel:
                 decoder.push(id)
         return decoder
 
-    def _new_ids(self, prompt: str, decoding: Decoding, seed: int, stream: int, length: int) -> Iterator[int]:
+    def _columns(
+        self, prompt: str, decoding: Decoding, seed: int, stream: int, never: Sequence[int]
+    ) -> Iterator[Column]:
         if self._decoder is None:
             self._decoder = StepDecoder(self.model)
-        columns = generate(
+        return generate(
             self._decoder,
             [self.tokenizer.eos_id, *(self.tokenizer.encode(prompt).tolist() if prompt else [])],
             self.model.initial_state(1),
@@ -391,12 +396,16 @@ class TrainedModel:
             seed=seed,
             streams=[stream],
             stop_id=self.stop_id,
-            never=self.never_written,
+            never=never,
         )
-        for _, column in zip(range(length), columns, strict=False):
-            if bool(column.finished[0]):
-                return
-            yield int(column.ids[0])
+
+
+def _ids_of(columns: Iterator[Column], length: int) -> Iterator[int]:
+    """The ids of the only stream, up to its end."""
+    for column in islice(columns, length):
+        if bool(column.finished[0]):
+            return
+        yield int(column.ids[0])
 
 
 def load(path: str | os.PathLike[str], device: str = "auto", checkpoint: str | int = "best") -> TrainedModel:

@@ -1,4 +1,4 @@
-"""``lmkit sample``: a model writes text."""
+"""``lmkit sample``: generate text with a model."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ __all__ = ["command"]
     type=float,
     default=1.0,
     show_default=True,
-    help="Below 1 bolder, above 1 wilder; 0 always takes the most probable token.",
+    help="Lower is safer, higher is more varied; 0 always takes the most probable token.",
 )
 @click.option("--top-k", type=int, help="Draw among the k most probable tokens.")
 @click.option("--top-p", type=float, help="Draw among the tokens that make up this probability.")
@@ -58,6 +58,12 @@ __all__ = ["command"]
     help="Texts to write; text n is the same whatever their number.",
 )
 @click.option("--stop", multiple=True, help="Stop before this string; may be given several times.")
+@click.option("--allow-unk", is_flag=True, help="Let the text hold <unk>, the token of unknown words or characters.")
+@click.option(
+    "--plain",
+    is_flag=True,
+    help="The texts alone, without headings; one a line if the model was trained on --documents line.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a text.")
 @checkpoint_option
 @runtime_options
@@ -72,6 +78,8 @@ def command(
     seed: int,
     num: int,
     stop: tuple[str, ...],
+    allow_unk: bool,
+    plain: bool,
     as_json: bool,
     checkpoint: str,
     device: str | None,
@@ -85,13 +93,23 @@ def command(
     # one token's arithmetic is too small to share among threads
     lm = load(run, use_runtime(device, threads, default_threads=1), checkpoint)
     _warn_of_unknown(lm, prompt)
+    one_a_line = plain and not as_json and lm.config.data.documents == "line"
+    stop = (*stop, "\n") if one_a_line else stop  # a line's end is its document's
     for number in range(num):
-        pieces = lm.stream(prompt, length=length, decoding=decoding, seed=seed, stream=number, stop=stop)
+        pieces = lm.stream(
+            prompt,
+            length=length,
+            decoding=decoding,
+            seed=seed,
+            stream=number,
+            stop=stop,
+            allow_unk=allow_unk,
+        )
         if as_json:
             record = {"prompt": prompt, "text": "".join(pieces), "seed": seed, "stream": number}
             click.echo(json.dumps(record, ensure_ascii=False))
             continue
-        if num > 1:
+        if num > 1 and not plain:
             click.echo(f"--- {number + 1} of {num} ---")
         sys.stdout.write(prompt)
         for piece in pieces:

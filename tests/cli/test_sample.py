@@ -186,3 +186,26 @@ def test_sample_has_another_name(cli, trained):
 
 def test_threads_change_no_text(cli, trained):
     assert cli("sample", trained, "--threads", 2).stdout == cli("sample", trained, "--threads", 1).stdout
+
+
+def test_unknown_words_are_written_only_where_they_are_allowed(sample, train):
+    run = train("--corpus", "text.txt", "--tokenizer", "word", "--min-count", 20, "--max-steps", 1)
+    options = ("--length", 60, "--temperature", 1.5)
+    assert "<unk>" in sample(run, *options, "--allow-unk")[0].split()
+    for rule in ((), ("--top-k", 3), ("--top-p", 0.5)):
+        assert "<unk>" not in sample(run, *options, *rule)[0]
+    assert "<unk>" not in sample(run, "--temperature", 0, "--length", 60)[0]
+
+
+def test_plain_texts_have_no_headings(cli, sample, trained):
+    texts = sample(trained, "--num", 3, "--length", 5)
+    shown = cli("sample", trained, "--num", 3, "--length", 5, "--plain").stdout
+    assert shown == "".join(text + "\n" for text in texts)
+
+
+def test_plain_texts_of_line_documents_are_one_a_line(cli, sample, train):
+    run = train("--corpus", "text.txt", "--documents", "line", "--sampler", "document", "--max-steps", 1)
+    texts = sample(run, "--num", 8, "--length", 60, "--prompt", "The")
+    assert any("\n" in text for text in texts)
+    lines = cli("sample", run, "--num", 8, "--length", 60, "--prompt", "The", "--plain").stdout.splitlines()
+    assert lines == ["The" + text.partition("\n")[0] for text in texts]

@@ -173,3 +173,14 @@ def test_the_model_itself_is_a_step_too(make_model):
 
     plain = list(islice(generate(step, [EOS], model.initial_state(1), decoding=Decoding(), streams=range(3)), 20))
     assert ids(plain).equal(ids(columns(model, 20, streams=range(3))))
+
+
+def test_unwanted_tokens_are_not_chosen_and_the_log_probs_stay_the_models_own(make_model):
+    model = make_model()
+    found = columns(model, 200, never=[0, 3])
+    assert not torch.isin(ids(found), torch.tensor([0, 3])).any()
+    assert torch.isin(ids(columns(model, 200)), torch.tensor([0, 3])).any()
+    text = torch.tensor([[EOS, *ids(found)[0].tolist()]])
+    logits, _ = model(text[:, :-1], model.initial_state(1))
+    own = logits[0].double().log_softmax(-1).gather(1, text[0, 1:, None]).squeeze(1)
+    assert torch.cat([column.log_probs for column in found]).tolist() == pytest.approx(own.tolist(), abs=1e-4)
