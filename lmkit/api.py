@@ -286,13 +286,16 @@ class TrainedModel:
         if made.others and not settings.mixed_weights:
             share = 1 / (1 + len(made.others))
             settings = dataclasses.replace(settings, mixed_weights=(share,) * len(made.others))
+        tuned_here = False
         if tuned:
             _, valid = self.split_tokens("valid")
+            tuned_here = tokens.sha256 == valid.sha256
             steps = window if state == "reset" else EVAL_WINDOW  # elsewhere it must not decide what is chosen
             read = partial(evaluation_windows, valid, self.tokenizer.eos_id, rows=1, warmup=0)
             settings = tune(made, settings, partial(read, state=state, window=steps))
         how: dict[str, Any] = {"state": state, "rows": rows, "warmup": warmup, "window": window}
-        return measure_stack(made, settings, tokens, self.tokenizer, split=split, tuned=tuned, **how)
+        how |= {"split": split, "tuned": tuned, "tuned_here": tuned_here}
+        return measure_stack(made, settings, tokens, self.tokenizer, **how)
 
     def adapter_parts(
         self,

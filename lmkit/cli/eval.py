@@ -94,7 +94,7 @@ def command(
     """Measure a trained model: perplexity, bits per character and byte, OOV, with all counts.
 
     Every token is scored once and the number does not depend on --window; --rows with a warm-up is quicker and agrees
-    closely.
+    closely. With adapters the figures are those of the network with all of them; the levels below come in a table.
     """
     from lmkit.api import load
     from lmkit.console.tables import show_adapters, show_measurement
@@ -118,15 +118,16 @@ def command(
         "precision": precision,
     }
     adapted = _adapted(lm, tokens, adapters, how)
-    result = lm.measure(tokens, **how) if adapted is None else adapted.network
+    result = lm.measure(tokens, **how) if adapted is None else adapted.result
     trained = lm.config.training.state_policy
     if result.state != trained:
         shown = f"{result.state}, window {window}" if result.state == "reset" else result.state
         click.echo(f"Note: the model was trained with state {trained}; this is state {shown}.", err=True)
     if as_json:
-        click.echo(json.dumps({**result.figures(), **({} if adapted is None else adapted.figures())}))
+        click.echo(json.dumps(result.figures() if adapted is None else adapted.figures()))
     else:
-        show_measurement(result, words_only=words_only, file=sys.stdout)
+        model = "" if adapted is None else adapted.name
+        show_measurement(result, model=model, words_only=words_only, file=sys.stdout)
         if adapted is not None:
             show_adapters(adapted, file=sys.stdout)
 

@@ -29,8 +29,10 @@ __all__ = [
 ]
 
 
-def show_measurement(measurement: Measurement, *, words_only: bool, file: TextIO) -> None:
-    """Every figure of an evaluation in one table, with how it was measured."""
+def show_measurement(measurement: Measurement, *, model: str = "", words_only: bool, file: TextIO) -> None:
+    """Every figure of an evaluation in one table, with how it was measured; ``model``: of what, where it is no plain
+    network.
+    """
     figures = measurement.figures()
     result = measurement.evaluation
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -61,6 +63,8 @@ def show_measurement(measurement: Measurement, *, words_only: bool, file: TextIO
         table.add_row(*row)
     console = open_console(file=file)
     console.print(table)
+    if model:
+        console.print(escape(f"figures of {model}"), style="dim", soft_wrap=True)
     how = f"{measurement.split}: state {measurement.state}, {rows_of(measurement)}, {measurement.precision}"
     console.print(escape(how), style="dim", soft_wrap=True)
 
@@ -80,7 +84,10 @@ def show_adapters(adapted: Adapted, *, file: TextIO) -> None:
     console.print()
     console.print(table)
     blocks = adapted.blocks
-    lines = [("tuned on valid: " if adapted.tuned else "") + ", ".join(_in_use(adapted))]
+    tuned = (
+        "tuned on the text that is measured: " if adapted.tuned_here else "tuned on valid: " if adapted.tuned else ""
+    )
+    lines = [tuned + ", ".join(_in_use(adapted))]
     if blocks is not None:
         lines.append(
             f"[..] is {100 * blocks.confidence:g} % confidence from {blocks.resamples:,} resamples of {blocks.blocks} "

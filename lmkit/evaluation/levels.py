@@ -19,12 +19,17 @@ from lmkit.evaluation.gains import Blocks, blocks_of, gains
 from lmkit.evaluation.losses import scored_losses
 from lmkit.evaluation.measurement import EVAL_WINDOW, Measurement, measurement_of, rows_read
 from lmkit.evaluation.perplexity import Evaluation
+from lmkit.evaluation.tuning import ends_of_grids
 from lmkit.text.token_file import TokenFile
 from lmkit.text.tokenizer import Tokenizer
 
 __all__ = ["Adapted", "Level", "check_rows", "measure_stack"]
 
 Floats = NDArray[np.float64]
+TUNED_HERE = (
+    "Rates and weights were tuned on the very text that is measured: the figures with adapters are too low. A text of "
+    "its own (--file, or a run with a test split) gives fair ones."
+)
 
 
 @dataclass(frozen=True)
@@ -59,28 +64,57 @@ class Level:
 
 @dataclass(frozen=True)
 class Adapted:
-    """All levels of a stack on one text, from the network alone upwards; the n-gram model alone is last.
+    """All levels of a stack on one text, from the network alone upwards, and the n-gram model alone, which stands on
+    none.
 
     blocks: how the intervals were made, None where the text is too short for any. tuned: whether the settings were
-    chosen on the validation split.
+    chosen on the validation split; tuned_here: whether that is the very text that was measured.
     """
 
     settings: AdapterSettings
     tuned: bool
-    levels: list[Level]
+    tuned_here: bool
+    stack: list[Level]
+    ngram_alone: Level | None
     blocks: Blocks | None
     notes: list[str]
 
     @property
+    def levels(self) -> list[Level]:
+        """Those of the stack, and last the n-gram model alone where there is one."""
+        return self.stack if self.ngram_alone is None else [*self.stack, self.ngram_alone]
+
+    @property
+    def name(self) -> str:
+        """What ``result`` is measured of: the network with all adapters."""
+        return " ".join(level.name for level in self.stack)
+
+    @property
+    def result(self) -> Measurement:
+        """The network with all adapters that were asked for: the last level of the stack."""
+        return self.stack[-1].measurement
+
+    @property
     def network(self) -> Measurement:
         """The network alone: what ``measure`` gives without adapters."""
-        return self.levels[0].measurement
+        return self.stack[0].measurement
 
     def figures(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """Ready for JSON: those of ``result`` at the top, those of the network and the n-gram model alone under their
+        names.
+        """
+        alone = self.ngram_alone
         return {
+            **self.result.figures(),
+            "model": self.name,
+            "network": self.network.figures(),
+            "ngram_alone": None if alone is None else alone.measurement.figures(),
             "adapters": [level.figures() for level in self.levels],
-            "adapter_settings": {**dataclasses.asdict(self.settings), "tuned": self.tuned},
+            "adapter_settings": {
+                **dataclasses.asdict(self.settings),
+                "tuned": self.tuned,
+                "tuned_on_measured_text": self.tuned_here,
+            },
             "adapter_intervals": None if self.blocks is None else self.blocks._asdict(),
             "adapter_notes": self.notes,
         }
@@ -104,6 +138,7 @@ def measure_stack(
     warmup: int = 0,
     window: int = EVAL_WINDOW,
     tuned: bool = False,
+    tuned_here: bool = False,
 ) -> Adapted:
     """Measure every level of ``stack`` in one pass over a token file: each network and model reads it once.
 
@@ -119,16 +154,17 @@ def measure_stack(
     how |= {"split": split, "precision": str(parts.precision).removeprefix("torch.")}
     measured = [measurement_of(_evaluation(loss, tokens, tokenizer), tokens, tokenizer, **how) for loss in losses]
     blocks = blocks_of(len(tokens))
-    return Adapted(
-        settings,
-        tuned,
-        [
-            Level(name, measurement, *of_level)
-            for (name, _), measurement, of_level in zip(named, measured, _gains(losses, parts, blocks), strict=True)
-        ],
-        blocks,
-        _notes(measured, len(tokens), blocks),
-    )
+    levels = [
+        Level(name, measurement, *of_level)
+        for (name, _), measurement, of_level in zip(named, measured, _gains(losses, parts, blocks), strict=True)
+    ]
+    alone = levels.pop() if parts.ngram is not None else None
+    notes = _notes(measured, len(tokens), blocks)
+    if tuned_here:
+        notes.append(TUNED_HERE)
+    if tuned:
+        notes += ends_of_grids(settings)
+    return Adapted(settings, tuned, tuned_here, levels, alone, blocks, notes)
 
 
 def _evaluation(losses: Floats, tokens: TokenFile, tokenizer: Tokenizer) -> Evaluation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 import torch
@@ -30,8 +31,42 @@ def test_each_adapter_reports_its_own_level(gains):
         "+ n-gram",
         "3-gram alone",
     ]
-    assert figures["adapters"][0]["nll_nats"] == pytest.approx(figures["nll_nats"])
     assert not figures["adapter_settings"]["tuned"]
+
+
+def test_the_figures_at_the_top_are_those_of_the_last_level_and_the_others_have_names(gains, cli, trained):
+    figures, _ = gains("--cache", 50, "--ngram", 3)
+    network, _, mixed, alone = figures["adapters"]
+    for level, of_level in ((mixed, figures), (network, figures["network"]), (alone, figures["ngram_alone"])):
+        assert of_level["nll_nats"] == level["nll_nats"]
+        assert of_level["perplexity"] == level["perplexity"]
+        assert of_level["bits_per_char"] == pytest.approx(level["nll_nats"] / figures["chars"] / math.log(2))
+    assert figures["model"] == "network + cache of 50 + n-gram"
+    plain = json.loads(cli("eval", trained, "--threads", 1, "--json").stdout)
+    assert figures["network"].keys() == plain.keys()
+    assert figures["network"]["nll_nats"] == pytest.approx(plain["nll_nats"], rel=1e-6)
+    assert gains("--cache", 50)[0]["ngram_alone"] is None
+
+
+def test_the_headline_of_the_table_is_that_of_the_last_level(cli, gains, trained):
+    figures, _ = gains("--cache", 50, "--ngram", 3)
+    lines = cli("eval", trained, "--threads", 1, "--cache", 50, "--ngram", 3).stdout.splitlines()
+    assert lines[0].split()[:2] == ["perplexity", f"{figures['perplexity']:,.4f}"]
+    assert "figures of network + cache of 50 + n-gram" in lines
+
+
+def test_tuning_on_the_text_that_is_measured_is_named(cli, gains, trained):
+    asked = ("--split", "valid", "--cache", 60, "--tune")
+    figures, _ = gains(*asked)
+    assert figures["adapter_settings"]["tuned_on_measured_text"]
+    assert any("tuned on the very text" in note for note in figures["adapter_notes"])
+    shown = cli("eval", trained, "--threads", 1, *asked).stdout
+    assert "tuned on the text that is measured: " in shown
+    assert "tuned on the very text" in shown
+    figures, _ = gains("--cache", 60, "--tune")  # the test split
+    assert figures["adapter_settings"]["tuned"]
+    assert not figures["adapter_settings"]["tuned_on_measured_text"]
+    assert not any("very text" in note for note in figures["adapter_notes"])
 
 
 def test_any_window_gives_the_same_numbers(gains):
@@ -107,7 +142,7 @@ def test_rows_and_state_are_those_of_the_plain_measurement(gains, cli, trained, 
     plain = json.loads(cli("eval", trained, "--threads", 1, "--json", *how).stdout)
     assert names == ["network", "+ cache of 30", "+ n-gram", "+ 1 more", "2-gram alone"]
     for name, value in plain.items():
-        assert figures[name] == (pytest.approx(value, rel=1e-9) if isinstance(value, float) else value), name
+        assert figures["network"][name] == (pytest.approx(value, rel=1e-9) if isinstance(value, float) else value), name
 
 
 def test_the_python_api_gives_what_the_command_line_shows(gains, trained):
@@ -122,7 +157,8 @@ def test_the_python_api_gives_what_the_command_line_shows(gains, trained):
     figures = found.figures()
     assert shown["adapters"] == figures["adapters"]
     assert shown["adapter_settings"] == json.loads(json.dumps(figures["adapter_settings"]))
-    assert found.network.figures().items() <= shown.items()
+    assert found.result.figures().items() <= shown.items()
+    assert found.network.figures() == shown["network"]
 
 
 @pytest.mark.parametrize(("state", "window"), [("carry", 256), ("document", 256), ("reset", 20)])

@@ -5,6 +5,7 @@ intervals.
 from __future__ import annotations
 
 import json
+import math
 import random
 import weakref
 from collections import Counter
@@ -23,7 +24,7 @@ from lmkit.evaluation.losses import token_losses
 from lmkit.evaluation.measurement import evaluation_windows, measure
 from lmkit.evaluation.ngram import NgramModel
 from lmkit.evaluation.predictor import NetworkPredictor
-from lmkit.evaluation.tuning import FLATNESSES, RATES, tune
+from lmkit.evaluation.tuning import FLATNESSES, RATES, Grid, _best, _Reading, ends_of_grids, tune
 from lmkit.samplers import SequentialSampler
 from lmkit.text import CharacterTokenizer, encode_text
 from lmkit.text.token_file import TokenFile
@@ -130,11 +131,44 @@ def test_measuring_reads_the_text_once_with_each_model_and_keeps_no_hidden_vecto
 
 def test_tuning_reads_the_text_once_for_each_rate_and_once_with_each_other_model(parts, tokens, monkeypatch):
     reads = Reads(monkeypatch)
-    tune(parts, ALL, lambda: whole(tokens))
-    assert reads.tokens == {"network": (len(RATES) + 1) * len(tokens), "n-gram": len(tokens)}
+    chosen = tune(parts, ALL, lambda: whole(tokens))
+    assert reads.tokens == {"network": (tried(RATES, chosen.dynamic_lr) + 1) * len(tokens), "n-gram": len(tokens)}
     reads = Reads(monkeypatch)
     tune(parts, STILL, lambda: whole(tokens))
     assert reads.tokens["network"] == 2 * len(tokens)
+
+
+def tried(grid: Grid, best: float) -> int:
+    """How many values tuning reads that ends at this one: all of the start, and one beyond the best."""
+    for beyond in (grid.below, grid.above):
+        if best in beyond:
+            return len(grid.start) + min(len(beyond), beyond.index(best) + 2)
+    return len(grid.start) + (best in (grid.start[0], grid.start[-1]))
+
+
+@pytest.mark.parametrize("best", [*RATES.below, *RATES.start, *RATES.above])
+def test_tuning_goes_on_where_the_best_is_at_an_end_of_its_grid_and_no_further(best):
+    read = []
+
+    def reading(rates):
+        for rate in rates:
+            read.append(rate)
+            yield _Reading(AdapterSettings(dynamic_lr=rate), -torch.tensor([abs(math.log(rate / best))]), ())
+
+    assert _best(RATES, reading).settings.dynamic_lr == best
+    assert len(read) == len(set(read)) == tried(RATES, best)
+
+
+@pytest.mark.parametrize("grid", [RATES, FLATNESSES])
+def test_settings_at_the_last_value_that_is_tried_have_a_note(grid):
+    def notes(value: float) -> list[str]:
+        values: dict[str, Any] = {"dynamic": True, "cache": 5, grid.setting: value}
+        return ends_of_grids(AdapterSettings(**values))
+
+    assert "smallest" in notes(grid.below[-1])[0]
+    assert "largest" in notes(grid.above[-1])[0]
+    assert notes(grid.start[0]) == notes(grid.below[0]) == []
+    assert ends_of_grids(AdapterSettings(dynamic_lr=RATES.above[-1], cache_flatness=FLATNESSES.above[-1])) == []
 
 
 def whole(tokens: TokenFile, **how: Any):
@@ -157,9 +191,9 @@ def test_what_tuning_chooses_is_the_best_of_its_grids(parts, tokens, state):
         return AdapterSettings(**{**vars(chosen), **values})
 
     chosen = tune(mixed, ALL, lambda: whole(tokens, state=state))
-    assert chosen.dynamic_lr == min(RATES, key=lambda rate: nll(changed(dynamic_lr=rate), 1))
+    assert chosen.dynamic_lr == min(RATES.start + RATES.above, key=lambda rate: nll(changed(dynamic_lr=rate), 1))
     best = nll(chosen, 2)
-    for flatness in FLATNESSES:
+    for flatness in FLATNESSES.start:
         for weight in (0.5, 0.98, 1.02):
             nearby = changed(cache_flatness=flatness, cache_weight=min(0.999, weight * chosen.cache_weight))
             assert best <= nll(nearby, 2) * (1 + 1e-9)
