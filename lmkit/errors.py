@@ -8,6 +8,8 @@ LmkitError                  base: one clear sentence that says what to do; exit 
 ├── RunError                a run folder exists already, is damaged, or is not one of lmkit's
 └── FailedError             failed through no mistake of the user; exit code 1
     └── NonFiniteError      the loss or the gradient became infinite or not a number
+
+LmkitWarning                what lmkit mended by itself; the command line shows it as one line
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ __all__ = [
     "DataError",
     "FailedError",
     "LmkitError",
+    "LmkitWarning",
     "NonFiniteError",
     "RunError",
     "TokenizerError",
@@ -28,6 +31,10 @@ class LmkitError(Exception):
     """Base of every error that lmkit raises on purpose. ``exit_code`` is what the command line ends with."""
 
     exit_code = 2
+
+
+class LmkitWarning(UserWarning):
+    """Something that lmkit mended by itself, and that its user should know: one clear sentence."""
 
 
 class ConfigError(LmkitError):

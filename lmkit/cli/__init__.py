@@ -8,12 +8,13 @@ import importlib
 import io
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import Any, TextIO
 
 import click
 
-from lmkit.errors import FailedError, LmkitError
+from lmkit.errors import FailedError, LmkitError, LmkitWarning
 from lmkit.hardware import keep_freed_memory, wait_politely
 
 __all__ = ["main"]
@@ -71,7 +72,8 @@ class _Group(click.Group):
         """Run the program. A pipe that nobody reads any more ends it quietly, whatever it was writing."""
         _write_utf8()
         try:
-            return super().main(*args, **kwargs)
+            with _plain_warnings():
+                return super().main(*args, **kwargs)
         except SystemExit:
             with _quiet_pipes():
                 sys.stdout.flush()
@@ -126,6 +128,24 @@ def _quiet_pipes() -> Iterator[None]:
                 if stream is sys.stdout or not _is_open(stream):
                     os.dup2(nowhere, stream.fileno())
         raise click.exceptions.Exit(0) from None
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Show lmkit's own warnings as one line, without the place in the code."""
+    show = warnings.showwarning
+
+    def show_plainly(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
+        if not issubclass(category, LmkitWarning):
+            return show(message, category, *args, **kwargs)
+        with contextlib.suppress(OSError):
+            click.echo(f"Note: {message}", err=True)
+
+    warnings.showwarning = show_plainly
+    try:
+        yield
+    finally:
+        warnings.showwarning = show
 
 
 def _is_open(stream: TextIO) -> bool:

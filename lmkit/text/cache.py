@@ -20,6 +20,7 @@ from typing import Any
 
 from lmkit.errors import FailedError
 from lmkit.files import replace_file
+from lmkit.text.sealed import OutdatedError, seal, unseal
 
 __all__ = ["Cache", "cache_folder", "content_key"]
 
@@ -28,6 +29,7 @@ STALE_SECONDS = 24 * 3600
 # A file changed this shortly before it was hashed may change again within the clock's resolution.
 SETTLED_SECONDS = 2.0
 MOVES = 5
+SURVEY_FORMAT = 2
 
 
 def cache_folder() -> Path:
@@ -55,14 +57,14 @@ class Cache:
         self.folder = _writable_folder(cache_folder())
 
     def find_survey(self, stamp: list[list[Any]]) -> Any:
-        """What was stored for files with exactly this stamp, None if nothing was."""
+        """What was stored for files with exactly this stamp, None if nothing was. Raises DamagedError."""
         if not stamp:
             return None
         try:
-            stored = json.loads(self._survey_path(stamp).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            stored = unseal(self._survey_path(stamp).read_bytes(), SURVEY_FORMAT)
+        except (OSError, OutdatedError):
             return None
-        return stored["survey"] if isinstance(stored, dict) and stored.get("stamp") == stamp else None
+        return stored["survey"] if stored["stamp"] == stamp else None
 
     def store_survey(self, stamp: list[list[Any]], survey: Any) -> None:
         """Store what is known of files with this stamp, unless one of them changed a moment ago."""
@@ -71,7 +73,7 @@ class Cache:
         newest = max(entry[2] for entry in stamp) / 1e9
         if abs(time.time() - newest) < SETTLED_SECONDS:
             return
-        self.store_text(self._survey_path(stamp), json.dumps({"stamp": stamp, "survey": survey}))
+        self.store_text(self._survey_path(stamp), seal(SURVEY_FORMAT, {"stamp": stamp, "survey": survey}))
 
     def store_text(self, path: Path, text: str) -> None:
         """Write a small file whole."""

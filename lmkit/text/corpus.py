@@ -13,10 +13,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from lmkit.config import DataConfig
-from lmkit.errors import ConfigError, DataError, TokenizerError
+from lmkit.errors import ConfigError, DataError
 from lmkit.text.cache import Cache, content_key
 from lmkit.text.entry import encode_slices, watched
 from lmkit.text.kinds import TOKENIZERS
+from lmkit.text.sealed import DamagedError, OutdatedError, seal, unseal, warn_of_damage
 from lmkit.text.source import WHOLE, Piece, Slice, Source, line_cut
 from lmkit.text.sources import open_local, open_source
 from lmkit.text.survey import Survey, survey_source
@@ -27,6 +28,7 @@ __all__ = ["Corpus", "Progress", "build_corpus", "encode_path", "encode_split", 
 
 # Changes when the same text would be cut, trained on or stored in another way.
 FORMAT = 1
+TOKENIZER_FORMAT = 2
 Progress = Callable[[str, float], None]
 
 
@@ -67,10 +69,8 @@ def build_corpus(
         ranges = {name: [slice_.begin, slice_.end] for name, slice_ in slices.items()}
         key = content_key(FORMAT, survey.key, ranges)
         if tokenizer is None:
-            tokenizer = _tokenizer(config, key, slices["train"], cache, partial(report, "learning tokens"))
-        splits = encode_slices(
-            tokenizer, slices, config.documents, key, cache, partial(report, "encoding"), survey.check
-        )
+            tokenizer = _tokenizer(config, key, slices["train"], cache, partial(report, "learning tokens"), source.name)
+        splits = encode_slices(tokenizer, slices, config.documents, key, cache, partial(report, "encoding"), survey)
     info = {**source.info, **survey.info(), "source": source.description, "ranges": ranges}
     return Corpus(source.name, tokenizer, splits, info)
 
@@ -85,7 +85,7 @@ def encode_split(config: DataConfig, tokenizer: Tokenizer, split: str, *, docume
         survey = survey_source(source, cache, _say_nothing)
         slices = {split: _cut(source, survey, config)[split]}
         key = content_key(FORMAT, survey.key, [slices[split].begin, slices[split].end])
-        return encode_slices(tokenizer, slices, documents, key, cache, _say_nothing, survey.check)[split]
+        return encode_slices(tokenizer, slices, documents, key, cache, _say_nothing, survey)[split]
 
 
 def encode_text(tokenizer: Tokenizer, text: str, *, documents: str = "file") -> TokenFile:
@@ -120,7 +120,7 @@ def encode_path(
         slices = {WHOLE: Slice(whole, 0, survey.chars)}
         key = content_key(FORMAT, survey.key)
         encoding = partial(report, "encoding")
-        return encode_slices(tokenizer, slices, documents, key, cache, encoding, survey.check)[WHOLE]
+        return encode_slices(tokenizer, slices, documents, key, cache, encoding, survey)[WHOLE]
 
 
 def _say_nothing(fraction: float) -> None:
@@ -153,7 +153,9 @@ def _cut(source: Source, survey: Survey, config: DataConfig) -> dict[str, Slice]
     return slices
 
 
-def _tokenizer(config: DataConfig, key: str, train: Slice, cache: Cache, report: Callable[[float], None]) -> Tokenizer:
+def _tokenizer(
+    config: DataConfig, key: str, train: Slice, cache: Cache, report: Callable[[float], None], name: str
+) -> Tokenizer:
     if config.tokenizer not in TOKENIZERS:
         if config.vocab_size is not None or config.min_count != 1:
             raise ConfigError("--vocab-size and --min-count do not go with a tokenizer file: leave them out.")
@@ -163,13 +165,15 @@ def _tokenizer(config: DataConfig, key: str, train: Slice, cache: Cache, report:
         content_key(key, kind.kind, kind.training_version(), config.vocab_size, config.min_count)
     )
     try:
-        return tokenizer_from_json(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError, TokenizerError):
+        return tokenizer_from_json(unseal(path.read_bytes(), TOKENIZER_FORMAT)["tokenizer"], str(path))
+    except (OSError, OutdatedError):
         pass
+    except DamagedError:
+        warn_of_damage(name)
     (pieces,) = watched([train], report)
     texts = _training_texts(pieces, separate=kind.joins_chunks)
     tokenizer = kind.train(texts, vocab_size=config.vocab_size, min_count=config.min_count)
-    cache.store_text(path, tokenizer.to_json())
+    cache.store_text(path, seal(TOKENIZER_FORMAT, {"tokenizer": tokenizer.to_json()}))
     return tokenizer
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from lmkit.errors import DataError
 from lmkit.text.cache import Cache, content_key
+from lmkit.text.sealed import DamagedError, warn_of_damage
 from lmkit.text.source import Source
 
 __all__ = ["Survey", "survey_source"]
@@ -47,7 +48,7 @@ class Survey:
 def survey_source(source: Source, cache: Cache, report: Callable[[float], None], *, verify: bool = False) -> Survey:
     """Read a source once, or take what the index knows of its files unless ``verify``; an empty text is a DataError."""
     stamp = source.stamp()
-    parts = None if verify else cache.find_survey(stamp)
+    parts = None if verify else _known(source, stamp, cache)
     if parts is None:
         parts = _read(source, sum(entry[1] for entry in stamp), report)
         cache.store_survey(stamp, parts)
@@ -57,6 +58,14 @@ def survey_source(source: Source, cache: Cache, report: Callable[[float], None],
             which = f"{whole} is empty" if len(parts) == 1 else f"The {name} file of {source.name} is empty"
             raise DataError(f"{which}: give a text with at least one character.")
     return Survey(source, stamp, parts)
+
+
+def _known(source: Source, stamp: list[list[Any]], cache: Cache) -> Any:
+    try:
+        return cache.find_survey(stamp)
+    except DamagedError:
+        warn_of_damage(source.name)
+        return None
 
 
 def _read(source: Source, expected: int, report: Callable[[float], None]) -> dict[str, dict[str, Any]]:

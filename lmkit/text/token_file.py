@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lmkit.text.counts import Counts, TextMeter
 from lmkit.text.documents import EACH_LINE, split_documents
+from lmkit.text.sealed import DamagedError
 from lmkit.text.source import Piece
 from lmkit.text.tokenizer import Ids, Tokenizer
 
@@ -142,9 +143,11 @@ def write_tokens(
 
 
 def map_ids(path: Path, dtype: np.dtype[Any], length: int) -> NDArray[Any]:
-    """A file's numbers, memory-mapped for reading; an array in memory where there are none."""
+    """A file's numbers, memory-mapped for reading; an array in memory where there are none. Raises DamagedError for
+    another size.
+    """
     if length == 0:
         return np.empty(0, dtype=dtype)
     if os.stat(path).st_size != length * dtype.itemsize:
-        raise ValueError(f"{path} has {os.stat(path).st_size} bytes, not {length * dtype.itemsize}")
+        raise DamagedError(f"{path} has {os.stat(path).st_size} bytes, not {length * dtype.itemsize}.")
     return np.memmap(path, dtype=dtype, mode="r", shape=(length,))

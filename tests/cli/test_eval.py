@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from typing import Any
 
 import pytest
@@ -263,3 +264,17 @@ def test_a_split_that_is_not_there_is_named(cli, refused, work, small):
     message = refused("eval", "run", "--split", "test", "--threads", 1)
     assert "test" in message
     assert "valid" in message
+
+
+def test_a_damaged_token_cache_changes_no_figure_and_is_said_in_one_line(
+    cli, measure, trained, work, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("LMKIT_CACHE", str(work / "cache"))
+    before = measure(trained)
+    (ids,) = (work / "cache").glob("tokens/*/test.ids")
+    ids.write_bytes(bytes(255 - id for id in ids.read_bytes()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        outcome = cli("eval", trained, "--json", "--threads", 1)
+    assert outcome.stderr == "Note: The token cache of text was damaged: made again.\n"
+    assert json.loads(outcome.stdout) == before

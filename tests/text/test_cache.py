@@ -1,18 +1,21 @@
 """The cache of token files: whole entries only, by content, and no stale text."""
 
+import contextlib
 import json
 import multiprocessing
 import os
 import shutil
 import sys
 import time
+import warnings
 
 import pytest
 
 from lmkit.config import DataConfig
-from lmkit.errors import DataError, FailedError
-from lmkit.text import build_corpus, cache_folder
+from lmkit.errors import DataError, FailedError, LmkitWarning
+from lmkit.text import build_corpus, cache_folder, encode_path
 from lmkit.text import cache as cache_module
+from lmkit.text import sealed as sealed_module
 from lmkit.text import survey as survey_module
 from lmkit.text.tokenizer import Tokenizer
 
@@ -161,7 +164,36 @@ def test_what_killed_processes_left_is_removed_after_a_day(path, folder):
     assert fresh.exists()
 
 
-@pytest.mark.parametrize("damage", ["truncated", "missing", "meta", "starts"])
+@contextlib.contextmanager
+def said_once(name="a"):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("default")
+        yield
+    assert [str(warning.message) for warning in said] == [f"The token cache of {name} was damaged: made again."]
+    assert said[0].category is LmkitWarning
+
+
+def flip(file, place=-1):
+    """Change one bit of one byte."""
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1
+    file.write_bytes(content)
+
+
+def without_seals(folder):
+    """The cache as the version before the seals wrote it."""
+    for file in (folder / "tokenizers").iterdir():
+        file.write_text(json.loads(file.read_text())["tokenizer"], encoding="utf-8")
+    for file in (folder / "index").iterdir():
+        values = json.loads(file.read_text())
+        file.write_text(json.dumps({"stamp": values["stamp"], "survey": values["survey"]}), encoding="utf-8")
+    for file in folder.glob("tokens/*/meta.json"):
+        splits = json.loads(file.read_text())["splits"]
+        old = {name: {"counts": split["counts"], "sha256": split["sha256"]} for name, split in splits.items()}
+        file.write_text(json.dumps(old), encoding="utf-8")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing", "meta", "starts", "no meta"])
 def test_a_damaged_entry_is_written_again(path, folder, damage):
     build(path)
     (entry,) = (folder / "tokens").iterdir()
@@ -171,17 +203,94 @@ def test_a_damaged_entry_is_written_again(path, folder, damage):
         (entry / "valid.ids").unlink()
     elif damage == "starts":
         (entry / "test.starts").write_bytes(b"")
-    else:
+    elif damage == "meta":
         (entry / "meta.json").write_text("{", encoding="utf-8")
-    assert build(path) == TEXT
+    else:
+        (entry / "meta.json").unlink()
+    with said_once():
+        assert build(path) == TEXT
 
 
-def test_damaged_small_files_are_written_again(path, folder):
+def test_damaged_small_files_are_written_again_and_it_is_said_once(path, folder):
     build(path)
     for file in [*(folder / "index").iterdir(), *(folder / "tokenizers").iterdir()]:
         file.write_text("{", encoding="utf-8")
-    assert build(path) == TEXT
+    with said_once():
+        assert build(path) == TEXT
     assert all(json.loads(file.read_text(encoding="utf-8")) for file in (folder / "index").iterdir())
+
+
+@pytest.mark.parametrize("kind", ["tokens/*/train.ids", "tokens/*/valid.starts", "tokens/*/meta.json"])
+def test_a_flipped_bit_in_an_entry_is_found(path, folder, kind):
+    build(path)
+    before = {file.name: file.read_bytes() for file in folder.glob("tokens/*/*")}
+    (file,) = folder.glob(kind)
+    flip(file, file.read_bytes().find(b'"tokens": ') + 10 if file.suffix == ".json" else -1)
+    with said_once():
+        assert build(path) == TEXT
+    assert {file.name: file.read_bytes() for file in folder.glob("tokens/*/*")} == before
+    assert build(path) == TEXT
+
+
+def test_an_id_beyond_the_vocabulary_is_never_handed_out(path, folder):
+    build(path)
+    (file,) = folder.glob("tokens/*/train.ids")
+    file.write_bytes(b"\xff" * len(file.read_bytes()))
+    with said_once():
+        assert build(path) == TEXT
+
+
+def test_changed_counts_in_the_index_move_no_split(path, folder):
+    tokens = build_corpus(DataConfig(corpus=str(path))).splits["train"].counts
+    (file,) = (folder / "index").iterdir()
+    file.write_text(file.read_text().replace(f'"chars": {len(TEXT)}', f'"chars": {len(TEXT) - 100}'))
+    with said_once():
+        assert build_corpus(DataConfig(corpus=str(path))).splits["train"].counts == tokens
+
+
+def test_a_changed_token_in_a_kept_tokenizer_is_found(path, folder):
+    build(path, tokenizer="word")
+    (file,) = (folder / "tokenizers").iterdir()
+    file.write_text(file.read_text().replace("kept", "kepu"))
+    shutil.rmtree(folder / "tokens")
+    with said_once():
+        corpus = build_corpus(DataConfig(corpus=str(path), tokenizer="word"))
+    assert "kept" in corpus.tokenizer.vocabulary
+
+
+def test_the_cache_of_an_earlier_version_is_made_again_without_a_word(path, folder):
+    build(path)
+    files = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    without_seals(folder)
+    assert build(path) == TEXT  # a warning would be an error here
+    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == files
+
+
+def test_a_file_is_hashed_once_in_a_process_unless_it_changes(path, folder, monkeypatch):
+    build(path)
+    hashed = []
+    sha256 = sealed_module.file_sha256
+
+    def noting(file):
+        hashed.append(file.name)
+        return sha256(file)
+
+    monkeypatch.setattr(sealed_module, "file_sha256", noting)
+    build(path)
+    assert hashed == []
+    (file,) = folder.glob("tokens/*/train.ids")
+    os.utime(file, ns=(1, 1))
+    build(path)
+    assert hashed == ["train.ids"]
+
+
+def test_a_text_that_was_encoded_alone_is_checked_too(path, folder):
+    tokenizer = build_corpus(DataConfig(corpus=str(path))).tokenizer
+    before = encode_path(tokenizer, path).ids.tolist()
+    (file,) = folder.glob("tokens/*/text.ids")
+    flip(file)
+    with said_once():
+        assert encode_path(tokenizer, path).ids.tolist() == before
 
 
 def test_a_folder_that_cannot_be_written_is_replaced_by_a_temporary_one(path, tmp_path, monkeypatch):
