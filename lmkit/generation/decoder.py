@@ -17,6 +17,7 @@ from lmkit.model.state import State
 __all__ = ["Step", "StepDecoder"]
 
 Step = Callable[[Tensor, State], tuple[Tensor, State]]
+ALIGNMENT = 64  # bytes: what torch allocates on a CPU begins at a multiple of it
 TABLE_ENTRIES = 2**22  # 16 MiB: the first layer's input products of every token, where the vocabulary is small enough
 
 
@@ -24,9 +25,9 @@ class StepDecoder:
     """One step of a language model on the written-out cells: tokens (B,) and a state in, logits (B, V) and a state
     out.
 
-    Each row is computed by itself, so a row's numbers, and with them a sampled text, do not depend on which other
-    rows are there. Torch's own LSTM prepares its weights anew at every call, which makes it several times slower than
-    this at one step.
+    Each row is computed by itself and from memory of one alignment, so a row's numbers, and with them a sampled text,
+    do not depend on which other rows are there. Torch's own LSTM prepares its weights anew at every call, which makes
+    it several times slower than this at one step.
     """
 
     def __init__(self, model: LanguageModel) -> None:
@@ -54,7 +55,7 @@ class StepDecoder:
         inputs: Tensor | None = None
         new_state = []
         for layer, values in zip(self.layers, state, strict=True):
-            values = tuple(value[row : row + 1] for value in values)
+            values = tuple(_aligned(value[row : row + 1]) for value in values)
             if inputs is None and self.table is not None:
                 from_input = self.table[token]
             else:
@@ -67,3 +68,12 @@ class StepDecoder:
         head = self.model.head
         logits = head.logits(inputs) if isinstance(head, FullSoftmax) else head.log_probs(inputs)
         return logits, tuple(new_state)
+
+
+def _aligned(row: Tensor) -> Tensor:
+    """A row in memory that begins where an allocation of torch's begins.
+
+    Matrix kernels take another path, with other last bits, where their operands do not begin at such an address, and
+    the rows of a wider tensor begin wherever their number and size put them.
+    """
+    return row if row.data_ptr() % ALIGNMENT == 0 else row.clone()
