@@ -37,6 +37,7 @@ from lmkit.generation.decoding import Decoding
 from lmkit.generation.generate import Column, generate, stream_text
 from lmkit.hardware import choose_device
 from lmkit.model.language_model import LanguageModel
+from lmkit.model.precision import choose_precision
 from lmkit.run import RunDirectory
 from lmkit.samplers import SequentialSampler
 from lmkit.session import Session
@@ -256,7 +257,7 @@ class TrainedModel:
         Options are those of ``lmkit.evaluation.measurement.measure``.
         """
         options["state"] = options.get("state") or self.eval_state
-        chosen = predictor or NetworkPredictor(self.model, getattr(torch, precision))
+        chosen = predictor or NetworkPredictor(self.model, self._arithmetic(precision))
         return measure(chosen, tokens, self.tokenizer, split=split, precision=precision, **options)
 
     def adapt(
@@ -329,9 +330,12 @@ class TrainedModel:
                 squares = gradient_squares(self.model, islice(sampler.epoch(0), GRADIENT_WINDOWS))
             if ngram:
                 ngram_model = NgramModel.train(train.ids, vocab_size=vocab_size, order=ngram, eos_id=eos_id)
-        kind = getattr(torch, precision)
+        kind = self._arithmetic(precision)
         mixed = tuple(NetworkPredictor(other.model, kind) for other in others)
         return Parts(self.model, squares, ngram_model, mixed, kind, f"{ngram}-gram" if ngram else "n-gram")
+
+    def _arithmetic(self, precision: str) -> torch.dtype:
+        return choose_precision(precision, self.device, self.config.model)
 
     def split_tokens(self, split: str | None = None, *, state: str | None = None) -> tuple[str, TokenFile]:
         """A split of the corpus that the model was trained on (test if there is one, else valid), as tokens.

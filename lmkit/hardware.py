@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "choose_device",
-    "choose_precision",
     "choose_threads",
     "cpu_name",
     "describe_cpu",
+    "has_fast_bfloat16",
     "keep_freed_memory",
     "memory_size",
     "wait_politely",
@@ -72,16 +72,13 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """The arithmetic of training. auto is bfloat16 where the processor has instructions for it, else float32."""
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16: without them it is emulated and slower than float32."""
     import torch
 
-    if name == "auto":
-        fast = _cpu_has_bfloat16() if device.type == "cpu" else device.type == "cuda" and torch.cuda.is_bf16_supported()
-        return torch.bfloat16 if fast else torch.float32
-    if name == "float16" and device.type != "cuda":
-        raise ConfigError("--precision float16 needs --device cuda; on other devices use bfloat16 or float32.")
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+    if device.type == "cpu":
+        return any(_features().values())
+    return device.type == "cuda" and torch.cuda.is_bf16_supported()
 
 
 def choose_threads(threads: int | None) -> int:
@@ -125,10 +122,6 @@ def memory_size() -> int | None:
 def _features() -> dict[str, bool]:
     flags = next((line for line in _cpuinfo() if line.startswith(("flags", "Features"))), "").split()
     return {"AVX512-BF16": "avx512_bf16" in flags, "AMX-BF16": "amx_bf16" in flags, "BF16": "bf16" in flags}
-
-
-def _cpu_has_bfloat16() -> bool:
-    return any(_features().values())
 
 
 def _physical_cores() -> int:

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from lmkit.config import Config
+from lmkit.config import Config, ModelConfig
 from lmkit.errors import ConfigError, DataError
 from lmkit.files import is_file
-from lmkit.hardware import choose_device, choose_precision, choose_threads, memory_size
+from lmkit.hardware import choose_device, choose_threads, memory_size
 from lmkit.model.language_model import LanguageModel, stored_shapes
+from lmkit.model.precision import choose_precision
 from lmkit.samplers import SAMPLERS, Sampler
 from lmkit.text.corpus import Corpus, Progress, build_corpus
 from lmkit.text.kinds import TOKENIZERS
@@ -39,10 +40,12 @@ class Place:
     threads: int
 
     @classmethod
-    def choose(cls, device: str, precision: str, threads: int | None) -> Place:
-        """The place that the options name, ``auto`` and None filled in. Raises ConfigError where it is not there."""
+    def choose(cls, device: str, precision: str, threads: int | None, model: ModelConfig) -> Place:
+        """The place that the options name, ``auto`` and None filled in. Raises ConfigError where it is not there, or
+        cannot compute this model so.
+        """
         chosen = choose_device(device)
-        place = cls(chosen, choose_precision(precision, chosen), choose_threads(threads))
+        place = cls(chosen, choose_precision(precision, chosen, model), choose_threads(threads))
         torch.set_num_threads(place.threads)
         return place
 

@@ -93,7 +93,7 @@ def place_of_run(info: Mapping[str, Any], config: Config, changes: Mapping[str, 
         runtime = RuntimeConfig(**then)
     except ConfigError as error:
         raise RunError(f"run.json is damaged: {error}") from error
-    return Place.choose(runtime.device, runtime.precision, runtime.threads)
+    return Place.choose(runtime.device, runtime.precision, runtime.threads, config.model)
 
 
 def check_place(then: Mapping[str, Any], now: Mapping[str, Any], *, allow_inexact: bool) -> list[str]:

@@ -75,7 +75,8 @@ class Session:
     ) -> None:
         if out is not None:
             check_new_folder(out)
-        place = Place.choose(config.runtime.device, config.runtime.precision, config.runtime.threads)
+        runtime = config.runtime
+        place = Place.choose(runtime.device, runtime.precision, runtime.threads, config.model)
         material = prepare(config, place, progress=progress)
         self._take(material, warn)
         path = out or free_run_path(self.corpus.name)

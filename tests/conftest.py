@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -23,10 +23,10 @@ hypothesis.settings.load_profile("lmkit")
 
 @pytest.fixture(scope="session", autouse=True)
 def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the user's cache out of the tests, and torch on one thread: sums in one order, the same bits everywhere."""
+    """Keep the user's cache out of the tests, and torch on one thread; ``scripts/test --kernels`` asks for others."""
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ.get("LMKIT_TEST_THREADS", "1")))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LMKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -38,6 +38,21 @@ def _seed() -> None:
     import torch
 
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def needs_bfloat16() -> Callable[..., None]:
+    """Skips where this processor's kernels cannot train a cell in bfloat16: ``needs_bfloat16("lstm")``."""
+    import torch
+
+    from lmkit.config import ModelConfig
+    from lmkit.model.precision import computes_in
+
+    def need(cell: str = "lstm", precision: str = "bfloat16") -> None:
+        if not computes_in(getattr(torch, precision), torch.device("cpu"), ModelConfig(cell=cell)):
+            pytest.skip(f"no {precision} kernel for {cell} on this processor")
+
+    return need
 
 
 @pytest.fixture(scope="session")

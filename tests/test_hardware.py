@@ -9,7 +9,14 @@ import torch
 
 from lmkit import hardware
 from lmkit.errors import ConfigError
-from lmkit.hardware import choose_device, choose_precision, choose_threads, cpu_name, describe_cpu, keep_freed_memory
+from lmkit.hardware import (
+    choose_device,
+    choose_threads,
+    cpu_name,
+    describe_cpu,
+    has_fast_bfloat16,
+    keep_freed_memory,
+)
 
 FLAGS = "flags\t\t: fpu sse avx2 {}"
 TWO_CORES = "\n".join(
@@ -51,19 +58,11 @@ def test_a_device_that_does_not_exist_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("flags", "dtype"),
-    [("", torch.float32), ("avx512f", torch.float32), ("avx512_bf16", torch.bfloat16), ("amx_bf16", torch.bfloat16)],
+    ("flags", "fast"), [("", False), ("avx512f", False), ("avx512_bf16", True), ("amx_bf16", True), ("bf16", True)]
 )
-def test_auto_precision_is_bfloat16_where_the_processor_has_it(machine, flags: str, dtype: torch.dtype):
+def test_bfloat16_is_fast_where_the_processor_has_instructions_for_it(machine, flags: str, fast: bool):
     machine(FLAGS.format(flags), {0})
-    assert choose_precision("auto", torch.device("cpu")) == dtype
-
-
-def test_a_precision_can_be_chosen():
-    assert choose_precision("float32", torch.device("cpu")) == torch.float32
-    assert choose_precision("bfloat16", torch.device("cpu")) == torch.bfloat16
-    with pytest.raises(ConfigError, match="float16 needs --device cuda"):
-        choose_precision("float16", torch.device("cpu"))
+    assert has_fast_bfloat16(torch.device("cpu")) == fast
 
 
 def test_threads_are_the_physical_cores_that_may_be_used(machine):

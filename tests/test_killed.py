@@ -168,8 +168,15 @@ def instant(*names: str) -> int:
     ],
 )
 def test_every_kind_of_training_survives_a_kill(
-    options: Train, tmp_path: Path, cell: str, sampler: str, optimiser: str, precision: str
+    options: Train,
+    tmp_path: Path,
+    needs_bfloat16: Callable[..., None],
+    cell: str,
+    sampler: str,
+    optimiser: str,
+    precision: str,
 ):
+    needs_bfloat16(cell, precision)
     given = options({"--cell": cell, "--precision": precision, **SAMPLERS[sampler], **OPTIMISERS[optimiser]})
     whole, run = tmp_path / "whole" / "run", tmp_path / "killed" / "run"
     for folder in (whole, run):

@@ -22,14 +22,17 @@ from click.testing import CliRunner
 import lmkit
 from lmkit.checkpoints.folder import CheckpointFolder
 from lmkit.cli import main
-from lmkit.config import RESUMABLE, Config
+from lmkit.config import RESUMABLE, Config, TrainingConfig
 from lmkit.errors import ConfigError, LmkitError, RunError
 from lmkit.evaluation.measurement import Measurement
 from lmkit.evaluation.measurement import measure as measured
+from lmkit.evaluation.perplexity import Evaluation
 from lmkit.fields import flag_of
 from lmkit.resuming import fingerprint
 from lmkit.session import Session
+from lmkit.training import loop
 from lmkit.training.loop import EvaluationRecord
+from lmkit.training.state import TrainState
 from lmkit.training.step import StepRecord
 
 SMALL: dict[str, Any] = {
@@ -43,12 +46,12 @@ SMALL: dict[str, Any] = {
     "max_steps": 26,
     "eval_every": 9,
 }
-# Validations here get worse from the second on, so that the plateau schedule and the patience have something to do.
 PLATEAU = {"optimizer": "sgd", "schedule": "plateau", "lr": 30.0, "max_grad_norm": 0.0}
 PLACE = ("device", "precision", "threads")
 Record = StepRecord | EvaluationRecord
 When = Callable[[Session, Record], bool]
 Make = Callable[..., Session]
+Needs = Callable[..., None]
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +77,32 @@ def make(text: Path, tmp_path: Path) -> Make:
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
+def _threads_as_before() -> Iterator[None]:
+    threads = torch.get_num_threads()
     yield
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _validations_on_a_curve() -> Iterator[None]:
+    """Validations are made, and then get worse and better again at steps that are known, so that plateau schedule,
+    patience and best model have something to do however these trainings go.
+    """
+    validate = loop._validation
+
+    def curve(step: int) -> float:
+        worse = any(first <= step < last for first, last in ((16, 20), (30, 36), (46, 100)))
+        return 6 + step / 100 if worse else 5 - step / 100
+
+    def on_the_curve(
+        train: TrainState, config: TrainingConfig, validation: Callable[[], Evaluation]
+    ) -> EvaluationRecord:
+        found = validation()
+        return validate(train, config, lambda: dataclasses.replace(found, nll=found.tokens * curve(train.step)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "_validation", on_the_curve)
+        yield
 
 
 def go_on(run: Path, **changes: Any) -> Session:
@@ -156,9 +182,10 @@ def weights(session: Session) -> bytes:
 @pytest.mark.parametrize("optimizer", [PLATEAU, {"optimizer": "adamw", "schedule": "cosine"}], ids=["sgd", "adamw"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_stopped_run_becomes_the_uninterrupted_one(
-    make: Make, cell: str, sampler: str, optimizer: dict[str, Any], precision: str
+    make: Make, needs_bfloat16: Needs, cell: str, sampler: str, optimizer: dict[str, Any], precision: str
 ):
     documents = "line" if sampler == "document" else "file"
+    needs_bfloat16(cell, precision)
     options = {"cell": cell, "sampler": sampler, "precision": precision, "documents": documents, **optimizer}
     whole = make("whole", **options)
     seen = []
@@ -187,7 +214,7 @@ def varied(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     values = {**SMALL, "corpus": str(text), **VARIED}
     session = Session(Config().override(values), tmp_path_factory.mktemp("varied") / "run", warn=pytest.fail)
     finish(session)
-    assert session.train.annealing.bad_validations > 0, "the plateau schedule must have something to remember"
+    assert session.train.annealing.bad_validations > 0  # the plateau schedule has something to remember
     return session.run.path
 
 
@@ -485,7 +512,8 @@ def test_where_a_rollback_goes_back_to_may_not_change(make: Make):
 
 
 @pytest.mark.parametrize(("name", "value"), [("threads", 2), ("precision", "bfloat16")])
-def test_another_place_needs_leave_and_is_recorded(stopped: Path, name: str, value: object):
+def test_another_place_needs_leave_and_is_recorded(stopped: Path, needs_bfloat16: Needs, name: str, value: object):
+    needs_bfloat16()
     with pytest.raises(ConfigError, match="--allow-inexact"):
         go_on(stopped, **{name: value})
     session = Session.resume(stopped, {name: value}, allow_inexact=True, warn=pytest.fail)
@@ -498,7 +526,10 @@ def test_another_place_needs_leave_and_is_recorded(stopped: Path, name: str, val
 
 
 @pytest.mark.parametrize(("name", "value"), [("threads", 2), ("precision", "bfloat16")])
-def test_after_a_change_of_place_the_run_goes_on_exactly_in_the_new_one(stopped: Path, name: str, value: object):
+def test_after_a_change_of_place_the_run_goes_on_exactly_in_the_new_one(
+    stopped: Path, needs_bfloat16: Needs, name: str, value: object
+):
+    needs_bfloat16()
     stop_when(Session.resume(stopped, {name: value}, allow_inexact=True, warn=pytest.fail), at_step(20))
     session = go_on(stopped)
     assert session._fingerprint[name] == value

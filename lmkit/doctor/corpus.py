@@ -12,7 +12,8 @@ from lmkit.doctor.estimate import estimate_checks
 from lmkit.doctor.lines import line_checks
 from lmkit.errors import LmkitError
 from lmkit.evaluation.alignment import split_slice
-from lmkit.hardware import choose_device, choose_precision
+from lmkit.hardware import choose_device
+from lmkit.model.precision import choose_precision
 from lmkit.text.corpus import Corpus, build_corpus
 from lmkit.text.source import Piece, Slice, Source
 from lmkit.text.sources import open_source
@@ -33,7 +34,7 @@ def check_corpus(config: Config) -> Iterator[Check]:
     Raises DataError or CorpusError where the text is not there.
     """
     # for the estimate; a mistake is told before any check
-    choose_precision(config.runtime.precision, choose_device(config.runtime.device))
+    choose_precision(config.runtime.precision, choose_device(config.runtime.device), config.model)
     with open_source(config.data.corpus) as source:
         yield from _files(source)
         try:

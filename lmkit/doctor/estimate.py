@@ -9,9 +9,10 @@ import torch
 
 from lmkit.config import Config
 from lmkit.doctor.check import NOTE, WARNING, Check
-from lmkit.hardware import choose_device, choose_precision, choose_threads
+from lmkit.hardware import choose_device, choose_threads
 from lmkit.model.cells import CELLS
 from lmkit.model.language_model import LanguageModel
+from lmkit.model.precision import choose_precision
 
 __all__ = ["Estimate", "estimate", "estimate_checks"]
 
@@ -107,7 +108,7 @@ def _bytes(config: Config, parameters: int, vocab_size: int, device: torch.devic
 def _seconds(config: Config, dense: int, tokens: int, device: torch.device) -> float:
     operations = 6.0 * dense * tokens
     if device.type == "cpu":
-        fast = choose_precision(config.runtime.precision, device) == torch.bfloat16
+        fast = choose_precision(config.runtime.precision, device, config.model) == torch.bfloat16
         return operations / (CPU_RATE * choose_threads(config.runtime.threads) * (2 if fast else 1))
     return operations / GPU_RATE + tokens / config.training.batch_size * config.model.num_layers * GPU_STEP_SECONDS
 

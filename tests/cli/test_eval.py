@@ -229,7 +229,8 @@ def test_every_unit_is_shown_with_its_count(cli, measure, trained):
     assert max(map(len, shown.splitlines())) <= 100
 
 
-def test_a_lower_precision_is_named_and_agrees_closely(measure, trained):
+def test_a_lower_precision_is_named_and_agrees_closely(measure, trained, needs_bfloat16):
+    needs_bfloat16()
     lower = measure(trained, "--precision", "bfloat16")
     assert lower["precision"] == "bfloat16"
     assert lower["nats_per_token"] == pytest.approx(measure(trained)["nats_per_token"], rel=0.02)

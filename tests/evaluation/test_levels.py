@@ -288,7 +288,8 @@ def test_the_networks_measurement_is_that_of_a_measurement_without_adapters(part
         assert with_adapters[name] == (pytest.approx(value, rel=1e-9) if isinstance(value, float) else value), name
 
 
-def test_a_lower_precision_is_that_of_every_network(parts, tokens):
+def test_a_lower_precision_is_that_of_every_network(parts, tokens, needs_bfloat16):
+    needs_bfloat16()
     lower = parts._replace(precision=torch.bfloat16)
     found = adapted(lower, ALL, tokens).levels
     expected = measure(NetworkPredictor(parts.model, torch.bfloat16), tokens, TOKENIZER, split="test")

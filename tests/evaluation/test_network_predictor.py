@@ -164,7 +164,8 @@ def test_scores_do_not_depend_on_the_other_rows(make_model):
         torch.testing.assert_close(alone[0], together[row])
 
 
-def test_a_lower_precision_is_near_and_gives_float32(make_model):
+def test_a_lower_precision_is_near_and_gives_float32(make_model, needs_bfloat16):
+    needs_bfloat16()
     model = make_model("lstm")
     tokens = torch.randint(11, (2, 50))
     exact, _ = NetworkPredictor(model).score(tokens, tokens, model.initial_state(2))

@@ -50,7 +50,8 @@ def test_gradients_pass_where_values_pass(locked):
 
 @pytest.mark.parametrize("place", ["embedding_dropout", "layer_dropout", "output_dropout"])
 def test_a_model_locks_its_masks_everywhere_or_nowhere(make_model, place):
-    # without recurrence and over equal tokens, outputs differ from step to step by their masks alone
+    # without recurrence and over equal tokens, outputs differ from step to step by their masks alone: what a mask
+    # leaves out of a sum of weights around 0.4 is far more than rounding
     rates = {"embedding_dropout": 0.0, "layer_dropout": 0.0, "output_dropout": 0.0, place: 0.5}
     for locked in (False, True):
         model = make_model("rnn", num_layers=2, locked_dropout=locked, **rates).train()
@@ -58,5 +59,5 @@ def test_a_model_locks_its_masks_everywhere_or_nowhere(make_model, place):
             for layer in model.recurrent.layers:
                 layer.weight_hh_l0.zero_()
         hidden, _ = model.features(torch.full((3, 4), 7), model.initial_state(3))
-        assert all(hidden[:, step].equal(hidden[:, 0]) for step in range(4)) == locked
-        assert not hidden[0].equal(hidden[1])
+        assert all(hidden[:, step].allclose(hidden[:, 0], atol=1e-5) for step in range(4)) == locked
+        assert not hidden[0].allclose(hidden[1], atol=1e-2)

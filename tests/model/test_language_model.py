@@ -237,7 +237,8 @@ def test_the_same_seed_makes_the_same_model():
     assert all(models[0][key].equal(models[1][key]) for key in models[0])
 
 
-def test_bfloat16_autocast_gives_float32_losses(make_model):
+def test_bfloat16_autocast_gives_float32_losses(make_model, needs_bfloat16):
+    needs_bfloat16()
     for head in HEADS:
         model = make_model("lstm", **head)
         inputs, targets = torch.randint(12, (2, 3, 5))

@@ -186,7 +186,8 @@ def test_gradients_left_over_from_elsewhere_are_not_used(make_training):
     assert parameters(clean.train.model).equal(parameters(dirty.train.model))
 
 
-def test_bfloat16_keeps_weights_and_loss_in_float32(make_training):
+def test_bfloat16_keeps_weights_and_loss_in_float32(make_training, needs_bfloat16):
+    needs_bfloat16()
     exact, low = make_training(), make_training(precision=torch.bfloat16)
     for training in (exact, low):
         records = [
