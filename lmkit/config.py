@@ -206,7 +206,7 @@ class TrainingConfig(Section):
     max_seconds: float | None = option(None, "Stop after this many seconds inside the training loop.", above=0)
     eval_every: int | None = option(
         None,
-        "Validate every so many steps (default: every epoch).",
+        "Validate every N steps (default: every epoch).",
         flags=("--eval-every", "--eval-val-every"),
         minimum=1,
     )
@@ -253,7 +253,7 @@ class CheckpointConfig(Section):
 
     checkpoint_every: int | None = option(
         None,
-        "Save every so many steps.",
+        "Save every N steps.",
         flags=("--checkpoint-every", "--save-every", "--checkpoint-interval"),
         minimum=1,
     )

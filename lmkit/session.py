@@ -6,6 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ TENSORS, VALUES, CLOCK = "training.safetensors", "training.json", "clock.json"
 
 class Session:
     """One training run. ``records`` trains, writes metrics, saves checkpoints and keeps the best model; ``close``
-    measures the best model.
+    measures the best model. ``progress(stage, share)`` is called while a text is prepared or measured.
 
     Everything is checked and made before the run folder appears: a mistake in the options or the text leaves nothing
     behind. Raises LmkitError for every mistake of the user. A disk that is full or cannot be written does not end the
@@ -78,7 +79,7 @@ class Session:
         runtime = config.runtime
         place = Place.choose(runtime.device, runtime.precision, runtime.threads, config.model)
         material = prepare(config, place, progress=progress)
-        self._take(material, warn)
+        self._take(material, warn, progress)
         path = out or free_run_path(self.corpus.name)
         run = RunDirectory.create(path, material.config, self.corpus.tokenizer, run_info(material))
         self._open(run, FolderLock(run.path))
@@ -137,7 +138,7 @@ class Session:
         place = place_of_run(then, config, changes)
         material = prepare(config, place, tokenizer=tokenizer, progress=progress)
         check_corpus(run, material.corpus)
-        self._take(material, warn)
+        self._take(material, warn, progress)
         self._open(run, lock)
         self.resumed = True
         differing = self._restore(checkpoint, info, allow_inexact)
@@ -152,12 +153,13 @@ class Session:
         if config != stored or differing:
             run.record_change(config, {"step": self.train.step, **_changes(stored, config), "inexact": differing})
 
-    def _take(self, material: Material, warn: Callable[[str], None]) -> None:
+    def _take(self, material: Material, warn: Callable[[str], None], progress: Progress | None) -> None:
         self._material = material
         self.config, self.corpus = material.config, material.corpus
         self.device, self.precision = material.place.device, material.place.precision
         self.sampler, self.train, self.model = material.sampler, material.train, material.train.model
         self.warn = warn
+        self._tell = progress or (lambda stage, share: None)
         self.evaluating = False
         self.before_measuring: Callable[[], None] = lambda: None
         self.started_at, self.resumed = 0, False
@@ -349,15 +351,16 @@ class Session:
         return "valid" in self.corpus.splits
 
     def _validate(self) -> Evaluation:
-        return self._measure("valid", VALIDATION_ROWS).evaluation
+        return self._measure("valid", VALIDATION_ROWS, "validating").evaluation
 
     def _final_measurement(self) -> Measurement | None:
         split = next((name for name in ("test", "valid") if name in self.corpus.splits), None)
         if split is None or not self.train.step:
             return None
-        return self._measure(split, 1 if self._one_stream_is_quick(self.corpus.splits[split]) else VALIDATION_ROWS)
+        rows = 1 if self._one_stream_is_quick(self.corpus.splits[split]) else VALIDATION_ROWS
+        return self._measure(split, rows, f"measuring {split}")
 
-    def _measure(self, split: str, rows: int) -> Measurement:
+    def _measure(self, split: str, rows: int, stage: str) -> Measurement:
         state = "document" if self.config.training.state_policy == "document" else "carry"
         with self._interruptible():
             return measure(
@@ -368,6 +371,7 @@ class Session:
                 state=state,
                 rows=rows,
                 warmup=VALIDATION_WARMUP if rows > 1 else 0,
+                report=partial(self._tell, stage),
             )
 
     @contextlib.contextmanager

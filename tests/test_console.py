@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 
 from lmkit.config import Config
+from lmkit.console import progress as console_progress
 from lmkit.console import training as console_training
-from lmkit.console.figures import sparkline
+from lmkit.console.figures import duration, learning_rate, rounded, sparkline
+from lmkit.console.output import open_console
+from lmkit.console.progress import ProgressLine
 from lmkit.console.training import TrainingDisplay
 from lmkit.session import Session
 from lmkit.training.step import StepRecord
@@ -25,7 +31,24 @@ Show = Callable[..., tuple[str, str]]
 
 
 @pytest.fixture
-def show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Show:
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every call draws, and nothing is drawn between two calls."""
+    monkeypatch.setattr(console_progress, "PATIENCE", 0.0)
+    monkeypatch.setattr(console_progress, "REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr(ProgressLine, "_tick", lambda self: None)
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """rich believes in a terminal of 80 columns."""
+    for name, value in {"COLUMNS": "80", "TERM": "xterm", "FORCE_COLOR": "1"}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("TTY_COMPATIBLE", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], at_once: None) -> Show:
     """Train a few steps with the display; gives standard output and standard error."""
 
     def call(
@@ -38,11 +61,11 @@ def show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         if terminal:
             monkeypatch.setenv("FORCE_COLOR", "1")  # rich then believes in a terminal
         monkeypatch.setattr(console_training, "PLAIN_SECONDS", 0.0)
-        monkeypatch.setattr(console_training, "REFRESH_SECONDS", 0.0)
+        monkeypatch.setattr(console_training, "FIGURES_SECONDS", (0.0, 0.0))
         (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
         values = {**SMALL, "corpus": str(tmp_path / "text.txt"), "max_steps": 6, "eval_every": 3, **options}
         with TrainingDisplay() as display:
-            session = Session(Config().override(values), tmp_path / "run", progress=display.preparing)
+            session = Session(Config().override(values), tmp_path / "run", progress=display.line)
             display.begin(session)
             for record in session.records():
                 if isinstance(record, StepRecord):
@@ -86,7 +109,7 @@ def test_without_a_terminal_there_are_plain_lines(show: Show):
     lines = err.splitlines()
     steps = [line for line in lines if "tok/s" in line]
     assert len(steps) == 6
-    for word in ("loss", "ppl", "lr", "norm", "tok/s", "s left"):
+    for word in ("run", " %", "epoch 1", "loss", "ppl", "lr 0.0", "norm", "tok/s", " left"):
         assert word in steps[0]
     assert sum("valid" in line and "A sample." in line for line in lines) == 2
     assert re.search(r"validation [▁-█]{2} ", err)
@@ -120,8 +143,8 @@ def test_a_usual_terminal_is_wide_enough_for_the_live_line(show: Show, columns: 
     for line in pictures:
         assert "…" not in line, line
         assert "%" in line
-        assert re.search(r"\d:\d\d|-:--", line), "the time that is left"
-        assert line.count("━") >= 5, "a bar that can be seen moving"
+        assert re.search(r"\d:\d\d left|-:-- left|100 %", line), "the time that is left"
+        assert line.count("━") + line.count("─") >= 5, "a bar that can be seen moving"
 
 
 def test_text_is_shown_as_it_is(show: Show):
@@ -148,20 +171,132 @@ def test_without_validation_nothing_is_called_best(show: Show):
     assert "nan" not in err
 
 
-def test_the_parts_before_training_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setattr(console_training, "REFRESH_SECONDS", 0.0)
-    with TrainingDisplay() as display:
+def test_the_mark_of_the_best_validation_is_explained_once(show: Show):
+    _, err = show()
+    assert sum("* marks the best validation so far" in line for line in err.splitlines()) == 1
+    assert err.index("* marks") < err.index("s  valid ")
+
+
+def test_without_validation_no_mark_is_explained(show: Show):
+    _, err = show(valid_fraction=0, test_fraction=0)
+    assert "*" not in err
+
+
+def test_validations_and_the_closing_test_are_stages_of_a_training(show: Show):
+    _, err = show()
+    lines = err.splitlines()
+    for stage in ("validating", "measuring test"):
+        assert any(line.startswith(stage) and "100 %" in line for line in lines), stage
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1.0, "1.000"),
+        (6.6894, "6.689"),
+        (318.24, "318.2"),
+        (999.94, "999.9"),
+        (999.96, "1,000"),
+        (48039.6, "48,040"),
+        (2.5e8, "250,000,000"),
+        (math.inf, "inf"),
+    ],
+)
+def test_a_perplexity_has_four_digits_and_no_exponent(value: float, text: str):
+    assert rounded(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(20.0, "20"), (0.003, "0.003"), (0.00294123, "0.00294"), (2.94e-5, "0.0000294"), (1500.0, "1500"), (0.0, "0")],
+)
+def test_a_learning_rate_has_three_digits_and_no_exponent(value: float, text: str):
+    assert learning_rate(value) == text
+
+
+def test_a_duration_is_that_of_a_clock():
+    assert [duration(seconds) for seconds in (0, 0.6, 59.4, 61, 3599.6, 3723)] == [
+        "0:00",
+        "0:01",
+        "0:59",
+        "1:01",
+        "1:00:00",
+        "1:02:03",
+    ]
+
+
+def pictures(err: str) -> list[str]:
+    """What a terminal showed one after the other."""
+    return [line for line in re.split(r"[\r\n]", CONTROL.sub("", err)) if line]
+
+
+def test_the_stages_of_some_work_are_named(at_once: None, terminal: None, capsys: pytest.CaptureFixture[str]):
+    with ProgressLine() as line:
         for stage in ("reading", "encoding"):
             for part in (0.0, 0.5, 1.0):
-                display.preparing(stage, part)
-    shown = CONTROL.sub("", capsys.readouterr().err)
-    assert "reading" in shown
-    assert "encoding" in shown
-    assert "50 %" in shown
+                line(stage, part)
+    err = capsys.readouterr().err
+    heads = [picture[: picture.index(" %")].split() for picture in pictures(err)]
+    assert [(head[0], head[-1]) for head in heads] == [
+        (stage, part) for stage in ("reading", "encoding") for part in ("0", "50", "100")
+    ]
+    assert err.endswith("\r\x1b[2K"), "the line is gone when the work is done"
 
 
-def test_the_parts_before_training_are_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]):
-    with TrainingDisplay() as display:
-        display.preparing("reading", 0.5)
+def test_work_that_cannot_say_how_far_it_is_shows_the_time(
+    at_once: None, terminal: None, capsys: pytest.CaptureFixture[str]
+):
+    with ProgressLine() as line:
+        line("merging")
+        line("merging", figures=["7 rounds"])
+    assert all(re.fullmatch(r"\S merging  0:0\d(  7 rounds)?", one) for one in pictures(capsys.readouterr().err))
+
+
+def test_quick_work_shows_nothing(terminal: None, capsys: pytest.CaptureFixture[str]):
+    with ProgressLine() as line:
+        line("reading", 0.5)
     assert capsys.readouterr().err == ""
+
+
+def test_work_is_silent_without_a_terminal_until_it_takes_long(capsys: pytest.CaptureFixture[str]):
+    with ProgressLine() as line:
+        line("reading", 0.5)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_line_above_the_progress_takes_its_place(at_once: None, terminal: None, capsys: pytest.CaptureFixture[str]):
+    with ProgressLine() as line:
+        line("reading", 0.5)
+        with line.hidden():
+            print("found something", file=sys.stderr)
+        line("reading", 0.6)
+    err = capsys.readouterr().err
+    assert "\r\x1b[2Kfound something\n" in err
+    assert "reading" in err.partition("found something\n")[2]
+
+
+def test_a_stage_of_strangers_cannot_steer_the_terminal(
+    at_once: None, terminal: None, capsys: pytest.CaptureFixture[str]
+):
+    with ProgressLine() as line:
+        line("scoring \x1b[31mred " + "長" * 100, 0.5)
+    (picture,) = pictures(capsys.readouterr().err)
+    assert "\x1b" not in picture
+    assert cell_len(picture) < 80
+
+
+def test_a_terminal_that_is_gone_ends_the_progress_and_not_the_work(
+    at_once: None, terminal: None, monkeypatch: pytest.MonkeyPatch
+):
+    class Gone(io.StringIO):
+        writes = 0
+
+        def write(self, text: str) -> int:
+            self.writes += 1
+            raise OSError(5, "Input/output error")
+
+    gone = Gone()
+    with ProgressLine(open_console(file=gone)) as line:
+        line("reading", 0.1)
+        line("reading", 0.2)
+    assert gone.writes == 1

@@ -473,7 +473,7 @@ def test_the_run_s_own_ends_are_no_mistake(ended: Path, whole: Path):
 def test_the_end_that_was_reached_is_shown(ended: Path):
     outcome = CliRunner().invoke(main, ["train", "--resume", str(ended)])
     assert outcome.exit_code == 0
-    assert "resumed at step 26, its end by --max-steps 26: later ends go on" in outcome.stderr.splitlines()
+    assert "resumed at step 26, its end by --max-steps 26: raise --max-steps to continue" in outcome.stderr.splitlines()
 
 
 # the best model

@@ -36,9 +36,7 @@ FINAL_LENGTH = 400
 @click.option(
     "--resume", type=click.Path(path_type=Path), help="Go on with this run, to the same bits as if it had not stopped."
 )
-@click.option(
-    "--allow-inexact", is_flag=True, help="Resume even where machine, versions, threads or precision are others."
-)
+@click.option("--allow-inexact", is_flag=True, help="Resume even where machine, versions, threads or precision differ.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on standard output.")
 def command(
     preset: str | None,
@@ -60,16 +58,20 @@ def command(
     if resume is None and allow_inexact:
         raise ConfigError("--allow-inexact goes with --resume.")
     config = make_config(preset, config_file, given) if resume is None else None
-    from lmkit.console.training import TrainingDisplay
-    from lmkit.session import Session
+    from lmkit.console.progress import ProgressLine
+
+    with ProgressLine() as line:
+        line("loading")
+        from lmkit.console.training import TrainingDisplay
+        from lmkit.session import Session
 
     with TrainingDisplay() as display:
         if config is not None:
-            session = Session(config, out, progress=display.preparing, warn=display.say)
+            session = Session(config, out, progress=display.line, warn=display.say)
         else:
             changes = {name: value for name, value in given.items() if value is not None}
             session = Session.resume(
-                resume or Path(), changes, allow_inexact=allow_inexact, progress=display.preparing, warn=display.say
+                resume or Path(), changes, allow_inexact=allow_inexact, progress=display.line, warn=display.say
             )
         display.begin(session)
         result, signal_number = _train(session, display)
@@ -99,7 +101,7 @@ def _train(session: Session, display: TrainingDisplay) -> tuple[Measurement | No
             result = session.close()
             return result, seen[0] if seen else None
         except _Stopped:
-            display.say(f"Stopping at step {session.train.step:,}: saving. Once more quits at once.")
+            display.say(f"Stopping at step {session.train.step:,}: saving. Press again to quit now.")
             session.stop()
             return None, seen[0]
 
@@ -124,7 +126,7 @@ def _first_signal(session: Session) -> Iterator[list[int]]:
     def note(number: int, frame: Any) -> None:
         if seen:
             if os.isatty(2):
-                os.write(2, b"\x1b[?25h")  # the live bar hides the cursor
+                os.write(2, b"\r\x1b[K")  # no half of a progress line
             os._exit(128 + number)
         seen.append(number)
         if session.evaluating:

@@ -5,10 +5,24 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING
 
-from lmkit.evaluation.measurement import Measurement
+if TYPE_CHECKING:  # a progress line is there before torch is loaded
+    from lmkit.evaluation.measurement import Measurement
 
-__all__ = ["counted", "joined", "number", "printable", "rows_of", "size", "sparkline"]
+__all__ = [
+    "counted",
+    "duration",
+    "joined",
+    "learning_rate",
+    "number",
+    "printable",
+    "rounded",
+    "rows_of",
+    "size",
+    "sparkline",
+]
 
 BARS = "▁▂▃▄▅▆▇█"
 
@@ -50,6 +64,25 @@ def joined(*parts: str) -> str:
 
 def number(value: float | None) -> str:
     return "-" if value is None else f"{value:,.4f}"
+
+
+def rounded(value: float) -> str:
+    """A perplexity in four digits, as people write them: ``6.689``, ``318.2``, ``48,040``."""
+    if not math.isfinite(value) or value >= 1e9:
+        return f"{value:.4g}"
+    return f"{value:,.0f}" if value >= 999.95 else f"{value:#.4g}"
+
+
+def learning_rate(value: float) -> str:
+    """Three digits and never an exponent: ``20``, ``0.003``, ``0.0000294``."""
+    return f"{Decimal(f'{value:.3g}'):f}"
+
+
+def duration(seconds: float) -> str:
+    """``0:07``, ``12:30``, ``1:02:03``."""
+    minutes, rest = divmod(math.floor(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def size(size: int) -> str:

@@ -1,17 +1,17 @@
-"""The live display of training: a bar on a terminal, a plain line now and then elsewhere."""
+"""The display of training: its progress in one line, and a line that stays for each validation."""
 
 from __future__ import annotations
 
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from lmkit.console.figures import counted, printable, rows_of, sparkline
+from lmkit.console.figures import counted, learning_rate, printable, rounded, rows_of, sparkline
 from lmkit.console.output import open_console
+from lmkit.console.progress import ProgressLine
 from lmkit.errors import RunError
 from lmkit.evaluation.measurement import Measurement
 from lmkit.session import Session
@@ -21,52 +21,36 @@ from lmkit.training.step import StepRecord
 __all__ = ["TrainingDisplay"]
 
 PLAIN_SECONDS = 10.0  # between two lines where there is no terminal
-REFRESH_SECONDS = 0.1
+FIGURES_SECONDS = 0.1, 1.0  # between two means of what steps say, with and without a terminal
+BEST = "*"
+FADING = 0.9  # what an earlier mean weighs in the next one
 
 
 class TrainingDisplay:
-    """Progress of a training on standard error: a live bar on a terminal, a plain line now and then elsewhere."""
+    """A training on standard error: ``line`` says how far it is, and takes the stages of a session; lines above it
+    stay.
+    """
 
     def __init__(self) -> None:
         self.console = open_console(stderr=True)
-        self.live = self.console.is_terminal
+        self.line = ProgressLine(self.console, plain_seconds=PLAIN_SECONDS)
         self.closed = False
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=min(24, max(6, self.console.width - 84))),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(compact=True),
-            console=self.console,
-            auto_refresh=False,
-            transient=True,
-        )
-        self.task: TaskID | None = None
-        self.stage = ""
-        self.shown_at = 0.0
+        self.figured_at = 0.0
         self.tokens_shown, self.elapsed_shown = 0, 0.0
-        self.nll, self.count = 0.0, 0
+        self.nll, self.count = 0.0, 0.0
         self.curve: list[float] = []
 
     def __enter__(self) -> TrainingDisplay:
-        if self.live:
-            self._show(self.progress.start)
+        self.line.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.live:
-            self._show(self.progress.stop)
+        self.line.__exit__(*error)
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self._show(lambda: self.console.print(printable(text), markup=False, soft_wrap=True))
-
-    def _update(self, task: TaskID, description: str, completed: float, figures: str) -> None:
-        self._show(
-            lambda: self.progress.update(
-                task, description=description, completed=completed, figures=figures, refresh=True
-            )
-        )
+        with self.line.hidden():
+            self._show(lambda: self.console.print(printable(text), markup=False, soft_wrap=True))
 
     def _show(self, show: Callable[[], None]) -> None:
         """A closed pipe ends the display, not the training."""
@@ -75,61 +59,52 @@ class TrainingDisplay:
         try:
             show()
         except BrokenPipeError:
-            self.closed, self.live = True, False
-
-    def preparing(self, stage: str, fraction: float) -> None:
-        """Reading, learning tokens, encoding: shown while it takes long."""
-        if not self.live:
-            return
-        if self.task is None:
-            self.task = self.progress.add_task(stage, total=1.0, figures="")
-        if stage != self.stage or time.monotonic() - self.shown_at > REFRESH_SECONDS:
-            self.stage, self.shown_at = stage, time.monotonic()
-            self._update(self.task, stage, fraction, "")
+            self.closed = True
 
     def begin(self, session: Session) -> None:
         """Say what is trained on what."""
         self.session = session
-        if self.task is not None:
-            self.progress.remove_task(self.task)
         for line in _headlines(session):
             self.say(line)
         self.tokens_shown, self.elapsed_shown = session.train.tokens, session.train.elapsed
         if session.resumed:
             self.say(_resumed_at(session))
             self.curve = _curve_until(session)
-        if self.live:
-            self.task = self.progress.add_task("training", total=1.0, figures="")
-        self.shown_at = time.monotonic()
+        if "valid" in session.corpus.splits:
+            self.say(f"{BEST} marks the best validation so far; behind it is what the model writes by then")
+        self.line("run", session.progress)
 
     def step(self, record: StepRecord) -> None:
-        """Take note of a step; show it if the last picture is old enough."""
+        """Take note of a step; the line shows means over some of them."""
         self.nll += record.nll
         self.count += record.tokens
         now = time.monotonic()
-        if now - self.shown_at < (REFRESH_SECONDS if self.live else PLAIN_SECONDS):
+        if now - self.figured_at < FIGURES_SECONDS[not self.console.is_terminal]:
             return
+        self.figured_at = now
+        self.line("run", self.session.progress, list(self._figures(record)))
+        self.nll, self.count = self.nll * FADING, self.count * FADING
+
+    def _figures(self, record: StepRecord) -> Iterator[str]:
+        """What is worth knowing while it trains, the most important first."""
         train = self.session.train
-        seconds = max(train.elapsed - self.elapsed_shown, 1e-9)
-        speed = (train.tokens - self.tokens_shown) / seconds
-        self.shown_at, self.tokens_shown, self.elapsed_shown = now, train.tokens, train.elapsed
-        loss = self.nll / max(1, self.count)
-        figures = (
-            f"loss {loss:.3f} ppl {_exp(loss):.4g} lr {record.lr:.0e} norm {record.grad_norm:.2f} {speed:,.0f} tok/s"
-        )
-        self.nll, self.count = self.nll * 0.9, int(self.count * 0.9)  # a moving mean: old steps fade
-        done = self.session.progress
-        if self.live and self.task is not None:
-            self._update(self.task, f"epoch {record.epoch + 1}", done, figures)
-        else:
-            left = train.elapsed * (1 - done) / done if done else math.nan
-            self.say(f"{done:4.0%}  epoch {record.epoch + 1}  step {record.step:,}  {figures}  {left:.0f} s left")
+        speed = (train.tokens - self.tokens_shown) / max(train.elapsed - self.elapsed_shown, 1e-9)
+        self.tokens_shown, self.elapsed_shown = train.tokens, train.elapsed
+        epochs = self.session.config.training.epoch_limit
+        loss = self.nll / max(1.0, self.count)
+        yield f"epoch {record.epoch + 1}" + (f" of {epochs}" if epochs else "")
+        yield f"loss {loss:.3f}"
+        yield f"ppl {rounded(_exp(loss))}"
+        yield f"{speed:,.0f} tok/s"
+        yield f"lr {learning_rate(record.lr)}"
+        yield f"norm {record.grad_norm:.2f}"
+        yield f"step {record.step:,}"
 
     def evaluation(self, record: EvaluationRecord, sample: str) -> None:
         """A line for a validation, and what the model writes by now."""
         self.curve.append(record.evaluation.nats_per_token)
-        mark = " *" if record.is_best else "  "
-        figures = f"valid {record.evaluation.nats_per_token:.4f} nats  ppl {record.evaluation.perplexity:.4g}"
+        mark = f" {BEST}" if record.is_best else "  "
+        figures = f"valid {record.evaluation.nats_per_token:.4f} nats  ppl {rounded(record.evaluation.perplexity)}"
         line = f"step {record.step:>6,}  {self.session.train.elapsed:6.1f} s  {figures}{mark}"
         room = max(20, shutil.get_terminal_size((120, 24)).columns - len(line) - 5)
         self.say(f"{line}  {_one_line(sample, room)}")
@@ -178,7 +153,11 @@ def _headlines(session: Session) -> list[str]:
 
 def _resumed_at(session: Session) -> str:
     if session.finished:
-        return f"resumed at step {session.started_at:,}, its end by {' and '.join(session.limits)}: later ends go on"
+        raised = " and ".join(limit.split()[0] for limit in session.limits)
+        return (
+            f"resumed at step {session.started_at:,}, its end by {' and '.join(session.limits)}: raise {raised} to "
+            "continue"
+        )
     if not session.started_at:
         return "resumed at the beginning: there is no checkpoint of a later step"
     return f"resumed at step {session.started_at:,}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,6 +140,7 @@ def measure_stack(
     window: int = EVAL_WINDOW,
     tuned: bool = False,
     tuned_here: bool = False,
+    report: Callable[[float], None] | None = None,
 ) -> Adapted:
     """Measure every level of ``stack`` in one pass over a token file: each network and model reads it once.
 
@@ -148,7 +150,7 @@ def measure_stack(
     """
     check_rows(settings, tokens, rows, state)
     how: dict[str, Any] = {"state": state, "rows": rows, "warmup": warmup, "window": window}
-    components = -scored_losses(Components(parts, settings), tokens, tokenizer.eos_id, **how)
+    components = -scored_losses(Components(parts, settings), tokens, tokenizer.eos_id, report=report, **how)
     named = level_log_probs(parts, settings, torch.from_numpy(components))
     losses = [-log_probs.numpy() for _, log_probs in named]
     how |= {"split": split, "precision": str(parts.precision).removeprefix("torch.")}

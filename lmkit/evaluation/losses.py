@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from itertools import chain
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmkit.errors import FailedError
-from lmkit.evaluation.measurement import EVAL_WINDOW, evaluation_windows
+from lmkit.evaluation.measurement import EVAL_WINDOW, evaluation_windows, watched
 from lmkit.evaluation.perplexity import token_scores
 from lmkit.evaluation.predictor import Predictor, Scorer
 from lmkit.samplers import IGNORE
@@ -31,6 +32,7 @@ def scored_losses(
     rows: int = 1,
     warmup: int = 0,
     window: int = EVAL_WINDOW,
+    report: Callable[[float], None] | None = None,
 ) -> NDArray[np.float64]:
     """Negative log-likelihood in nats of every token, (..., N) for a scorer that gives (..., B, T); finite or not.
 
@@ -39,7 +41,7 @@ def scored_losses(
     """
     places = dataclasses.replace(tokens, ids=np.arange(len(tokens)))
     cut = partial(evaluation_windows, state=state, rows=rows, warmup=warmup, window=window)
-    scores = token_scores(scorer, cut(tokens, eos_id))
+    scores = token_scores(scorer, watched(cut(tokens, eos_id), len(tokens), report))
     first = next(scores)
     losses = np.full((*first.log_probs.shape[:-2], len(tokens)), np.nan)
     # the same cuts over the tokens' places say which loss belongs where, whatever the order of rows and documents

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from lmkit.errors import ConfigError, DataError
 from lmkit.evaluation.perplexity import Evaluation, evaluate
 from lmkit.evaluation.predictor import Predictor
-from lmkit.samplers import DocumentSampler, Window, check_layout, stream_windows
+from lmkit.samplers import IGNORE, DocumentSampler, Window, check_layout, stream_windows
 from lmkit.text.documents import EACH_LINE
 from lmkit.text.token_file import TokenFile
 from lmkit.text.tokenizer import Tokenizer
 
-__all__ = ["EVAL_WINDOW", "Measurement", "evaluation_windows", "measure", "measurement_of", "rows_read"]
+__all__ = ["EVAL_WINDOW", "Measurement", "evaluation_windows", "measure", "measurement_of", "rows_read", "watched"]
 
 EVAL_WINDOW = 256
 STATES = ("carry", "reset", "document", "line")
@@ -72,18 +72,20 @@ def measure(
     warmup: int = 0,
     window: int = EVAL_WINDOW,
     precision: str = "float32",
+    report: Callable[[float], None] | None = None,
 ) -> Measurement:
     """Evaluate a predictor on a token file under a state policy, with the text's counts added.
 
     state: carry (one stream), reset (every window from zero), document, or line: each line by itself from a state of
     zero with ``<eos>`` before it, which needs tokens encoded by the rule EACH_LINE. rows: parts read side by side;
     warmup: tokens that each part of a carried stream reads first; window: tokens computed at a time, which change no
-    number unless the state is reset.
+    number unless the state is reset. report: called window by window with the
+    share of the text that was read.
 
     Raises ConfigError for a state that is none of them or does not go with the tokens, DataError without tokens.
     """
     how: dict[str, Any] = {"state": state, "rows": rows, "warmup": warmup, "window": window}
-    windows = evaluation_windows(tokens, tokenizer.eos_id, **how)
+    windows = watched(evaluation_windows(tokens, tokenizer.eos_id, **how), len(tokens), report)
     result = evaluate(predictor, windows, tokenizer.unk_id)
     return measurement_of(result, tokens, tokenizer, split=split, precision=precision, **how)
 
@@ -133,3 +135,13 @@ def evaluation_windows(
         tokens.ids, eos_id=eos_id, batch_size=rows, window=window, documents=tokens.document_starts, shuffled=False
     )
     return documents.epoch(0)
+
+
+def watched(windows: Iterable[Window], num_targets: int, report: Callable[[float], None] | None) -> Iterator[Window]:
+    """The same windows; ``report`` is called with the share of the targets that they have had, after each was read."""
+    done = 0
+    for window in windows:
+        yield window
+        if report is not None:
+            done += int((window.targets != IGNORE).sum())
+            report(min(1.0, done / num_targets))
