@@ -210,7 +210,7 @@ class TrainedModel:
         by itself.
         """
         blocks = self.score_files([[text]], state=state, documents=documents)
-        return list(scored_lines(blocks, self.tokenizer.unk_id))
+        return list(scored_lines(blocks, self.tokenizer))
 
     def score_files(
         self,

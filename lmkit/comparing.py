@@ -23,6 +23,7 @@ from lmkit.evaluation.alignment import (
     split_slice,
     token_units,
 )
+from lmkit.evaluation.caveats import MUCH_UNKNOWN, unknown_words
 from lmkit.evaluation.comparison import Comparison, count_blocks
 from lmkit.evaluation.comparison import compare as compare_units
 from lmkit.evaluation.losses import token_losses
@@ -215,4 +216,8 @@ def _warnings(models: Sequence[TrainedModel], runs: Sequence[ScoredRun]) -> list
     if not same_tokens(runs):
         lossy = [run.name for run in runs if not run.lossless]
         notes += [f"{name} is lossy: its bits per byte are a lower bound." for name in lossy]
+    for run in runs:
+        counts = run.tokens.counts
+        if counts.unknown > MUCH_UNKNOWN * counts.tokens:
+            notes.append(f"{run.name}: {unknown_words(counts.unknown, counts.tokens)}")
     return notes

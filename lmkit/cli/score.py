@@ -199,15 +199,18 @@ def _standard_input() -> Iterator[bytes]:
 def _score(
     lm: TrainedModel, sources: Sequence[_Source], state: str | None, layout: Layout, top_k: int, table: _Table
 ) -> None:
+    from lmkit.evaluation.blocks import unknown_tokens
+    from lmkit.evaluation.caveats import MUCH_UNKNOWN, unknown_words
     from lmkit.evaluation.table import Column
 
-    tokens = unknown = 0
+    tokens = oov = unknown = 0
 
     def counted(blocks: Iterable[ScoredBlock]) -> Iterator[ScoredBlock]:
-        nonlocal tokens, unknown
+        nonlocal tokens, oov, unknown
         for scored in blocks:
             tokens += int((scored.block.ids >= 0).sum())  # without marks of a word's end
-            unknown += int((scored.block.ids == lm.tokenizer.unk_id).sum())
+            oov += int((scored.block.ids == lm.tokenizer.unk_id).sum())
+            unknown += int(unknown_tokens(scored.block, lm.tokenizer).sum())
             yield scored
 
     blocks = lm.score_files(
@@ -225,9 +228,11 @@ def _score(
         if state not in (None, lm.eval_state) and not table.begun:
             click.echo(f"Note: the model was trained for state {lm.eval_state}; this is state {state}.", err=True)
         table.write([*first, *columns])
-    if unknown == tokens:
+    if oov == tokens:
         which = "the only token is" if tokens == 1 else f"all {tokens:,} tokens are"
         click.echo(f"Note: {which} <unk>: the scores say nothing of what they are.", err=True)
+    elif unknown > MUCH_UNKNOWN * tokens:
+        click.echo(f"Note: {unknown_words(unknown, tokens)}", err=True)
 
 
 def _rows(
@@ -246,7 +251,7 @@ def _rows(
         for words in words_by_block(blocks, lm.tokenizer):
             yield [word.file for word in words], word_columns(layout, words)
     else:
-        for lines in lines_by_block(blocks, lm.tokenizer.unk_id):
+        for lines in lines_by_block(blocks, lm.tokenizer):
             yield [line.file for line in lines], line_columns(layout, lines)
 
 
@@ -258,4 +263,15 @@ def _rescore(lm: TrainedModel, sources: Sequence[_Source], weight: float, table:
     if len(sources) != 1:
         raise DataError("--nbest takes one file, or - for standard input.")
     hypotheses = read_nbest(sources[0].chunks(), "standard input" if sources[0].name == "-" else sources[0].name)
-    table.write(nbest_columns(lm.rescore(hypotheses, weight)))
+    entries = lm.rescore(hypotheses, weight)
+    table.write(nbest_columns(entries))
+    if flagged := sum(entry.rests_on_unk for entry in entries):
+        _say_rests_on_unk(flagged, len(entries), "hypotheses")
+
+
+def _say_rests_on_unk(flagged: int, number: int, things: str) -> None:
+    click.echo(
+        f"Note: {flagged:,} of {number:,} {things} rest on words that the vocabulary lacks: one probability stands for "
+        "all of them, so do not compare these scores with others.",
+        err=True,
+    )

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -22,6 +23,7 @@ __all__ = [
     "show_adapters",
     "show_corpora",
     "show_measurement",
+    "show_notes",
     "show_presets",
     "show_run",
     "show_statistics",
@@ -55,7 +57,10 @@ def show_measurement(measurement: Measurement, *, model: str = "", words_only: b
         (
             "without <unk>",
             number(figures["perplexity_excluding_oov"]),
-            f"perplexity; {result.oov:,} <unk>, {result.oov_rate:.2%} of tokens",
+            joined(
+                f"perplexity; {result.oov:,} <unk>, {result.oov_rate:.2%} of tokens",
+                f"{result.oov_written:,} of them written in the text" if result.oov_written else "",
+            ),
         ),
         ("nll", f"{result.nll:,.2f}", "nats, the sum"),
     ]
@@ -67,6 +72,13 @@ def show_measurement(measurement: Measurement, *, model: str = "", words_only: b
         console.print(escape(f"figures of {model}"), style="dim", soft_wrap=True)
     how = f"{measurement.split}: state {measurement.state}, {rows_of(measurement)}, {measurement.precision}"
     console.print(escape(how), style="dim", soft_wrap=True)
+    show_notes(measurement.notes, console)
+
+
+def show_notes(notes: Sequence[str], console: Console) -> None:
+    """What a reader must know before comparing a figure."""
+    for note in notes:
+        console.print(escape(f"Note: {note}"), soft_wrap=True)
 
 
 def show_adapters(adapted: Adapted, *, file: TextIO) -> None:

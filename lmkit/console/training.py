@@ -12,6 +12,7 @@ from rich.markup import escape
 from lmkit.console.figures import counted, learning_rate, printable, rounded, rows_of, sparkline
 from lmkit.console.output import open_console
 from lmkit.console.progress import ProgressLine
+from lmkit.console.tables import show_notes
 from lmkit.errors import RunError
 from lmkit.evaluation.measurement import Measurement
 from lmkit.session import Session
@@ -131,6 +132,7 @@ class TrainingDisplay:
         out.print(f"run {self.session.run.path}", markup=False, soft_wrap=True)
         if measurement is not None:
             out.print(escape(_headline_of(measurement)), soft_wrap=True)
+            show_notes(measurement.notes, out)
         if sample:
             out.print()
             out.print(printable(sample) if out.is_terminal else sample, markup=False, soft_wrap=True)

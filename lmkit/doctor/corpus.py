@@ -129,11 +129,12 @@ def _unknown(corpus: Corpus) -> Iterator[Check]:
     for name, split in corpus.splits.items():
         if name == "train":
             continue
-        oov = split.counts.oov
-        rate = oov / len(split)
+        unknown, written = split.counts.unknown, split.counts.oov_written
+        rate = unknown / len(split)
         much = rate > MUCH_OOV
         advice = "Much of the text is <unk>: use a larger vocabulary, --tokenizer bpe, or another cut."
-        figure = f"{oov:,} of {len(split):,} tokens are <unk>, {rate:.2%}"
+        figure = f"{unknown:,} of {len(split):,} tokens are <unk>, {rate:.2%}"
+        figure += f"; {written:,} more are written in the text" if written else ""
         yield Check(f"unknown tokens in {name}", WARNING if much else OK, figure, rate, (advice,) if much else ())
 
 

@@ -16,7 +16,7 @@ from lmkit.text.documents import split_documents
 from lmkit.text.tokenizer import Tokenizer
 from lmkit.text.whitespace import code_points, white_space_table
 
-__all__ = ["TokenBlock", "token_blocks"]
+__all__ = ["TokenBlock", "token_blocks", "unknown_tokens"]
 
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -52,6 +52,17 @@ class TokenBlock:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+def unknown_tokens(block: TokenBlock, tokenizer: Tokenizer) -> Flags:
+    """Which tokens (N,) became ``<unk>`` because the vocabulary lacks them: all but those that are written so."""
+    if tokenizer.unk_id is None:
+        return np.zeros(len(block), dtype=np.bool_)
+    unknown = block.ids == tokenizer.unk_id
+    for place in np.flatnonzero(unknown) if tokenizer.written_unk is not None else ():
+        begin, end = int(block.starts[place]) - block.offset, int(block.ends[place]) - block.offset
+        unknown[place] = block.text[begin:end] != tokenizer.written_unk
+    return unknown
 
 
 def token_blocks(

@@ -22,7 +22,7 @@ Values = dict[str, Callable[[], Sequence[Any]]]
 COLUMNS = {
     "token": ("token", "id", "start", "end", "word", "line", "logprob", "surprisal", "entropy", "rank", "oov"),
     "word": ("word", "text", "start", "end", "line", "tokens", "logprob", "surprisal", "oov"),
-    "line": ("line", "start", "end", "words", "tokens", "oov", "logprob", "surprisal", "perplexity"),
+    "line": ("line", "start", "end", "words", "tokens", "oov", "logprob", "surprisal", "perplexity", "rests_on_unk"),
 }
 ON_DEMAND = ("entropy", "rank")  # they need the whole distribution at each place
 UNITS = {"2": (math.log(2.0), "bits"), "e": (1.0, "nats"), "10": (math.log(10.0), "hartleys")}
@@ -106,7 +106,7 @@ def word_columns(layout: Layout, words: Sequence[ScoredWord]) -> list[Column]:
 
 def line_columns(layout: Layout, lines: Sequence[ScoredLine]) -> list[Column]:
     """A row for each line."""
-    same = ("line", "start", "end", "words", "tokens", "oov")
+    same = ("line", "start", "end", "words", "tokens", "oov", "rests_on_unk")
     values = _attributes(lines, same) | _scores(lines, layout)
     values["perplexity"] = lambda: [line.perplexity if line.tokens else None for line in lines]
     return layout.take(values)

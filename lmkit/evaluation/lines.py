@@ -9,19 +9,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lmkit.evaluation.blocks import TokenBlock
+from lmkit.evaluation.blocks import TokenBlock, unknown_tokens
 from lmkit.evaluation.reading import ScoredBlock
 from lmkit.samplers import IGNORE
+from lmkit.text.tokenizer import Tokenizer
 from lmkit.text.whitespace import code_points, white_space_table
 
 __all__ = ["ScoredLine", "lines_by_block", "scored_lines"]
 
 NO_ID = -1
+RESTS_ON_UNK = 0.1  # share of a line's tokens
 
 
 class ScoredLine(NamedTuple):
     """A line of a scored text, its line end included: ``line`` from 1, characters start:end of its file, words between
-    white space, tokens, how many of them are ``<unk>``, and their summed log-probability in nats.
+    white space, tokens, how many of them are ``<unk>``, and their summed log-probability in nats; unknown: how many of
+    them became ``<unk>`` because the vocabulary lacks them, and were not written so.
 
     A line without a token of its own (``\\n\\n`` can be one token of the line before) has tokens 0. file: which of the
     files, from 0.
@@ -35,6 +38,12 @@ class ScoredLine(NamedTuple):
     oov: int = 0
     log_prob: float = 0.0
     file: int = 0
+    unknown: int = 0
+
+    @property
+    def rests_on_unk(self) -> bool:
+        """Whether so many of the tokens are unknown that the score must not be compared with another line's."""
+        return self.unknown > RESTS_ON_UNK * self.tokens
 
     @property
     def surprisal(self) -> float:
@@ -50,14 +59,14 @@ class ScoredLine(NamedTuple):
         return math.inf if mean > 709 else math.exp(mean)
 
 
-def scored_lines(blocks: Iterable[ScoredBlock], unk_id: int | None) -> Iterator[ScoredLine]:
+def scored_lines(blocks: Iterable[ScoredBlock], tokenizer: Tokenizer) -> Iterator[ScoredLine]:
     """Every line of scored blocks in order, each as soon as nothing can be added to it."""
-    return chain.from_iterable(lines_by_block(blocks, unk_id))
+    return chain.from_iterable(lines_by_block(blocks, tokenizer))
 
 
-def lines_by_block(blocks: Iterable[ScoredBlock], unk_id: int | None) -> Iterator[list[ScoredLine]]:
+def lines_by_block(blocks: Iterable[ScoredBlock], tokenizer: Tokenizer) -> Iterator[list[ScoredLine]]:
     """The same lines, in lists of those that become known with a block."""
-    joiner = _Joiner(unk_id)
+    joiner = _Joiner(tokenizer)
     for scored in blocks:
         yield list(joiner.join(scored))
     yield list(joiner.close())
@@ -68,8 +77,9 @@ class _Joiner:
     its document.
     """
 
-    def __init__(self, unk_id: int | None) -> None:
-        self.unk_id = NO_ID if unk_id is None else unk_id
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.unk_id = NO_ID if tokenizer.unk_id is None else tokenizer.unk_id
         self.lines: list[ScoredLine] = []
         self._begin_file(0)
 
@@ -83,14 +93,16 @@ class _Joiner:
         size = len(self.lines)
         places = block.lines - (self.lines[0].line if self.lines else 0)
         tokens = np.bincount(places, block.ids != IGNORE, size).astype(np.int64).tolist()
-        unknown = np.bincount(places, block.ids == self.unk_id, size).astype(np.int64).tolist()
+        oov = np.bincount(places, block.ids == self.unk_id, size).astype(np.int64).tolist()
+        unknown = np.bincount(places, unknown_tokens(block, self.tokenizer), size).astype(np.int64).tolist()
         sums = np.bincount(places, scored.log_probs, size).tolist()
         for number, line in enumerate(self.lines):
             self.lines[number] = line._replace(
                 words=line.words + words[number],
                 tokens=line.tokens + tokens[number],
-                oov=line.oov + unknown[number],
+                oov=line.oov + oov[number],
                 log_prob=line.log_prob + sums[number],
+                unknown=line.unknown + unknown[number],
             )
         complete = size if block.whole and not self.in_line else size - 1
         yield from self.lines[:complete]

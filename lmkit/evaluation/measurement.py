@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from lmkit.errors import ConfigError, DataError
+from lmkit.evaluation.caveats import caveats
 from lmkit.evaluation.perplexity import Evaluation, evaluate
 from lmkit.evaluation.predictor import Predictor
 from lmkit.samplers import IGNORE, DocumentSampler, Window, check_layout, stream_windows
@@ -22,7 +23,7 @@ STATES = ("carry", "reset", "document", "line")
 
 class Measurement(NamedTuple):
     """An evaluation and how it was made: the split, the state policy, rows, warm-up and window in tokens, and the
-    precision.
+    precision; and notes, sentences that a reader must know before comparing the figures.
     """
 
     evaluation: Evaluation
@@ -33,6 +34,7 @@ class Measurement(NamedTuple):
     window: int
     precision: str
     lossless: bool
+    notes: tuple[str, ...] = ()
 
     def figures(self) -> dict[str, Any]:
         """All figures by name, ready for JSON; one that does not exist (no word in the text) is None."""
@@ -46,6 +48,9 @@ class Measurement(NamedTuple):
             "bytes": result.bytes,
             "oov_tokens": result.oov,
             "oov_rate": result.oov_rate,
+            "oov_written_tokens": result.oov_written,
+            "unknown_tokens": result.unknown,
+            "unknown_rate": result.unknown_rate,
             "nats_per_token": result.nats_per_token,
             "bits_per_token": result.bits_per_token,
             "perplexity": result.perplexity,
@@ -58,7 +63,7 @@ class Measurement(NamedTuple):
         finite: dict[str, Any] = {name: value if math.isfinite(value) else None for name, value in figures.items()}
         how = self._asdict()
         del how["evaluation"]
-        return {**finite, **how}
+        return {**finite, **how, "notes": list(self.notes)}
 
 
 def measure(
@@ -104,10 +109,17 @@ def measurement_of(
 ) -> Measurement:
     """An evaluation of a token file's tokens, with the text's counts added and the rows that there were."""
     counts = tokens.counts
-    text = Evaluation(words=counts.words, line_ends=counts.line_ends, chars=counts.chars, bytes=counts.bytes)
+    result += Evaluation(
+        words=counts.words,
+        line_ends=counts.line_ends,
+        chars=counts.chars,
+        bytes=counts.bytes,
+        oov_written=counts.oov_written,
+    )
     used = warmup if rows > 1 and state == "carry" else 0
     read = rows_read(tokens, rows, state)
-    return Measurement(result + text, split, state, read, used, window, precision, tokenizer.lossless)
+    notes = tuple(caveats(result))
+    return Measurement(result, split, state, read, used, window, precision, tokenizer.lossless, notes)
 
 
 def rows_read(tokens: TokenFile, rows: int, state: str) -> int:

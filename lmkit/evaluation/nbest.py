@@ -31,13 +31,14 @@ class Hypothesis(NamedTuple):
 
 class Rescored(NamedTuple):
     """A hypothesis with its new score, ``score + weight * log_prob``; log_prob in nats over ``tokens``, the line end
-    included.
+    included; rests_on_unk: as ``ScoredLine``'s.
     """
 
     hypothesis: Hypothesis
     total: float
     log_prob: float
     tokens: int
+    rests_on_unk: bool = False
 
 
 def read_nbest(chunks: Iterable[str], name: str) -> list[Hypothesis]:
@@ -94,7 +95,7 @@ def rescore(
     The line end is part of a hypothesis, so the empty one is scored as the line end alone.
     """
     blocks = score_text(predictor, tokenizer, [_texts(hypotheses)], state="line")
-    return reorder(hypotheses, scored_lines(blocks, tokenizer.unk_id), weight)
+    return reorder(hypotheses, scored_lines(blocks, tokenizer), weight)
 
 
 def reorder(hypotheses: Sequence[Hypothesis], lines: Iterable[ScoredLine], weight: float) -> list[Rescored]:
@@ -102,7 +103,8 @@ def reorder(hypotheses: Sequence[Hypothesis], lines: Iterable[ScoredLine], weigh
     groups: dict[str, list[Rescored]] = {}
     for hypothesis, line in zip(hypotheses, lines, strict=True):
         total = hypothesis.score + (weight * line.log_prob if weight else 0.0)
-        groups.setdefault(hypothesis.id, []).append(Rescored(hypothesis, total, line.log_prob, line.tokens))
+        entry = Rescored(hypothesis, total, line.log_prob, line.tokens, line.rests_on_unk)
+        groups.setdefault(hypothesis.id, []).append(entry)
     return [entry for group in groups.values() for entry in sorted(group, key=lambda entry: -entry.total)]
 
 

@@ -49,8 +49,8 @@ class Evaluation:
     """What was measured on a text, as sums and counts that add up.
 
     nll: negative log-likelihood in nats, a sum over ``tokens`` targets. oov_nll, oov: the part of it that fell on
-    ``<unk>``. words: words separated by white space; line_ends, chars (code points) and bytes (UTF-8) count the
-    original text.
+    ``<unk>``; oov_written: those of them that the text itself holds. words: words separated by white space; line_ends,
+    chars (code points) and bytes (UTF-8) count the original text.
     """
 
     nll: float = 0.0
@@ -61,6 +61,7 @@ class Evaluation:
     line_ends: int = 0
     chars: int = 0
     bytes: int = 0
+    oov_written: int = 0
 
     def __add__(self, other: Evaluation) -> Evaluation:
         names = [item.name for item in dataclasses.fields(self)]
@@ -105,6 +106,16 @@ class Evaluation:
     def bits_per_byte(self) -> float:
         """Bits per UTF-8 byte of the original text."""
         return _ratio(self.nll, self.bytes) / LN2
+
+    @property
+    def unknown(self) -> int:
+        """Tokens that became ``<unk>`` because the vocabulary lacks them."""
+        return max(0, self.oov - self.oov_written)
+
+    @property
+    def unknown_rate(self) -> float:
+        """Their share of the tokens."""
+        return _ratio(self.unknown, self.tokens)
 
     @property
     def oov_rate(self) -> float:

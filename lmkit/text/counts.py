@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,6 +14,8 @@ from lmkit.text.whitespace import code_points, count_words
 
 __all__ = ["Counts", "TextMeter"]
 
+LETTER = r"[\S\x1c-\x1f]"  # what words are made of, as in ``whitespace``
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -20,7 +23,7 @@ class Counts:
 
     ``words`` are separated by whitespace, ``line_ends`` are the ``\\n``, ``chars`` are code points, ``bytes`` are those
     of UTF-8. ``tokens`` are all targets, the ``<eos>`` that close documents included; ``oov`` are the ``<unk>`` among
-    them.
+    them, and ``oov_written`` those of them that the text itself holds as a word, as WikiText's does.
     """
 
     zero: ClassVar[Counts]
@@ -32,6 +35,12 @@ class Counts:
     oov: int = 0
     tokens: int = 0
     documents: int = 0
+    oov_written: int = 0
+
+    @property
+    def unknown(self) -> int:
+        """Tokens that became ``<unk>`` because the vocabulary lacks them."""
+        return max(0, self.oov - self.oov_written)
 
     def __add__(self, other: Counts) -> Counts:
         pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
@@ -41,16 +50,42 @@ class Counts:
 Counts.zero = Counts()
 
 
-class TextMeter:
-    """Counts words, line ends, characters and bytes, and takes the sha256 of the text that passes through ``watch``."""
+class _Occurrences:
+    """Counts a word between white space in one document that comes in chunks; the word may cross them."""
 
-    def __init__(self) -> None:
-        self.words = self.line_ends = self.chars = self.bytes = 0
+    def __init__(self, word: str) -> None:
+        self.word = word
+        self.pattern = re.compile(rf"(?<!{LETTER}){re.escape(word)}(?!{LETTER})")
+        self.count = 0
+        self.tail = ""  # the last characters, one more than the word has: what is before it must be seen, too
+
+    def add(self, chunk: str) -> None:
+        """Count those whose next character is known by now and was not before."""
+        text = self.tail + chunk
+        if self.word in text:
+            self.count += sum(len(self.tail) <= found.end() < len(text) for found in self.pattern.finditer(text))
+        self.tail = text[-len(self.word) - 1 :]
+
+    def close(self) -> int:
+        """The number, with the one that the document ends in."""
+        return self.count + any(found.end() == len(self.tail) for found in self.pattern.finditer(self.tail))
+
+
+class TextMeter:
+    """Counts words, line ends, characters and bytes, and takes the sha256 of the text that passes through ``watch``.
+
+    word: is counted, too, in ``written``: how often it stands in the text between white space.
+    """
+
+    def __init__(self, word: str | None = None) -> None:
+        self.words = self.line_ends = self.chars = self.bytes = self.written = 0
+        self._word = word
         self._hash = hashlib.sha256()
 
     def watch(self, chunks: Iterable[str]) -> Iterator[str]:
         """Pass the chunks of one document through; a word may cross chunks, never documents."""
         inside = False
+        wanted = _Occurrences(self._word) if self._word else None
         for chunk in chunks:
             try:
                 data = chunk.encode("utf-8")
@@ -62,7 +97,11 @@ class TextMeter:
             self.chars += len(chunk)
             self.bytes += len(data)
             self._hash.update(data)
+            if wanted is not None:
+                wanted.add(chunk)
             yield chunk
+        if wanted is not None:
+            self.written += wanted.close()
 
     @property
     def sha256(self) -> str:

@@ -21,7 +21,7 @@ from lmkit.text.tokenizer import Tokenizer
 __all__ = ["encode_slices", "watched"]
 
 META = "meta.json"
-META_FORMAT = 2  # a field of Counts that an older entry lacks needs another
+META_FORMAT = 3  # a field of Counts that an older entry lacks needs another
 
 
 def encode_slices(

@@ -116,7 +116,7 @@ def write_tokens(
 ) -> tuple[Counts, str]:
     """Encode a split's text into two files in one pass; gives its counts and the sha256 of its text."""
     writer = TokenWriter(tokenizer, ids_file, starts_file)
-    meter = TextMeter()
+    meter = TextMeter(tokenizer.written_unk)
     for _, group in groupby(texts, key=itemgetter(0)):
         chunks = meter.watch(text for _, text in group)
         if documents == "file":
@@ -138,6 +138,7 @@ def write_tokens(
         oov=writer.oov,
         tokens=writer.tokens,
         documents=writer.documents,
+        oov_written=meter.written,
     )
     return counts, meter.sha256
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -181,6 +182,12 @@ class Tokenizer(ABC):
     def parts(self, chunks: Iterable[str]) -> Iterator[str]:
         """A text given in chunks, cut anew so that the ids of the parts are those of the whole."""
         return rechunk(chunks, self.cut, self.cut_stretch)
+
+    @functools.cached_property
+    def written_unk(self) -> str | None:
+        """The word by which a text can itself hold ``<unk>``; None where that is read as other tokens."""
+        name = None if self.unk_id is None else self.id_to_token(self.unk_id)
+        return name if name and self.encode(name).tolist() == [self.unk_id] else None
 
     @property
     def vocab_size(self) -> int:

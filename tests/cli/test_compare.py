@@ -66,6 +66,27 @@ def test_a_better_run_is_better(compare, cli, runs):
     assert sum(band["units"] for band in figures["by_position"]) == figures["units"]
 
 
+def test_unknown_words_are_told_beside_the_headline_wherever_there_is_one(
+    compare, cli, runs, trained_once, small, work
+):
+    figures = json.loads(cli("eval", runs["rare"], "--json", "--threads", 1).stdout)
+    (note,) = figures["notes"]
+    assert note.startswith(f"{figures['unknown_tokens']:,} of {figures['tokens']:,} tokens")
+    assert f"Note: {note}" in cli("eval", runs["rare"], "--threads", 1).stdout.splitlines()
+    options = ("--tokenizer", "word", "--min-count", 20, "--max-steps", 2, "--out", "run")
+    trained = cli("train", "--corpus", trained_once / "text.txt", *small, *options)
+    assert f"Note: {note}" in trained.stdout.splitlines()
+    text = trained_once / "text.txt"
+    scored = cli("score", runs["rare"], text)
+    assert scored.stderr.count("became <unk>, because the vocabulary lacks them") == 1
+    lines = cli("score", runs["rare"], text, "--per", "line", "--json").stdout.splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["rests_on_unk"] for row in rows] == [row["oov"] > 0.1 * row["tokens"] for row in rows]
+    assert compare("rare", "rare")["notes"] == [f"{runs['rare']}: {note}"] * 2
+    (work / "list.txt").write_text("1\t0\tthe zzz\n1\t0\tthe cat\n", encoding="utf-8")
+    assert "Note: 1 of 2 hypotheses rest on words" in cli("score", runs["word"], "--nbest", work / "list.txt").stderr
+
+
 def test_the_order_of_the_runs_turns_the_sign(compare):
     one, other = compare("best", "worse"), compare("worse", "best")
     assert one["differences"][0]["difference"]["value"] == -other["differences"][0]["difference"]["value"]

@@ -67,6 +67,22 @@ def test_the_rows_that_are_told_are_those_that_were_read(predictor, tokenizer):
         assert measured(predictor, tokenizer, documents, state=state, rows=1000).rows == expected
 
 
+@pytest.mark.parametrize(("text", "noted"), [("a cab\n" * 33 + "x", False), ("a cab\n" * 30 + "x x", True)])
+def test_more_than_two_in_a_hundred_unknown_words_are_told_with_what_they_mean(make_model, words, text, noted):
+    text += " <unk>" * 5  # these are the text's own
+    tokens = encode_text(words, text)
+    found = measure(NetworkPredictor(make_model(vocab_size=words.vocab_size)), tokens, words, split="test")
+    unknown = text.split().count("x")
+    figures = found.figures()
+    assert (figures["unknown_tokens"], figures["oov_written_tokens"]) == (unknown, 5)
+    assert figures["oov_tokens"] == unknown + 5
+    assert figures["unknown_rate"] == unknown / len(tokens)
+    assert len(figures["notes"]) == noted
+    if noted:
+        assert f"{unknown} of {len(tokens)} tokens" in figures["notes"][0]
+        assert "same vocabulary" in figures["notes"][0]
+
+
 def test_figures_are_ready_for_json(predictor, tokenizer):
     made = measured(predictor, tokenizer)
     figures = json.loads(json.dumps(made.figures(), allow_nan=False))

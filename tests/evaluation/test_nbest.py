@@ -102,7 +102,7 @@ def test_a_text_is_scored_as_a_line_by_itself(make_model, kind):
     found = {entry.hypothesis.score: entry for entry in rescore(predictor, tokenizer, hypotheses, 2.0)}
     for hypothesis in hypotheses:
         blocks = score_text(predictor, tokenizer, [[hypothesis.text + "\n"]], state="line")
-        (line,) = scored_lines(blocks, tokenizer.unk_id)
+        (line,) = scored_lines(blocks, tokenizer)
         entry = found[hypothesis.score]
         assert entry.log_prob == pytest.approx(line.log_prob, abs=1e-5)
         assert entry.total == pytest.approx(hypothesis.score + 2 * line.log_prob, abs=1e-4)

@@ -62,6 +62,19 @@ def get(make_model):
     return get
 
 
+def test_a_line_that_rests_on_unknown_words_is_flagged_but_not_for_those_the_text_holds(get):
+    predictor, tokenizer = get("word")
+    known = tokenizer.id_to_token(2)
+    texts = [f"{known} " * 9 + "zzz", f"{known} " * 7 + "zzz", f"{known} " * 7 + "<unk>", "zzz <unk>"]
+    lines = lines_of(predictor, tokenizer, "".join(text + "\n" for text in texts))
+    assert [(line.oov, line.unknown, line.rests_on_unk) for line in lines] == [
+        (1, 1, False),  # one of eleven tokens
+        (1, 1, True),
+        (1, 0, False),
+        (2, 1, True),
+    ]
+
+
 def words_of(predictor, tokenizer, *files, **options):
     chunks = [[file] if isinstance(file, str) else file for file in files]
     return list(scored_words(score_text(predictor, tokenizer, chunks, words=True, **options), tokenizer))
@@ -69,7 +82,7 @@ def words_of(predictor, tokenizer, *files, **options):
 
 def lines_of(predictor, tokenizer, *files, **options):
     chunks = [[file] if isinstance(file, str) else file for file in files]
-    return list(scored_lines(score_text(predictor, tokenizer, chunks, **options), tokenizer.unk_id))
+    return list(scored_lines(score_text(predictor, tokenizer, chunks, **options), tokenizer))
 
 
 def tokens_of(predictor, tokenizer, *files, **options):
@@ -316,6 +329,6 @@ def test_a_line_comes_as_soon_as_it_is_known(get):
             asked.append(number)
             yield "the cat\n"
 
-    lines = scored_lines(score_text(predictor, tokenizer, [chunks()], state="line"), tokenizer.unk_id)
+    lines = scored_lines(score_text(predictor, tokenizer, [chunks()], state="line"), tokenizer)
     assert next(lines).line == 1
     assert len(asked) == 1

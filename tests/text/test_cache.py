@@ -17,6 +17,8 @@ from lmkit.text import build_corpus, cache_folder, encode_path
 from lmkit.text import cache as cache_module
 from lmkit.text import sealed as sealed_module
 from lmkit.text import survey as survey_module
+from lmkit.text.entry import META_FORMAT
+from lmkit.text.sealed import seal, unseal
 from lmkit.text.tokenizer import Tokenizer
 
 TEXT = "some text to be kept\n" * 41
@@ -73,6 +75,19 @@ def test_a_text_is_tokenised_once(path, folder, monkeypatch):
     assert build(path) == TEXT
     assert readings == ["a"]
     assert before == {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()}
+
+
+def test_an_entry_of_an_older_format_without_a_count_is_made_anew(path, folder):
+    build(path)
+    (meta,) = folder.glob("tokens/*/meta.json")
+    whole = meta.read_text(encoding="utf-8")
+    splits = unseal(whole, META_FORMAT)["splits"]
+    for split in splits.values():
+        del split["counts"]["oov_written"]
+    meta.write_text(seal(META_FORMAT - 1, {"splits": splits}), encoding="utf-8")
+    assert build(path) == TEXT
+    assert meta.read_text(encoding="utf-8") == whole
+    assert len(entries(folder)) == 1
 
 
 def test_the_same_text_under_another_name_is_the_same_entry(path, folder, tmp_path):

@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 
 from lmkit.config import DataConfig
 from lmkit.errors import ConfigError, DataError, TokenizerError
-from lmkit.text import CharacterTokenizer, Counts, build_corpus, encode_path, encode_text
+from lmkit.text import CharacterTokenizer, Counts, WordTokenizer, build_corpus, encode_path, encode_text
+from lmkit.text.counts import TextMeter
+from lmkit.text.documents import EACH_LINE
 from lmkit.text.source import Document, line_cut, pieces
+from lmkit.text.whitespace import split_words
 
 TEXT = "".join(f"line {number} of the text\n" for number in range(50))
 
@@ -230,14 +233,42 @@ def test_a_split_that_comes_out_empty_is_refused_with_numbers(tmp_path):
         build_corpus(DataConfig(corpus=str(write(tmp_path / "a.txt", "seven c")), test_fraction=0.3))
 
 
+@given(
+    st.lists(st.sampled_from(["<unk>", "<un", "k>", "a", " ", "\n", "\t", "\u3000", "\x1c", "<unk> "])),
+    st.integers(1, 4),
+)
+def test_the_unknown_words_that_a_text_holds_itself_are_counted_whatever_its_chunks(parts, size):
+    text = "".join(parts)
+    meter = TextMeter("<unk>")
+    assert "".join(meter.watch(text[begin : begin + size] for begin in range(0, len(text), size))) == text
+    assert meter.written == split_words(text).count("<unk>")
+
+
+def test_a_word_does_not_reach_over_two_documents():
+    meter = TextMeter("<unk>")
+    for document in ("a <un", "k> <unk>", "<unk>"):
+        list(meter.watch([document]))
+    assert meter.written == 2
+
+
+def test_written_unknown_words_are_told_from_those_that_the_vocabulary_lacks():
+    text = "a b <unk> c <unk>\n<unk> d x<unk>\n"
+    for documents in ("file", "line", EACH_LINE):
+        counts = encode_text(WordTokenizer.train(["a b c\n"]), text, documents=documents).counts
+        assert (counts.oov, counts.oov_written, counts.unknown) == (5, 3, 2)
+    counts = encode_text(CharacterTokenizer.train(["<abc> unk\n"]), text).counts
+    assert (counts.oov, counts.oov_written, counts.unknown) == (2, 0, 2)  # d and x: <unk> is five characters
+
+
 def test_a_text_of_whitespace_has_no_words(tmp_path):
     with pytest.raises(DataError, match="has no tokens"):
         build_corpus(DataConfig(corpus=str(write(tmp_path / "a.txt", " " * 50)), tokenizer="word"))
 
 
 def test_counts_add_up_from_zero():
-    one = Counts(words=1, line_ends=2, chars=3, bytes=4, oov=5, tokens=6, documents=7)
-    assert one + one == Counts(2, 4, 6, 8, 10, 12, 14)
+    one = Counts(words=1, line_ends=2, chars=3, bytes=4, oov=5, tokens=6, documents=7, oov_written=3)
+    assert one + one == Counts(2, 4, 6, 8, 10, 12, 14, 6)
+    assert one.unknown == 2
     assert sum([one, one], Counts.zero) == one + one
 
 
