@@ -308,7 +308,8 @@ def _parse(text: str | bytes) -> Any:
     """JSON whose strings can be written again. Raises ValueError, and RecursionError where it is too deep."""
     values = json.loads(text)
     if SURROGATE.search(text if isinstance(text, bytes) else text.encode()):
-        json.dumps(values, ensure_ascii=False).encode()  # a lone surrogate is no text: UnicodeEncodeError
+        # A lone surrogate is no text: UnicodeEncodeError, unless it stands for a byte of a file's name.
+        json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogateescape")
     return values
 
 

@@ -157,8 +157,10 @@ def _is_open(stream: TextIO) -> bool:
 
 
 def _write_utf8() -> None:
-    """Text goes out as UTF-8 whatever the system's encoding is; messages never fail for a character."""
-    for stream, errors in ((sys.stdout, "strict"), (sys.stderr, "backslashreplace")):
+    """Text goes out as UTF-8 whatever the system's encoding is, the names of files as the bytes that they are; messages
+    never fail for a character.
+    """
+    for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors=errors)
 
