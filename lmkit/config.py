@@ -265,7 +265,7 @@ class CheckpointConfig(Section):
 class RuntimeConfig(Section):
     """Where and how exactly it is computed."""
 
-    seed: int = option(1, "Seed of everything random.", flags=("--seed", "--random-seed"), minimum=0, maximum=2**31 - 1)
+    seed: int = option(1, "Seed of everything random.", flags=("--seed", "--random-seed"), minimum=0, below=2**31)
     device: str = option("auto", "Device.", choices=("auto", "cpu", "cuda", "mps"))
     precision: str = option(
         "auto",

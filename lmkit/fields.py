@@ -125,7 +125,7 @@ def _check_number(item: dataclasses.Field[Any], flag: str, kind: type, value: An
     )
     for name, words, holds in tests:
         if bounds[name] is not None and not holds(bounds[name]):
-            raise ConfigError(f"{flag} must be {words} {_written(bounds[name])}, not {_written(value)}.")
+            raise ConfigError(f"{flag} must be {words} {_bound(bounds[name])}, not {_written(value)}.")
     return kind(value)
 
 
@@ -135,6 +135,12 @@ def _shown(value: Any) -> str:
         return SHORT.repr(value)
     except ValueError:  # a whole number of thousands of digits
         return "such a large number"
+
+
+def _bound(value: float) -> str:
+    """A bound in a message: a large power of two as such."""
+    exact = int(value)
+    return f"2^{exact.bit_length() - 1}" if exact >= 2**31 and exact.bit_count() == 1 else _written(value)
 
 
 def _written(value: float) -> str:

@@ -66,10 +66,16 @@ def choose_device(name: str) -> torch.device:
     if name not in present:
         raise ConfigError(f"There is no device {name}: use auto, {', '.join(present)}.")
     if not present[name]:
-        raise ConfigError(
-            f"--device {name} is not available here: torch sees {', '.join(k for k, v in present.items() if v)}."
-        )
+        raise ConfigError(f"--device {name} cannot be used: {_why_absent(name)}. Use --device cpu.")
     return torch.device(name)
+
+
+def _why_absent(name: str) -> str:
+    import torch
+
+    if name == "mps":
+        return "no Apple GPU found"
+    return "no CUDA GPU found" + (" (this torch is built without CUDA)" if torch.version.cuda is None else "")
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:

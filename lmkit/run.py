@@ -14,6 +14,7 @@ RUN/  config.json        the configuration, all values written out
 from __future__ import annotations
 
 import contextlib
+import difflib
 import errno
 import json
 import os
@@ -51,7 +52,7 @@ from lmkit.run_log import finite
 from lmkit.text.tokenizer import LARGEST_FILE, Tokenizer, tokenizer_from_json
 from lmkit.weights import load_weights, pack_weights, unpack_weights
 
-__all__ = ["METRICS", "MODEL", "TIMINGS", "RunDirectory", "free_run_path", "lmkit_version"]
+__all__ = ["METRICS", "MODEL", "TIMINGS", "RunDirectory", "free_run_path", "lmkit_version", "newest_runs"]
 
 LARGEST_JSON = 1 << 26  # bytes: the list of a corpus' files may be long
 LARGEST_METRICS = 1 << 30
@@ -68,6 +69,7 @@ CONFIG, TOKENIZER, MODEL, RUN, METRICS, TIMINGS = (
 )
 REPORTS = "reports"
 UNFINISHED = ".unfinished-"
+RUNS = Path("runs")  # where runs are made unless --out says otherwise
 
 
 class RunDirectory:
@@ -111,12 +113,14 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> RunDirectory:
-        """Open an existing run. Raises RunError if the folder is not there or is not a run of lmkit's."""
-        folder = Path(path)
+        """Open an existing run; a name without a folder is looked for in ``runs`` too. Raises RunError if the folder is
+        not there or is not a run of lmkit's.
+        """
+        folder = _known_path(Path(path))
         if not exists(folder):
             raise RunError(f"There is no run folder {folder}.{_nearby(folder)}")
         if not is_folder(folder):
-            raise RunError(f"{folder} is a file: give the run's folder.")
+            raise RunError(f"{folder} is a file, not a run: give the run's folder.{_nearby(folder)}")
         for name in (CONFIG, TOKENIZER):
             if not is_file(folder / name):
                 fault = "is no regular file" if exists(folder / name) else "is missing"
@@ -280,7 +284,7 @@ def _remove_unfinished(path: Path) -> None:
                     shutil.rmtree(folder, ignore_errors=True)
 
 
-def free_run_path(corpus: str, parent: Path = Path("runs")) -> Path:
+def free_run_path(corpus: str, parent: Path = RUNS) -> Path:
     """The first of runs/<corpus>-1, runs/<corpus>-2, ... that does not exist."""
     stem = re.sub(r"[^\w.-]+", "-", Path(corpus).name.removesuffix(".gz").removesuffix(".txt")).strip("-.") or "text"
     number = 1
@@ -313,10 +317,26 @@ def _parse(text: str | bytes) -> Any:
     return values
 
 
+def newest_runs(parent: Path = RUNS) -> list[Path]:
+    """The run folders in a folder, the newest first."""
+    found = [entry.parent for entry in parent.glob(f"*/{CONFIG}")] if is_folder(parent) else []
+    return sorted(found, key=lambda run: (-(run / CONFIG).stat().st_mtime_ns, run.name))
+
+
+def _known_path(path: Path) -> Path:
+    """The path itself, or that of a run in ``runs`` which has this name."""
+    inside = RUNS / path
+    return inside if len(path.parts) == 1 and not exists(path) and is_file(inside / CONFIG) else path
+
+
 def _nearby(folder: Path) -> str:
-    parent = folder.parent if is_folder(folder.parent) else Path("runs")
-    found = sorted(entry.parent.name for entry in parent.glob(f"*/{CONFIG}"))[:5] if is_folder(parent) else []
-    return f" In {parent} there are {', '.join(found)}." if found else ""
+    """The runs that a name which is none may stand for."""
+    parents = (folder.parent,) if len(folder.parts) > 1 else (RUNS, Path())
+    runs = {run.name: run for parent in parents for run in newest_runs(parent)}
+    close = difflib.get_close_matches(folder.name, runs, n=1)
+    if close:
+        return f" Did you mean {runs[close[0]]}?"
+    return f" Runs here: {', '.join(str(run) for run in list(runs.values())[:5])}." if runs else ""
 
 
 def _json(values: Mapping[str, Any]) -> str:

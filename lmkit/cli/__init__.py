@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import io
 import os
@@ -14,6 +13,7 @@ from typing import Any, TextIO
 
 import click
 
+from lmkit.cli.hints import no_such_command, no_such_option
 from lmkit.errors import FailedError, LmkitError, LmkitWarning
 from lmkit.hardware import keep_freed_memory, wait_politely
 
@@ -63,9 +63,7 @@ class _Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         known = [*COMMANDS, *ALIASES]
         if args and not args[0].startswith("-") and _no_underscores(args[0]) not in known:
-            close = difflib.get_close_matches(args[0], known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(COMMANDS)}."
-            ctx.fail(f"There is no command {args[0]!r}: {hint}")
+            ctx.fail(no_such_command(args[0], known, COMMANDS))
         return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
@@ -80,12 +78,12 @@ class _Group(click.Group):
             raise
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        with _quiet_pipes():  # --help and --version write here
+        with _quiet_pipes(), _hints():  # --help and --version write here
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with _quiet_pipes():
+            with _quiet_pipes(), _hints():
                 result = super().invoke(ctx)
                 sys.stdout.flush()
                 return result
@@ -113,6 +111,15 @@ def _no_underscores(name: str) -> str:
 def _also(name: str) -> str:
     others = [alias for alias, command in ALIASES.items() if command == name]
     return f" (also: {', '.join(others)})" if others else ""
+
+
+@contextlib.contextmanager
+def _hints() -> Iterator[None]:
+    """An option that is not there comes with the one that was meant."""
+    try:
+        yield
+    except click.NoSuchOption as error:
+        raise click.UsageError(no_such_option(error), error.ctx) from error
 
 
 @contextlib.contextmanager
@@ -173,6 +180,13 @@ def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) 
         ctx.exit()
 
 
+def _print_help(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    """Here ``--help`` is whole already."""
+    if value and not ctx.resilient_parsing:
+        click.echo(ctx.get_help(), color=ctx.color)
+        ctx.exit()
+
+
 @click.group(
     cls=_Group,
     context_settings={
@@ -181,6 +195,7 @@ def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) 
         "max_content_width": 110,
     },
 )
+@click.option("--help-all", is_flag=True, is_eager=True, expose_value=False, hidden=True, callback=_print_help)
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
 )
@@ -188,10 +203,10 @@ def main() -> None:
     """Train, measure and use recurrent language models.
 
     \b
-    lmkit train                            a first model, on the embedded corpus
-    lmkit train --corpus book.txt          on your own text
-    lmkit eval runs/book-1                 its perplexity, in every unit
-    lmkit sample runs/book-1 --prompt "It" what it writes
+    lmkit train               a first model, on the embedded corpus
+    lmkit train book.txt      on your own text
+    lmkit eval book-1         its perplexity, in every unit
+    lmkit sample book-1 It    the text that it writes
     """
     keep_freed_memory()
     wait_politely()

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
-from lmkit.cli.options import LARGEST, runtime_options, use_runtime
+from lmkit.cli.options import Count, SectionedCommand, runtime_options, use_runtime
 
 __all__ = ["command"]
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("runs", type=click.Path(path_type=Path), nargs=-1)
 @click.option(
     "--split",
@@ -23,7 +23,7 @@ __all__ = ["command"]
 @click.option("--file", "file", help="Compare on another text: a file, a .gz, a folder, or - for standard input.")
 @click.option(
     "--block",
-    type=click.IntRange(1, LARGEST),
+    type=Count(1),
     help="Consecutive tokens (bytes where tokenizers differ) of a block (default: a sixteenth of the text).",
 )
 @click.option(
@@ -36,10 +36,10 @@ __all__ = ["command"]
     show_default=True,
     help="Confidence of the intervals.",
 )
-@click.option("--seed", type=click.IntRange(0, LARGEST), default=0, show_default=True, help="Seed of the resamples.")
+@click.option("--seed", type=Count(0), default=0, show_default=True, help="Seed of the resamples.")
 @click.option(
     "--rows",
-    type=click.IntRange(1, LARGEST),
+    type=Count(1),
     default=1,
     show_default=True,
     help="Rows computed side by side; 1 is the unbroken stream.",

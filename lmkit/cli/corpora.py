@@ -7,10 +7,12 @@ import json
 
 import click
 
+from lmkit.cli.options import SectionedCommand
+
 __all__ = ["command"]
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a corpus.")
 def command(name: str | None, as_json: bool) -> None:

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command(cls=SectionedCommand)
+SHORT = ("corpus", "tokenizer", "hidden_size", "num_layers", "window", "batch_size", "device", "preset", "as_json")
+
+
+@click.command(cls=SectionedCommand, short=SHORT)
 @click.argument("run", type=click.Path(path_type=Path), required=False)
 @config_options
 @click.option("--preset", help="With --corpus: start from a preset, see `lmkit info --presets`.")
@@ -58,8 +61,11 @@ def _checks(
     from lmkit.doctor.corpus import check_corpus
     from lmkit.doctor.run import check_run
     from lmkit.errors import ConfigError
+    from lmkit.files import is_file
     from lmkit.text.sources import spool
 
+    if run is not None and given.get("corpus") is None and is_file(run):  # a run is a folder: this is a text
+        run, given = None, {**given, "corpus": str(run)}
     if run is not None:
         others = [name for name, value in given.items() if value is not None and name not in ("device", "threads")]
         if others or preset or config_file:

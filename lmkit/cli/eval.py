@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmkit.cli.options import LARGEST, checkpoint_option, runtime_options, use_runtime
+from lmkit.cli.options import Count, SectionedCommand, checkpoint_option, runtime_options, use_runtime
+from lmkit.cli.runs import only_run
 
 if TYPE_CHECKING:
     from lmkit.api import TrainedModel
@@ -21,31 +22,49 @@ __all__ = ["command"]
 DEFAULT_WARMUP = 256
 
 
-@click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+SHORT = (
+    "split",
+    "file",
+    "rows",
+    "state",
+    "dynamic",
+    "cache",
+    "ngram",
+    "mix",
+    "tune",
+    "as_json",
+    "checkpoint",
+    "device",
+)
+SPLITS = ("train", "valid", "test")
+
+
+@click.command(cls=SectionedCommand, short=SHORT)
+@click.argument("run", type=click.Path(path_type=Path), required=False)
+@click.argument("text", required=False)
 @click.option(
     "--split",
-    type=click.Choice(["train", "valid", "test"]),
+    type=click.Choice(SPLITS),
     help="Split to measure (default: test if there is one, else valid).",
 )
 @click.option("--file", "file", help="Measure another text: a file, a .gz, a folder, or - for standard input.")
 @click.option(
     "--window",
-    type=click.IntRange(1, LARGEST),
+    type=Count(1),
     default=256,
     show_default=True,
     help="Tokens computed at a time; changes no number unless --state reset.",
 )
 @click.option(
     "--rows",
-    type=click.IntRange(1, LARGEST),
+    type=Count(1),
     default=1,
     show_default=True,
     help="Rows computed side by side; 1 is the unbroken stream.",
 )
 @click.option(
     "--warmup",
-    type=click.IntRange(0, LARGEST),
+    type=Count(0),
     help=f"Tokens that each row reads before its own (default: {DEFAULT_WARMUP} with --rows).",
 )
 @click.option(
@@ -58,12 +77,10 @@ DEFAULT_WARMUP = 256
     "--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True, help="Arithmetic."
 )
 @click.option("--dynamic", is_flag=True, help="Dynamic evaluation: go on learning from the text that was scored.")
-@click.option(
-    "--dynamic-span", type=click.IntRange(1, LARGEST), default=64, show_default=True, help="Tokens per update."
-)
+@click.option("--dynamic-span", type=Count(1), default=64, show_default=True, help="Tokens per update.")
 @click.option("--dynamic-lr", type=float, default=1e-4, show_default=True, help="Rate of dynamic evaluation.")
 @click.option("--dynamic-decay", type=float, default=0.02, show_default=True, help="Pull towards the trained weights.")
-@click.option("--cache", type=click.IntRange(0, LARGEST), default=0, help="Neural cache over so many tokens.")
+@click.option("--cache", type=Count(0), default=0, help="Neural cache over so many tokens.")
 @click.option("--cache-weight", type=float, default=0.1, show_default=True, help="Share of the cache.")
 @click.option("--cache-flatness", type=float, default=0.2, show_default=True, help="Weight of similarity in the cache.")
 @click.option("--ngram", type=click.IntRange(0, 6), default=0, help="Mix with a Kneser-Ney model of this order.")
@@ -76,7 +93,8 @@ DEFAULT_WARMUP = 256
 @checkpoint_option
 @runtime_options
 def command(
-    run: Path,
+    run: Path | None,
+    text: str | None,
     split: str | None,
     file: str | None,
     window: int,
@@ -93,6 +111,8 @@ def command(
 ) -> None:
     """Measure a trained model: perplexity, bits per character and byte, OOV, with all counts.
 
+    TEXT is a file, a .gz, a folder, or - for standard input; without it the model's own test split is measured.
+
     Every token is scored once and the number does not depend on --window; --rows with a warm-up is quicker and agrees
     closely. With adapters the figures are those of the network with all of them; the levels below come in a table.
     """
@@ -100,6 +120,9 @@ def command(
     from lmkit.console.tables import show_adapters, show_measurement
     from lmkit.errors import ConfigError
 
+    run = run or only_run("eval")
+    if text is not None:
+        split, file = _choose(text, split, file, run)
     if file is not None and split is not None:
         raise ConfigError("Give either --split or --file, not both.")
     if file == "":
@@ -130,6 +153,18 @@ def command(
         show_measurement(result, model=model, words_only=words_only, file=sys.stdout)
         if adapted is not None:
             show_adapters(adapted, file=sys.stdout)
+
+
+def _choose(text: str, split: str | None, file: str | None, run: Path) -> tuple[str | None, str | None]:
+    """Split and file, where a text was given as an argument."""
+    from lmkit.errors import ConfigError
+    from lmkit.files import exists
+
+    if file is not None:
+        raise ConfigError(f"Give one text: {text} or --file {file}, not both.")
+    if exists(Path(text) / "config.json") and exists(Path(text) / "tokenizer.json"):
+        raise ConfigError(f"{text} is a run, not a text: `lmkit compare {run} {text}` compares the two.")
+    return (text, None) if text in SPLITS and split is None and not exists(Path(text)) else (split, text)
 
 
 def _adapted(lm: TrainedModel, tokens: TokenFile, options: dict[str, Any], how: dict[str, Any]) -> Adapted | None:

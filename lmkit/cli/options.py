@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import tomllib
 import types
 import typing
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -19,7 +20,7 @@ from lmkit.fields import fields_of, flag_of
 from lmkit.files import read_regular
 
 __all__ = [
-    "LARGEST",
+    "Count",
     "SectionedCommand",
     "checkpoint_option",
     "config_options",
@@ -29,7 +30,6 @@ __all__ = [
     "use_runtime",
 ]
 
-LARGEST = 2**31 - 1  # of a number of tokens, rows or steps
 LARGEST_FILE = 1 << 20  # bytes of a --config file
 F = TypeVar("F", bound=Callable[..., Any])
 TITLES: dict[type, str] = {
@@ -39,36 +39,82 @@ TITLES: dict[type, str] = {
     CheckpointConfig: "Checkpoints",
     RuntimeConfig: "Machine",
 }
+OPTIONS, OWN = "Options", "Run"  # the only section of a help page; that of a command's own options
+ALL = "lmkit.help_all"  # in a click context: --help-all was asked for
 
 
 class ConfigOption(click.Option):
-    """An option of a section of the configuration. Help shows its first name; others, of older toolkits, are taken."""
+    """An option of a section of the configuration."""
 
     def __init__(self, *args: Any, section: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.section = section
 
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        names = self.opts
-        self.opts = names[:1]
-        try:
-            return super().get_help_record(ctx)
-        finally:
-            self.opts = names
-
 
 class SectionedCommand(click.Command):
-    """A command whose help lists the options by section."""
+    """A command whose help lists the options by section: ``--help`` those of ``short`` (parameter names), if there are
+    any, ``--help-all`` all of them.
+    """
+
+    def __init__(self, *args: Any, short: tuple[str, ...] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.short = short
+        how: dict[str, Any] = {"is_flag": True, "is_eager": True, "expose_value": False, "callback": _show_all}
+        self.params.append(click.Option(["--help-all"], hidden=True, **how))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        whole = not self.short or bool(ctx.meta.get(ALL))
+        visible = [one for one in self.get_params(ctx) if isinstance(one, click.Option) and not one.hidden]
         sections: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None:
-                sections.setdefault(getattr(parameter, "section", "Run"), []).append(record)
+        for option in visible:
+            if whole or option.name in self.short:
+                section = getattr(option, "section", OWN) if whole else OPTIONS
+                sections.setdefault(section, []).append(_help_record(option, ctx))
+        if not whole:
+            sections[OPTIONS].append(("--help-all", f"Show all {len(visible)} options."))
         for section, records in sections.items():
-            with formatter.section(section):
+            with formatter.section(section if len(sections) > 1 else OPTIONS):
                 formatter.write_dl(records)
+
+
+def _help_record(option: click.Option, ctx: click.Context) -> tuple[str, str]:
+    """An option as help shows it: with its letter and its first name. Others, of older toolkits, are taken."""
+    names = option.opts
+    long = [name for name in names if name.startswith("--")]
+    option.opts = [name for name in names if name == long[0] or name not in long]
+    try:
+        record = option.get_help_record(ctx)
+    finally:
+        option.opts = names
+    assert record is not None, "a hidden option is not shown"
+    return record
+
+
+def _show_all(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        ctx.meta[ALL] = True
+        click.echo(ctx.get_help(), color=ctx.color)
+        ctx.exit()
+
+
+class Count(click.ParamType[int]):
+    """A whole number of things, at least ``minimum`` of them; help shows no bound that nobody meets."""
+
+    name = "integer"
+
+    def __init__(self, minimum: int, bits: int = 31) -> None:
+        self.minimum, self.bits = minimum, bits
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a whole number.", param, ctx)
+        if number < self.minimum:
+            self.fail(f"it must be at least {self.minimum}, not {number}.", param, ctx)
+        if number >= 2**self.bits:
+            self.fail(f"it must be below 2^{self.bits}, not {value}.", param, ctx)
+        return number
 
 
 class NumberList(click.ParamType[tuple[int, ...]]):
@@ -84,11 +130,13 @@ class NumberList(click.ParamType[tuple[int, ...]]):
 
 
 def config_options(function: F) -> F:
-    """Add an option for every field of every section, and ``--cuda`` as a short way to ``--device cuda``."""
+    """Add an option for every field of every section, ``--cuda`` and ``--gpu`` as short ways to ``--device cuda``, and
+    ``--max-minutes``.
+    """
     for section in reversed(TITLES):
         for item, hint in reversed(list(fields_of(section))):
             function = _option(item, hint, TITLES[section])(function)
-    return _cuda(function)
+    return _cuda(_minutes(function))
 
 
 def runtime_options(function: F) -> F:
@@ -129,7 +177,20 @@ def use_runtime(device: str | None, threads: int | None, *, default_threads: int
 
 
 def _cuda(function: F) -> F:
-    return click.option("--cuda", "device", flag_value="cuda", hidden=True, help="The same as --device cuda.")(function)
+    return click.option("--cuda", "--gpu", "device", flag_value="cuda", hidden=True, help="The same as --device cuda.")(
+        function
+    )
+
+
+def _minutes(function: F) -> F:
+    @click.option("--max-minutes", type=float, hidden=True, help="As many times 60 of --max-seconds.")
+    @functools.wraps(function)
+    def in_seconds(*args: Any, max_minutes: float | None, **given: Any) -> Any:
+        if max_minutes is not None:
+            given["max_seconds"] = 60 * max_minutes
+        return function(*args, **given)
+
+    return cast(F, in_seconds)
 
 
 def preset_names() -> list[str]:

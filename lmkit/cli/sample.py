@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lmkit.cli.options import LARGEST, checkpoint_option, runtime_options, use_runtime
+from lmkit.cli.options import Count, SectionedCommand, checkpoint_option, runtime_options, use_runtime
+from lmkit.cli.runs import only_run
 
 if TYPE_CHECKING:
     from lmkit.api import TrainedModel
@@ -17,14 +18,29 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+SHORT = (
+    "prompt",
+    "length",
+    "temperature",
+    "top_k",
+    "top_p",
+    "seed",
+    "num",
+    "stop",
+    "allow_unk",
+    "plain",
+    "checkpoint",
+)
+
+
+@click.command(cls=SectionedCommand, short=SHORT)
+@click.argument("run", type=click.Path(path_type=Path), required=False)
+@click.argument("words", metavar="[PROMPT]...", nargs=-1)
 @click.option(
     "--prompt",
     "--primetext",
     "--start-text",
     "--prime",
-    default="",
     help="Text to continue; without it the model starts from <eos>.",
 )
 @click.option(
@@ -47,12 +63,10 @@ __all__ = ["command"]
 @click.option("--top-k", type=int, help="Draw among the k most probable tokens.")
 @click.option("--top-p", type=float, help="Draw among the tokens that make up this probability.")
 @click.option("--min-p", type=float, help="Draw among tokens at least this share as probable as the best.")
-@click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="The same seed gives the same text."
-)
+@click.option("--seed", type=Count(0, bits=63), default=0, show_default=True, help="The same seed gives the same text.")
 @click.option(
     "--num",
-    type=click.IntRange(1, LARGEST),
+    type=Count(1),
     default=1,
     show_default=True,
     help="Texts to write; text n is the same whatever their number.",
@@ -68,8 +82,9 @@ __all__ = ["command"]
 @checkpoint_option
 @runtime_options
 def command(
-    run: Path,
-    prompt: str,
+    run: Path | None,
+    words: tuple[str, ...],
+    prompt: str | None,
     length: int,
     temperature: float,
     top_k: int | None,
@@ -87,8 +102,13 @@ def command(
 ) -> None:
     """Let a trained model continue a prompt; the text streams as it is made."""
     from lmkit.api import load
+    from lmkit.errors import ConfigError
     from lmkit.generation.decoding import Decoding
 
+    run = run or only_run("sample")
+    if words and prompt is not None:
+        raise ConfigError("Give the prompt once: after the run, or with --prompt.")
+    prompt = " ".join(words) if prompt is None else prompt
     decoding = Decoding(temperature, top_k, top_p, min_p)
     # one token's arithmetic is too small to share among threads
     lm = load(run, use_runtime(device, threads, default_threads=1), checkpoint)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from lmkit.cli.options import LARGEST, checkpoint_option, runtime_options, use_runtime
+from lmkit.cli.options import Count, SectionedCommand, checkpoint_option, runtime_options, use_runtime
+from lmkit.cli.runs import only_run
 
 if TYPE_CHECKING:
     from lmkit.api import TrainedModel
@@ -25,8 +26,8 @@ __all__ = ["command"]
 READ_AT_ONCE = 1 << 16
 
 
-@click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.command(cls=SectionedCommand)
+@click.argument("run", type=click.Path(path_type=Path), required=False)
 @click.argument("files", metavar="[FILE...|-]", nargs=-1)
 @click.option(
     "--per",
@@ -64,9 +65,7 @@ READ_AT_ONCE = 1 << 16
     help="Columns to print, with commas between them, or all; entropy and rank are computed only if named. "
     "A wrong name lists them.",
 )
-@click.option(
-    "--top-k", type=click.IntRange(1, LARGEST), help="Also the k most probable tokens at each place (with --per token)."
-)
+@click.option("--top-k", type=Count(1), help="Also the k most probable tokens at each place (with --per token).")
 @click.option(
     "--nbest",
     help="Rescore an n-best list instead: lines `id score text` with a tab or ||| between them, higher is better.",
@@ -75,7 +74,7 @@ READ_AT_ONCE = 1 << 16
 @checkpoint_option
 @runtime_options
 def command(
-    run: Path,
+    run: Path | None,
     files: tuple[str, ...],
     per: str,
     state: str | None,
@@ -93,10 +92,10 @@ def command(
     """Score plain text with a trained model: surprisal of every token, word or line, the first one included.
 
     \b
-    lmkit score runs/book-1 chapter.txt                        one row a token
-    echo "Call me Ishmael." | lmkit score runs/book-1 --per word
-    lmkit score runs/book-1 sentences.txt --per line --state line
-    lmkit score runs/book-1 --nbest hypotheses.txt --weight 0.3
+    lmkit score book-1 chapter.txt                        one row a token
+    echo "Call me Ishmael." | lmkit score book-1 --per word
+    lmkit score book-1 sentences.txt --per line --state line
+    lmkit score book-1 --nbest hypotheses.txt --weight 0.3
 
     Text comes from files, .gz files, folders or standard input, and streams through. Start and end count characters
     from 0, words and lines from 1, in each file anew. The log-probabilities of all tokens add up to those of eval.
@@ -106,6 +105,7 @@ def command(
     from lmkit.api import load
     from lmkit.evaluation.columns import Layout
 
+    run = run or only_run("score")
     form = "jsonl" if as_json else form
     _check(nbest, weight, per=per, top_k=top_k, others=(files, state, columns))
     layout = Layout.choose(per, columns, base)

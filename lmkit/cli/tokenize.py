@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from lmkit.cli.options import LARGEST
+from lmkit.cli.options import Count, SectionedCommand
 
 __all__ = ["command"]
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("file")
 @click.option(
     "--tokenizer",
@@ -20,13 +20,13 @@ __all__ = ["command"]
     show_default=True,
     help="char, word or bpe (learnt from the file), a tokenizer.json, or a run folder.",
 )
-@click.option("--vocab-size", type=click.IntRange(4, LARGEST), help="Largest vocabulary.")
+@click.option("--vocab-size", type=Count(4), help="Largest vocabulary.")
 @click.option(
     "--stats",
     is_flag=True,
     help="Compare char, word and BPE: learnt on the first 90 % of the text, applied to the rest.",
 )
-@click.option("--limit", type=click.IntRange(1, LARGEST), default=200, show_default=True, help="Tokens to show.")
+@click.option("--limit", type=Count(1), default=200, show_default=True, help="Tokens to show.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print JSON: one object a token, or one a tokenizer with --stats."
 )

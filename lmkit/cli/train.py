@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmkit.cli.options import SectionedCommand, config_options, make_config
+from lmkit.cli.options import SectionedCommand, config_options, make_config, preset_names
 from lmkit.errors import ConfigError, FailedError
+from lmkit.files import exists
 
 if TYPE_CHECKING:
     from lmkit.console.training import TrainingDisplay
@@ -26,7 +27,25 @@ SAMPLE_LENGTH = 120
 FINAL_LENGTH = 400
 
 
-@click.command(cls=SectionedCommand)
+SHORT = (
+    "tokenizer",
+    "cell",
+    "num_layers",
+    "hidden_size",
+    "dropout",
+    "lr",
+    "epochs",
+    "max_seconds",
+    "seed",
+    "device",
+    "preset",
+    "out",
+    "resume",
+)
+
+
+@click.command(cls=SectionedCommand, short=SHORT)
+@click.argument("texts", metavar="[TEXT]", nargs=-1)
 @config_options
 @click.option("--preset", help="Start from a preset: see `lmkit info --presets`.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="Read options from a TOML file.")
@@ -39,6 +58,7 @@ FINAL_LENGTH = 400
 @click.option("--allow-inexact", is_flag=True, help="Resume even where machine, versions, threads or precision differ.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on standard output.")
 def command(
+    texts: tuple[str, ...],
     preset: str | None,
     config_file: Path | None,
     out: Path | None,
@@ -47,12 +67,13 @@ def command(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Train a language model on a text.
+    """Train a language model on a text: a file, a folder, - for standard input, or a name from `lmkit corpora`.
 
-    Without any option it trains a character model on the embedded corpus. Ctrl-C and SIGTERM save the run and end;
-    `lmkit train --resume RUN` goes on with it, after a crash too. Option names of older toolkits (--nhid, --emsize,
-    --bptt, --learning-rate) are taken as well.
+    Without a text it trains on the embedded corpus. Ctrl-C and SIGTERM save the run and end; `lmkit train --resume
+    RUN` goes on with it, after a crash too. Option names of older toolkits (--nhid, --emsize, --bptt,
+    --learning-rate) are taken as well.
     """
+    given["corpus"] = _corpus(texts, given["corpus"])
     if resume is not None and (preset, config_file, out) != (None, None, None):
         raise ConfigError("--resume goes without --preset, --config and --out: the run knows its own.")
     if resume is None and allow_inexact:
@@ -80,6 +101,25 @@ def command(
         raise FailedError(session.unsaved)
     if signal_number is not None:
         raise SystemExit(128 + signal_number)
+
+
+def _corpus(texts: tuple[str, ...], corpus: str | None) -> str | None:
+    """The text, given as an argument or as --corpus."""
+    if not texts:
+        return corpus
+    if len(texts) > 1:
+        raise ConfigError(
+            "Give one text: a file, or a folder of texts; several files go through `cat ... | lmkit train -`."
+        )
+    (text,) = texts
+    if corpus is not None:
+        raise ConfigError(f"Give the text once: {text} or --corpus {corpus}, not both.")
+    path = Path(text)
+    if exists(path / "config.json") and exists(path / "tokenizer.json"):
+        raise ConfigError(f"{text} is a run, not a text: `lmkit train --resume {text}` goes on with it.")
+    if text in preset_names() and not exists(path):
+        raise ConfigError(f"{text} is a preset, not a text: `lmkit train TEXT --preset {text}`.")
+    return text
 
 
 def _train(session: Session, display: TrainingDisplay) -> tuple[Measurement | None, int | None]:

@@ -9,6 +9,7 @@ import io
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Any, BinaryIO, cast
 
 from lmkit.errors import DataError
@@ -17,7 +18,17 @@ from lmkit.files import open_regular
 __all__ = ["decode_chunks", "looks_like_text", "read_blocks", "read_text"]
 
 BLOCK = 1 << 20
+SAMPLE = 4096  # bytes around a fault that tell the encoding
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+# What people give as text and is none, by its first bytes.
+NO_TEXT = {
+    b"%PDF-": "is a PDF, not text: extract the text first, for example with `pdftotext`.",
+    b"{\\rtf": "is an RTF document: save it as plain text first.",
+    b"PK\x03\x04": "is a zip archive, as .docx, .odt and .epub files are: save it as plain text first.",
+    b"\xd0\xcf\x11\xe0": "is a Word document: save it as plain text first.",
+    b"\x1f\x8b": "is compressed with gzip: give it a name that ends in .gz.",
+    b"\x28\xb5\x2f\xfd": "is compressed with Zstandard: give it a name that ends in .zst.",
+}
 
 
 def read_text(path: Path) -> Iterator[str]:
@@ -32,14 +43,17 @@ def read_text(path: Path) -> Iterator[str]:
 def decode_chunks(blocks: Iterable[bytes], name: str) -> Iterator[str]:
     """Decode UTF-8 strictly, a character cut by a block's border included; nothing is translated or dropped."""
     rest = b""
-    offset = 0
-    for block in blocks:
-        text, used = _decode(rest + block, offset, name, final=False)
+    offset, line = 0, 1
+    for number, block in enumerate(blocks):
+        if number == 0:
+            _check_kind(block, name)
+        text, used = _decode(rest + block, offset, line, name, final=False)
         rest = (rest + block)[used:]
         offset += used
+        line += text.count("\n")
         if text:
             yield text
-    _decode(rest, offset, name, final=True)
+    _decode(rest, offset, line, name, final=True)
 
 
 def looks_like_text(path: Path) -> bool:
@@ -52,15 +66,42 @@ def looks_like_text(path: Path) -> bool:
     return b"\0" not in block
 
 
-def _decode(data: bytes, offset: int, name: str, *, final: bool) -> tuple[str, int]:
+def _check_kind(block: bytes, name: str) -> None:
+    for mark, what in NO_TEXT.items():
+        if block.startswith(mark):
+            raise DataError(f"{name} {what}")
+
+
+def _decode(data: bytes, offset: int, line: int, name: str, *, final: bool) -> tuple[str, int]:
     try:
         return codecs.utf_8_decode(data, "strict", final)
     except UnicodeDecodeError as error:
-        place = offset + error.start
-        value = data[error.start]
-        utf16 = offset == 0 and data[:2] in UTF16_MARKS
-        hint = "it looks like UTF-16" if utf16 else f"byte 0x{value:02x} does not belong there"
-        raise DataError(f"{name} is not UTF-8 at byte offset {place}: {hint}; convert it to UTF-8 first.") from error
+        place, value = offset + error.start, data[error.start]
+        line += data.count(b"\n", 0, error.start)
+        fault = f"at byte offset {place}, line {line:,}: byte 0x{value:02x} does not belong there"
+        hint = _what_to_do(data, error.start, name, is_begin=offset == 0)
+        raise DataError(f"{name} is not UTF-8 {fault}. {hint}") from error
+
+
+def _what_to_do(data: bytes, start: int, name: str, *, is_begin: bool) -> str:
+    """The likeliest encoding of a text that is not UTF-8, and the command that converts it."""
+    if is_begin and data[:2] in UTF16_MARKS:
+        return f"It looks like UTF-16: {_conversion('UTF-16', name)}"
+    around = data[max(0, start - SAMPLE) : start + SAMPLE]
+    if b"\0" in around:
+        return "It looks like a binary file: give plain text."
+    # Windows-1252 has its quotes and dashes where Latin-1 has control characters
+    windows = any(0x80 <= byte < 0xA0 for byte in around[min(start, SAMPLE) :])
+    encoding, shown = ("WINDOWS-1252", "Windows-1252") if windows else ("LATIN1", "Latin-1")
+    return f"It may be {shown}: {_conversion(encoding, name)}"
+
+
+def _conversion(encoding: str, name: str) -> str:
+    path = Path(name)
+    if not path.is_file() or path.suffix in (".gz", ".zst"):
+        return f"convert it with `iconv -f {encoding} -t UTF-8` first."
+    made = path.with_name(f"{path.stem}-utf8{path.suffix}")
+    return f"convert it with `iconv -f {encoding} -t UTF-8 {quote(name)} > {quote(str(made))}`."
 
 
 def read_blocks(path: Path) -> Iterator[bytes]:

@@ -189,9 +189,16 @@ def _open_remote(name: str, known: list[str]) -> Source:
             return open_dataset(name)
         except CorpusError as error:
             raise CorpusError(f"There is no file or folder {name}, and t{str(error)[1:]}") from error
-    close = difflib.get_close_matches(name, [*known, *_beside(Path(name))], n=2, cutoff=0.7)
+    close = _close(name, [*known, *_beside(Path(name))])
     hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}."
     raise CorpusError(f"There is no corpus, file or folder called {_short(name)!r}: {hint}")
+
+
+def _close(name: str, known: list[str]) -> list[str]:
+    """Names that may be meant, at most two: this one with an ending, or one that is nearly the same."""
+    ended = [one for one in known if one.startswith(f"{name}.")]
+    near = difflib.get_close_matches(name, known, n=2, cutoff=0.7)
+    return list(dict.fromkeys([*ended, *near]))[:2]
 
 
 def _short(name: str) -> str:
@@ -216,6 +223,6 @@ def _missing(name: str) -> str:
         beside = sorted(entry.name for entry in path.parent.iterdir())
     except OSError:
         return f"There is no file or folder {name}: the folder {path.parent} does not exist or cannot be read."
-    close = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.7)
-    hint = f"did you mean {path.with_name(close[0])}?" if close else "check its name."
+    close = _close(path.name, beside)
+    hint = f"did you mean {' or '.join(str(path.with_name(one)) for one in close)}?" if close else "check its name."
     return f"There is no file or folder {name}: {hint}"

@@ -172,7 +172,8 @@ def test_what_is_no_run_is_named(refused, work, command: str):
 
 
 def test_runs_that_are_there_are_named(refused, damaged):
-    assert "run" in refused("eval", "rum").partition("there are")[2]
+    assert "Did you mean run?" in refused("eval", "rum")
+    assert "run" in refused("eval", "other").partition("Runs here:")[2]
 
 
 # Options of train
@@ -236,7 +237,7 @@ def test_a_share_of_all_is_refused(train, work, option: str, value: str):
         (("--tokenizer", "missing.json"), ["missing.json"]),
         (("--tokenizer", "x" * 300), ["tokenizer"]),
         (("--precision", "float16", "--device", "cpu"), ["float16", "cuda"]),
-        (("--seed", str(2**31)), ["--seed", str(2**31 - 1)]),
+        (("--seed", str(2**31)), ["--seed", "2^31"]),
         (("--cell", "gruu"), ["--cell", "gru"]),
         (("--preset", "no-such"), ["no-such", "pytorch-examples"]),
         (("--corpus", ""), ["--corpus"]),
@@ -353,8 +354,8 @@ def test_unknown_commands_options_and_corpora_come_with_the_nearest_name(refused
 
 
 def test_a_command_without_its_argument_says_which(refused, work):
-    assert "RUN" in refused("eval")
-    assert "RUN" in refused("sample")
+    assert "run" in refused("eval")
+    assert "run" in refused("sample")
     assert "FILE" in refused("tokenize")
     assert "run" in refused("info")
 
