@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ __all__ = ["open_dataset"]
 
 SPLITS = {"train": ("train",), "valid": ("validation", "valid", "val", "dev"), "test": ("test",)}
 BATCH = 1000
+PROBE_SECONDS = 5
 
 
 def open_dataset(identifier: str, *, name: str | None = None) -> Source:
@@ -39,11 +41,48 @@ def _load(identifier: str) -> dict[str, Any]:
         import datasets
 
         datasets.disable_progress_bars()
-        return dict(datasets.load_dataset(path, config or None))
+        with _offline_where_unreachable():
+            return dict(datasets.load_dataset(path, config or None))
     except KeyboardInterrupt:
         raise
     except Exception as error:  # every layer below has its own errors
         raise CorpusError(_explain(identifier, error)) from error
+
+
+@contextlib.contextmanager
+def _offline_where_unreachable() -> Iterator[None]:
+    """Ask the hub for one answer, and work from what is stored here if none comes.
+
+    Without this the libraries ask again and again, for about 25 seconds, even for what they have stored. Their switches
+    are variables of the environment that are read at import, so the values that came of them are set.
+    """
+    import datasets
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE or datasets.config.HF_HUB_OFFLINE or _is_reachable(constants.ENDPOINT):
+        yield
+        return
+    switches: tuple[Any, ...] = (constants, datasets.config)
+    try:
+        for module in switches:
+            module.HF_HUB_OFFLINE = True
+        yield
+    finally:
+        for module in switches:
+            module.HF_HUB_OFFLINE = False
+
+
+def _is_reachable(endpoint: str) -> bool:
+    """Whether a server answers, whatever it says; asked through the hub library's own client, proxies and certificates
+    as there.
+    """
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]  # its public place in every version
+
+    try:
+        get_session().head(endpoint, timeout=PROBE_SECONDS)
+    except Exception:  # those of requests or httpx, whichever the library has
+        return False
+    return True
 
 
 def _explain(identifier: str, error: Exception) -> str:

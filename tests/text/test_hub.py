@@ -1,10 +1,13 @@
 """Public data sets through `datasets`, without network."""
 
+import socket
 import sys
+import time
 
 import pytest
 
 from lmkit.errors import CorpusError
+from lmkit.text import hub
 from lmkit.text.source import WHOLE
 from lmkit.text.sources import open_source
 
@@ -61,6 +64,57 @@ def test_without_network_the_error_says_what_to_do(served):
     served(ConnectionError("Couldn't reach 'owner/name' on the Hub"))
     with pytest.raises(CorpusError, match=r"there is no network: .*pydoc"):
         read("owner/name")
+
+
+def allow_network(monkeypatch, endpoint):
+    """As if no variable of the environment said that there is no network."""
+    datasets = pytest.importorskip("datasets")
+    from huggingface_hub import constants
+
+    for module in (datasets.config, constants):
+        monkeypatch.setattr(module, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    monkeypatch.setattr(datasets.config, "HF_ENDPOINT", endpoint)
+    return datasets.config, constants
+
+
+@pytest.fixture
+def closed_port():
+    """An address of this machine where nobody answers."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: a connection is refused
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+def test_without_network_nothing_is_tried_again_and_nothing_waits(closed_port, monkeypatch):
+    switches = allow_network(monkeypatch, closed_port)
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    with pytest.raises(CorpusError, match="there is no network"):
+        read("owner/no-such-set")
+    assert waits == []
+    assert [module.HF_HUB_OFFLINE for module in switches] == [False, False]
+
+
+def test_without_network_a_set_that_is_stored_is_read(served, closed_port, monkeypatch):
+    allow_network(monkeypatch, closed_port)
+    served({"train": {"text": ["a"]}})
+    assert read("owner/name")[0] == {WHOLE: "a\n"}
+
+
+def test_a_server_that_answers_leaves_the_library_online(served, monkeypatch):
+    _, constants = allow_network(monkeypatch, "http://127.0.0.1:1")
+    monkeypatch.setattr(hub, "_is_reachable", lambda endpoint: True)
+    online = []
+    datasets = pytest.importorskip("datasets")
+
+    def load(path, config):
+        online.append(not constants.HF_HUB_OFFLINE)
+        return {"train": datasets.Dataset.from_dict({"text": ["a"]})}
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    read("owner/name")
+    assert online == [True]
 
 
 def test_the_library_itself_offline_gives_that_error():
