@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from lmkit.config import RESUMABLE, Config, RuntimeConfig
+from lmkit.config import RESUMABLE, Config, RuntimeConfig, flatten
+from lmkit.config_file import format_defaults
 from lmkit.errors import ConfigError, RunError
 from lmkit.fields import flag_of
 from lmkit.hardware import describe_cpu
@@ -27,6 +28,7 @@ __all__ = [
     "check_place",
     "check_tokenizer",
     "config_hash",
+    "early_config_hash",
     "fingerprint",
     "place_of_run",
     "without_same_place",
@@ -51,12 +53,40 @@ def fingerprint(place: Place) -> dict[str, Any]:
 
 
 def config_hash(config: Config) -> str:
-    """sha256 of what makes a run this run: its configuration without what a resume may change."""
-    kept = config.to_dict()
-    for section in kept.values():
-        for name in (*RESUMABLE, *PLACE):
-            section.pop(name, None)
+    """sha256 of what makes a run this run: the options that differ from the defaults of the format, so that an option
+    that is added later leaves it as it is; without what a resume may change, and without the text and the tokenizer,
+    which have hashes of their own.
+    """
+    defaults = flatten(format_defaults().to_dict())
+    chosen = {name: value for name, value in flatten(config.to_dict()).items() if value != defaults[name]}
+    kept = {name: value for name, value in chosen.items() if name not in (*RESUMABLE, *PLACE, "corpus", "tokenizer")}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def early_config_hash(values: Mapping[str, Any], info: Mapping[str, Any]) -> str:
+    """The same as early versions computed it: of all options in config.json (``values``), the corpus as it was named
+    before a resume found it elsewhere.
+    """
+    kept = {section: dict(options) for section, options in values.items() if isinstance(options, Mapping)}
+    for name, (before, _) in _first_changes(info).items():
+        if name in ("corpus", "tokenizer"):
+            kept["data"][name] = before
+    for options in kept.values():
+        for name in (*RESUMABLE, *PLACE):
+            options.pop(name, None)
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def _first_changes(info: Mapping[str, Any]) -> dict[str, Any]:
+    """For each option that a resume has changed, its values before and after the first change."""
+    resumes = info.get("resumes")
+    first: dict[str, Any] = {}
+    for resume in resumes if isinstance(resumes, list) else []:
+        changed = resume.get("changed") if isinstance(resume, Mapping) else None
+        for name, values in changed.items() if isinstance(changed, Mapping) else ():
+            if isinstance(values, list) and len(values) == 2:
+                first.setdefault(name, values)
+    return first
 
 
 def changed_config(stored: Config, changes: Mapping[str, Any], *, allow_inexact: bool) -> Config:

@@ -1,6 +1,6 @@
 """The run directory: everything that a training run leaves behind, in files that hold no pickles.
 
-RUN/  config.json        the configuration, all values written out
+RUN/  config.json        the options as they were chosen (config_file.py)
       tokenizer.json     opens in Hugging Face tokenizers
       model.safetensors  the best model on validation
       run.json           corpus and its hashes, versions, threads, precision, device
@@ -31,7 +31,8 @@ import torch
 from torch import Tensor
 
 from lmkit.checkpoints.folder import CheckpointFolder
-from lmkit.config import CONFIG_FORMAT, Config
+from lmkit.config import CONFIG_FORMAT, Config, flatten
+from lmkit.config_file import changed_values, config_from_values, values_of_config
 from lmkit.errors import ConfigError, FailedError, RunError
 from lmkit.files import (
     check_new_folder,
@@ -49,6 +50,7 @@ from lmkit.files import (
 from lmkit.lock import LOCK, FolderLock
 from lmkit.model.language_model import LanguageModel, stored_shapes
 from lmkit.run_log import finite
+from lmkit.text.moved import find_text
 from lmkit.text.tokenizer import LARGEST_FILE, Tokenizer, tokenizer_from_json
 from lmkit.weights import load_weights, pack_weights, unpack_weights
 
@@ -88,8 +90,8 @@ class RunDirectory:
             staging = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}{UNFINISHED}"))
             lock = FolderLock(staging)
             _remove_unfinished(path)  # ours is locked by now, so of two that do this at once no more than one loses
-            header = {"lmkit": lmkit_version(), "format": CONFIG_FORMAT, "vocab_size": tokenizer.vocab_size}
-            write_atomically(staging / CONFIG, _json({**header, **config.to_dict()}))
+            values = values_of_config(config, path, lmkit_version(), tokenizer.vocab_size)
+            write_atomically(staging / CONFIG, _json(values))
             write_atomically(staging / TOKENIZER, tokenizer.to_json())
             write_atomically(staging / RUN, _json(dict(info)))
             (staging / METRICS).touch()
@@ -139,15 +141,29 @@ class RunDirectory:
             remove_temporary_files(self.path / REPORTS)
 
     def config(self) -> Config:
-        """The run's configuration. Raises RunError if it is damaged or of a newer format."""
-        values = self._read_json(CONFIG)
-        if values.pop("format", None) != CONFIG_FORMAT:
+        """The run's configuration, its text by the absolute path where it is now: where config.json says, or else where
+        the cache knows a text of the recorded hash. Raises RunError if it is damaged or of a newer format.
+        """
+        values = self.config_values()
+        if values.get("format") != CONFIG_FORMAT:
             raise RunError(f"{self.path / CONFIG} has a format that lmkit {lmkit_version()} does not read.")
-        sections = {name: value for name, value in values.items() if name not in ("lmkit", "vocab_size")}
         try:
-            return Config.from_dict(sections)
+            config = config_from_values(values, self.path)
         except ConfigError as error:
             raise RunError(f"{self.path / CONFIG} is damaged: {error}") from error
+        corpus = Path(config.data.corpus)
+        if not corpus.is_absolute() or exists(corpus):
+            return config
+        return config.override({"corpus": str(find_text(self._text_hash()) or corpus)})
+
+    def config_values(self) -> dict[str, Any]:
+        """The content of config.json, which names the text relative to the run folder."""
+        return self._read_json(CONFIG)
+
+    def _text_hash(self) -> Any:
+        """What run.json records of the text's sha256, None where it is damaged."""
+        with contextlib.suppress(RunError, AttributeError):
+            return self.info().get("corpus", {}).get("sha256")
 
     def tokenizer(self) -> Tokenizer:
         """The run's tokenizer."""
@@ -218,13 +234,16 @@ class RunDirectory:
             raise RunError(f"{self.path / CONFIG} tells of {declared!s:.20} tokens, and {TOKENIZER} has {vocab_size}.")
 
     def record_change(self, config: Config, change: Mapping[str, Any]) -> None:
-        """A resume that changed something: the new configuration, and a line in run.json of what and at which step."""
+        """A resume that changed something: an entry in run.json of what and at which step (its ``changed``: options
+        with their values before and after), and these options in config.json.
+        """
         info = self.info()
         resumes = info.get("resumes")
         resumes = resumes if isinstance(resumes, list) else []
         write_atomically(self.path / RUN, _json({**info, "resumes": [*resumes, dict(change)]}))
-        header = {name: self._read_json(CONFIG)[name] for name in ("lmkit", "format", "vocab_size")}
-        write_atomically(self.path / CONFIG, _json({**header, **config.to_dict()}))
+        options = flatten(config.to_dict())
+        changes = {name: options[name] for name in change["changed"]}
+        write_atomically(self.path / CONFIG, _json(changed_values(self.config_values(), self.path, changes)))
 
     def weights(self, content: bytes, name: str, config: Config, vocab_size: int) -> dict[str, Tensor]:
         """The tensors of a file of weights that was read; ``name`` is the file's in messages. Raises RunError if they

@@ -30,6 +30,7 @@ from lmkit.resuming import (
     check_place,
     check_tokenizer,
     config_hash,
+    early_config_hash,
     fingerprint,
     place_of_run,
     without_same_place,
@@ -412,7 +413,8 @@ class Session:
                 unpack(checkpoint.files[VALUES], checkpoint.files[TENSORS]),
                 json.loads(checkpoint.files[CLOCK]),
             )
-            if values["config_sha256"] != config_hash(self.config):
+            known = config_hash(self.config), early_config_hash(self.run.config_values(), info)
+            if values["config_sha256"] not in known:
                 raise RunError(f"Checkpoint {checkpoint.step:,} belongs to a run with another configuration.")
             if values["tokenizer_sha256"] != info.get("tokenizer_sha256"):
                 raise RunError(f"Checkpoint {checkpoint.step:,} belongs to a run with another tokenizer.")

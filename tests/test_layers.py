@@ -23,7 +23,7 @@ LEVELS = (
     ("text", "hardware", "presets"),
     ("samplers", "model"),
     ("evaluation", "generation"),
-    ("training", "checkpoints", "weights"),
+    ("training", "checkpoints", "weights", "config_file"),
     ("run", "preparation"),
     ("resuming", "session_log", "best_model"),
     ("run_info",),

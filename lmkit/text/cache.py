@@ -14,15 +14,15 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from lmkit.errors import FailedError
 from lmkit.files import replace_file
-from lmkit.text.sealed import OutdatedError, seal, unseal
+from lmkit.text.sealed import DamagedError, OutdatedError, seal, unseal
 
-__all__ = ["Cache", "cache_folder", "content_key"]
+__all__ = ["Cache", "cache_folder", "content_key", "known_surveys"]
 
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 STALE_SECONDS = 24 * 3600
@@ -48,6 +48,14 @@ def cache_folder() -> Path:
 def content_key(*parts: Any) -> str:
     """A sha256 over values that JSON can hold."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def known_surveys() -> Iterator[tuple[Any, Any]]:
+    """Each stamp in the index with its survey; what is damaged there is passed over."""
+    for path in sorted((cache_folder() / "index").glob("*.json")):
+        with contextlib.suppress(OSError, OutdatedError, DamagedError):
+            stored = unseal(path.read_bytes(), SURVEY_FORMAT)
+            yield stored["stamp"], stored["survey"]
 
 
 class Cache:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["WHOLE", "Document", "Piece", "Slice", "Source", "line_cut", "pieces"]
+__all__ = ["WHOLE", "Document", "Piece", "Slice", "Source", "file_stamp", "line_cut", "pieces"]
 
 WHOLE = "text"
 Piece = tuple[int, str]
@@ -44,7 +44,7 @@ class Source:
         """
         if self.version is not None:
             return [[self.version, 0, 0, 0, 0]]
-        return [_stamp(path) for path in self.files]
+        return [file_stamp(path) for path in self.files]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class Slice:
         return pieces(self.documents, self.begin, self.end)
 
 
-def _stamp(path: Path) -> list[Any]:
+def file_stamp(path: Path) -> list[Any]:
+    """A file's path, size, time of its last change, time of its inode's last change, and inode. Raises OSError."""
     found = os.stat(path)
     return [str(path.resolve()), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
 

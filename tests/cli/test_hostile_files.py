@@ -624,7 +624,7 @@ def test_nothing_is_told_of_a_text_that_only_a_strangers_configuration_names(cli
 
     monkeypatch.setattr("lmkit.doctor.run.round_trip", watched)
     (work / "private.txt").write_text("My password is swordfish. " * 400, encoding="utf-8")
-    for corpus in (str(work / "private.txt"), "private.txt", "../work/private.txt"):
+    for corpus in (str(work / "private.txt"), "private.txt", "../private.txt"):
         put(damaged / "config.json", "data", "corpus", value=corpus)
         before = {path: path.read_bytes() for path in work.rglob("*") if path.is_file()}
         for arguments in (("eval",), ("eval", "--json"), ("doctor",), ("doctor", "--json"), ("info",)):

@@ -1,0 +1,76 @@
+"""config.json of a run: the options as they were chosen, which later versions of lmkit read with the same meaning.
+
+A text or tokenizer file is named relative to the run folder, beginning with ``./`` or ``../``, where the two lie under
+one folder that is not the root of the file system, so that a project can be moved or given away as a whole. Elsewhere,
+and in runs of early versions, its path is absolute.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lmkit.config import CONFIG_FORMAT, Config, flatten
+
+__all__ = ["EARLIER_DEFAULTS", "changed_values", "config_from_values", "format_defaults", "values_of_config"]
+
+# Options whose default has changed since the format began, with the value that a config.json without them stands for.
+EARLIER_DEFAULTS: dict[str, Any] = {}
+HEADER = ("lmkit", "format", "vocab_size")
+FILES = ("corpus", "tokenizer")
+RELATIVE = ("./", "../")
+
+
+def format_defaults() -> Config:
+    """What the options mean that a config.json lacks, because they are newer than it."""
+    return Config().override(EARLIER_DEFAULTS)
+
+
+def values_of_config(config: Config, folder: Path, version: str, vocab_size: int) -> dict[str, Any]:
+    """The content of the config.json in a run folder. ``config`` names files by absolute paths."""
+    header = dict(zip(HEADER, (version, CONFIG_FORMAT, vocab_size), strict=True))
+    return {**header, **_with_files(config, lambda path: _relative(path, folder)).to_dict()}
+
+
+def config_from_values(values: Mapping[str, Any], folder: Path) -> Config:
+    """The configuration that the config.json in a run folder holds, with absolute paths. Raises ConfigError."""
+    sections = {name: value for name, value in values.items() if name not in HEADER}
+    return _with_files(format_defaults().override(flatten(sections)), lambda path: _absolute(path, folder))
+
+
+def changed_values(values: Mapping[str, Any], folder: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of config.json with some options changed, and all others written as they are."""
+    config = config_from_values(values, folder).override(changes)
+    changed = dict(values)
+    for section, options in _with_files(config, lambda path: _relative(path, folder)).to_dict().items():
+        if new := {name: value for name, value in options.items() if name in changes}:
+            changed[section] = {**values.get(section, {}), **new}
+    return changed
+
+
+def _with_files(config: Config, renamed: Callable[[str], str]) -> Config:
+    """The configuration with other names of the text and the tokenizer."""
+    return config.override({name: renamed(getattr(config.data, name)) for name in FILES})
+
+
+def _relative(name: str, folder: Path) -> str:
+    """An absolute path as seen from a folder; a corpus or tokenizer that has a name, and a path that shares nothing but
+    the root with the folder, as they are.
+    """
+    if not Path(name).is_absolute():
+        return name
+    home = folder.resolve()
+    try:
+        shared = Path(os.path.commonpath([name, home]))
+    except ValueError:  # another drive
+        return name
+    if shared == Path(shared.anchor):
+        return name
+    path = Path(os.path.relpath(name, home)).as_posix()
+    return path if path.startswith(RELATIVE[1]) else f"./{path}"
+
+
+def _absolute(name: str, folder: Path) -> str:
+    return os.path.normpath(folder.resolve() / name) if name.startswith(RELATIVE) else name
