@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import io
-import os
 import sys
 import warnings
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import Any
 
 import click
 
 from lmkit.cli.hints import no_such_command, no_such_option
+from lmkit.console.streams import standard_streams
 from lmkit.errors import FailedError, LmkitError, LmkitWarning
 from lmkit.hardware import keep_freed_memory, wait_politely
 
@@ -68,27 +67,19 @@ class _Group(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program. A pipe that nobody reads any more ends it quietly, whatever it was writing."""
-        _write_utf8()
-        try:
-            with _plain_warnings():
-                return super().main(*args, **kwargs)
-        except SystemExit:
-            with _quiet_pipes():
-                sys.stdout.flush()
-            raise
+        with standard_streams(), _plain_warnings():
+            return super().main(*args, **kwargs)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        with _quiet_pipes(), _hints():  # --help and --version write here
+        with _failures(), _quiet_pipes(), _hints():  # --help and --version write here
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with _quiet_pipes(), _hints():
+            with _failures(), _quiet_pipes(), _hints():
                 result = super().invoke(ctx)
                 sys.stdout.flush()
                 return result
-        except LmkitError as error:
-            raise _Failure(error) from error
         except (MemoryError, RuntimeError) as error:
             if not isinstance(error, MemoryError) and "allocate" not in str(error):
                 raise
@@ -123,17 +114,20 @@ def _hints() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _failures() -> Iterator[None]:
+    """Errors that lmkit raises on purpose, in the form that click shows."""
+    try:
+        yield
+    except LmkitError as error:
+        raise _Failure(error) from error
+
+
+@contextlib.contextmanager
 def _quiet_pipes() -> Iterator[None]:
     """End with exit code 0 where a pipe was closed: whoever reads our output has seen enough."""
     try:
         yield
     except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        for stream in (sys.stdout, sys.stderr):
-            # what is left in a buffer is flushed at the end of the program, and must not complain then
-            with contextlib.suppress(OSError, ValueError):
-                if stream is sys.stdout or not _is_open(stream):
-                    os.dup2(nowhere, stream.fileno())
         raise click.exceptions.Exit(0) from None
 
 
@@ -145,31 +139,13 @@ def _plain_warnings() -> Iterator[None]:
     def show_plainly(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
         if not issubclass(category, LmkitWarning):
             return show(message, category, *args, **kwargs)
-        with contextlib.suppress(OSError):
-            click.echo(f"Note: {message}", err=True)
+        click.echo(f"Note: {message}", err=True)
 
     warnings.showwarning = show_plainly
     try:
         yield
     finally:
         warnings.showwarning = show
-
-
-def _is_open(stream: TextIO) -> bool:
-    try:
-        stream.flush()
-    except OSError:
-        return False
-    return True
-
-
-def _write_utf8() -> None:
-    """Text goes out as UTF-8 whatever the system's encoding is, the names of files as the bytes that they are; messages
-    never fail for a character.
-    """
-    for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors=errors)
 
 
 def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:

@@ -96,9 +96,11 @@ def command(
             )
         display.begin(session)
         result, signal_number = _train(session, display)
-    _report(session, result, display, as_json, stopped=signal_number is not None and result is None)
-    if session.unsaved:
-        raise FailedError(session.unsaved)
+    try:
+        _report(session, result, display, as_json, stopped=signal_number is not None and result is None)
+    finally:
+        if session.unsaved:  # worse than a result that cannot be printed
+            raise FailedError(session.unsaved)
     if signal_number is not None:
         raise SystemExit(128 + signal_number)
 
@@ -152,8 +154,8 @@ class _Stopped(BaseException):
 
 @contextmanager
 def _first_signal(session: Session) -> Iterator[list[int]]:
-    """A list that the first SIGINT or SIGTERM makes non-empty. A measurement is broken off, it changes nothing; all
-    else goes on to the next record. The second signal ends the process at once.
+    """A list that the first signal which asks to end makes non-empty. A measurement is broken off, it changes nothing;
+    all else goes on to the next record. The second signal ends the process at once.
     """
     seen: list[int] = []
 
@@ -173,7 +175,7 @@ def _first_signal(session: Session) -> Iterator[list[int]]:
             raise _Stopped
 
     try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, note) for number in _stopping_signals()}
     except ValueError:  # not the main thread: signals are somebody else's business
         yield seen
         return
@@ -182,6 +184,14 @@ def _first_signal(session: Session) -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _stopping_signals() -> list[signal.Signals]:
+    """Those that ask a program to end. SIGHUP comes from a terminal that was closed; nohup has it ignored."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    return numbers
 
 
 def _sample(session: Session, length: int) -> str:

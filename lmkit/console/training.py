@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from rich.markup import escape
 
@@ -35,7 +35,6 @@ class TrainingDisplay:
     def __init__(self) -> None:
         self.console = open_console(stderr=True)
         self.line = ProgressLine(self.console, plain_seconds=PLAIN_SECONDS)
-        self.closed = False
         self.figured_at = 0.0
         self.tokens_shown, self.elapsed_shown = 0, 0.0
         self.nll, self.count = 0.0, 0.0
@@ -51,16 +50,7 @@ class TrainingDisplay:
     def say(self, text: str) -> None:
         """A line that stays."""
         with self.line.hidden():
-            self._show(lambda: self.console.print(printable(text), markup=False, soft_wrap=True))
-
-    def _show(self, show: Callable[[], None]) -> None:
-        """A closed pipe ends the display, not the training."""
-        if self.closed:
-            return
-        try:
-            show()
-        except BrokenPipeError:
-            self.closed = True
+            self.console.print(printable(text), markup=False, soft_wrap=True)
 
     def begin(self, session: Session) -> None:
         """Say what is trained on what."""

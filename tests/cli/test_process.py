@@ -42,20 +42,21 @@ print(json.dumps(codes))
 """
 
 
-# As above, with a SIGTERM at the beginning of a method of Session. sys.argv[1]: a JSON list of [method, command].
+# As above, with a signal at the beginning of a method of Session. sys.argv[1]: a list of [method, signal, command].
 SIGNALLED = """
 import gc, json, os, signal, sys
 import lmkit.api, lmkit.cli, lmkit.console.training
 from lmkit.session import Session
 codes = []
 gc.freeze()
-for method, arguments in json.loads(sys.argv[1]):
+for method, number, arguments in json.loads(sys.argv[1]):
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
+        signal.signal(number, signal.SIG_DFL)  # who runs the tests may have it ignored
         original = getattr(Session, method)
         def signalled(self, *rest, **options):
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
             return original(self, *rest, **options)
         setattr(Session, method, signalled)
         output = os.open(method + ".txt", os.O_WRONLY | os.O_CREAT)
@@ -176,7 +177,8 @@ def test_a_signal_before_a_measurement_ends_the_run_and_a_resume_is_exact(cli, w
     options = ["--corpus", "text.txt", "--max-steps", "20", "--eval-every", "8"]
     assert cli(*TRAIN, *options, "--out", "whole").code == 0
     methods = ["_validate", "_keep_last_model", "_take_best_weights", "_final_measurement"]
-    calls = [[method, [*TRAIN, *options, "--out", method]] for method in methods]
+    numbers = [signal.SIGTERM, signal.SIGTERM, signal.SIGHUP, signal.SIGTERM]
+    calls = [[name, number, [*TRAIN, *options, "--out", name]] for name, number in zip(methods, numbers, strict=True)]
     done = subprocess.run(
         [sys.executable, "-c", SIGNALLED, json.dumps(calls)],
         cwd=work,
@@ -185,7 +187,7 @@ def test_a_signal_before_a_measurement_ends_the_run_and_a_resume_is_exact(cli, w
         encoding="utf-8",
         check=False,
     )
-    assert json.loads(done.stdout) == [143] * len(methods), done.stderr
+    assert json.loads(done.stdout) == [128 + number for number in numbers], done.stderr
     for method in methods:
         stopped_at = 8 if method == "_validate" else 20
         assert f"Stopping at step {stopped_at}: saving." in done.stderr
