@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lmkit.config import CONFIG_FORMAT, Config, flatten
+from lmkit.errors import ConfigError
 
 __all__ = ["EARLIER_DEFAULTS", "changed_values", "config_from_values", "format_defaults", "values_of_config"]
 
@@ -35,7 +36,11 @@ def values_of_config(config: Config, folder: Path, version: str, vocab_size: int
 
 
 def config_from_values(values: Mapping[str, Any], folder: Path) -> Config:
-    """The configuration that the config.json in a run folder holds, with absolute paths. Raises ConfigError."""
+    """The configuration that the config.json in a run folder holds, with absolute paths. Raises ConfigError, also for
+    another format.
+    """
+    if values.get("format") != CONFIG_FORMAT:
+        raise ConfigError(f"its format is {values.get('format')!s:.20}, and {CONFIG_FORMAT} is read.")
     sections = {name: value for name, value in values.items() if name not in HEADER}
     return _with_files(format_defaults().override(flatten(sections)), lambda path: _absolute(path, folder))
 

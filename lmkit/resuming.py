@@ -20,13 +20,11 @@ from lmkit.hardware import describe_cpu
 from lmkit.preparation import Place
 from lmkit.run import RunDirectory, lmkit_version
 from lmkit.text.corpus import Corpus
-from lmkit.text.tokenizer import Tokenizer
 
 __all__ = [
     "changed_config",
     "check_corpus",
     "check_place",
-    "check_tokenizer",
     "config_hash",
     "early_config_hash",
     "fingerprint",
@@ -34,6 +32,7 @@ __all__ = [
     "without_same_place",
 ]
 
+OWN_VERSION = "lmkit"  # of a fingerprint: another version of it trains to the same bits, as tests/stored_runs show
 PLACE = ("device", "precision", "threads")  # of RuntimeConfig: --allow-inexact may change them
 
 
@@ -128,26 +127,20 @@ def place_of_run(info: Mapping[str, Any], config: Config, changes: Mapping[str, 
 
 def check_place(then: Mapping[str, Any], now: Mapping[str, Any], *, allow_inexact: bool) -> list[str]:
     """What differs between two fingerprints, as words. Raises RunError where there is something and it is not
-    allowed.
+    allowed; another version of lmkit always is.
     """
     if not isinstance(then, Mapping):
         raise RunError("The record of the machine that the run began on is damaged.")
     differing = [
         f"{name} {then[name]} then, {now[name]} now" for name in now if name in then and then[name] != now[name]
     ]
-    if differing and not allow_inexact:
+    refused = [one for one in differing if not one.startswith(f"{OWN_VERSION} ")]
+    if refused and not allow_inexact:
         raise RunError(
-            f"The result would not be the uninterrupted run's to the last bit: {'; '.join(differing)}. "
+            f"The result would not be the uninterrupted run's to the last bit: {'; '.join(refused)}. "
             "--allow-inexact resumes all the same."
         )
     return differing
-
-
-def check_tokenizer(run: RunDirectory, info: Mapping[str, Any], tokenizer: Tokenizer) -> None:
-    """Raise RunError where the run's tokenizer is not the one that it was trained with."""
-    found = hashlib.sha256(tokenizer.to_json().encode()).hexdigest()
-    if info.get("tokenizer_sha256", found) != found:
-        raise RunError(f"{run.path / 'tokenizer.json'} has changed since the run began: it cannot be resumed.")
 
 
 def check_corpus(run: RunDirectory, corpus: Corpus) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import errno
+import hashlib
 import json
 import os
 import re
@@ -31,7 +32,7 @@ import torch
 from torch import Tensor
 
 from lmkit.checkpoints.folder import CheckpointFolder
-from lmkit.config import CONFIG_FORMAT, Config, flatten
+from lmkit.config import Config, flatten
 from lmkit.config_file import changed_values, config_from_values, values_of_config
 from lmkit.errors import ConfigError, FailedError, RunError
 from lmkit.files import (
@@ -145,12 +146,10 @@ class RunDirectory:
         the cache knows a text of the recorded hash. Raises RunError if it is damaged or of a newer format.
         """
         values = self.config_values()
-        if values.get("format") != CONFIG_FORMAT:
-            raise RunError(f"{self.path / CONFIG} has a format that lmkit {lmkit_version()} does not read.")
         try:
             config = config_from_values(values, self.path)
         except ConfigError as error:
-            raise RunError(f"{self.path / CONFIG} is damaged: {error}") from error
+            raise RunError(f"{self.path / CONFIG} {_fault(values, error)}") from error
         corpus = Path(config.data.corpus)
         if not corpus.is_absolute() or exists(corpus):
             return config
@@ -166,8 +165,23 @@ class RunDirectory:
             return self.info().get("corpus", {}).get("sha256")
 
     def tokenizer(self) -> Tokenizer:
-        """The run's tokenizer."""
+        """The run's tokenizer. Raises RunError where its sha256 is not the one in run.json, if there is one."""
+        tokenizer, recorded = self.unchecked_tokenizer(), self.tokenizer_hash()
+        if recorded not in (None, _sha256(self._read_text(TOKENIZER, LARGEST_FILE)), _sha256(tokenizer.to_json())):
+            raise RunError(
+                f"{self.path / TOKENIZER} has changed since the run began: its sha256 is not the one in {RUN}, and its "
+                "ids may mean other tokens. Put the old file back."
+            )
+        return tokenizer
+
+    def unchecked_tokenizer(self) -> Tokenizer:
+        """The tokenizer, whatever run.json says of it."""
         return tokenizer_from_json(self._read_text(TOKENIZER, LARGEST_FILE), str(self.path / TOKENIZER))
+
+    def tokenizer_hash(self) -> Any:
+        """What run.json records of the tokenizer's sha256, None where it is missing, damaged or has none."""
+        with contextlib.suppress(RunError):
+            return self.info().get("tokenizer_sha256")
 
     def info(self) -> dict[str, Any]:
         """Corpus, hashes, versions, threads, precision."""
@@ -318,6 +332,26 @@ def lmkit_version() -> str:
         return metadata.version("lmkit")
     except metadata.PackageNotFoundError:
         return "unknown"
+
+
+def _fault(values: Mapping[str, Any], error: ConfigError) -> str:
+    """What to say of a config.json that cannot be read: a later version wrote it, or it is damaged."""
+    version, own = values.get("lmkit"), lmkit_version()
+    if isinstance(version, str) and _numbers(version) > _numbers(own):
+        return (
+            f"was written by lmkit {version:.20}: install that version or a later one, because lmkit {own} does not "
+            "know all of its options."
+        )
+    return f"is damaged: {error}"
+
+
+def _numbers(version: str) -> list[int]:
+    """``0.10.2`` -> [0, 10, 2]; nothing for what is no version."""
+    return [int(part) for part in re.findall(r"\d{1,9}", version, re.ASCII)[:3]]
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _without_aliases(model: LanguageModel) -> dict[str, Tensor]:

@@ -28,7 +28,6 @@ from lmkit.resuming import (
     changed_config,
     check_corpus,
     check_place,
-    check_tokenizer,
     config_hash,
     early_config_hash,
     fingerprint,
@@ -134,7 +133,6 @@ class Session:
         then = {**info, **(place_then if isinstance(place_then, dict) else {})}
         changes = without_same_place(changes, then)
         config = changed_config(stored, changes, allow_inexact=allow_inexact)
-        check_tokenizer(run, info, tokenizer)
         run.check_vocabulary(tokenizer.vocab_size)
         place = place_of_run(then, config, changes)
         material = prepare(config, place, tokenizer=tokenizer, progress=progress)
@@ -266,11 +264,9 @@ class Session:
         self._closing = True  # from here on the weights are not the training's any more
         self.log.end_interval(self.train)
         self._keep_last_model()
-        if self.train.step:
-            self._take_best_weights()
+        step = self._take_best_weights() if self.train.step else 0
         result = self._final_measurement()
         if result is not None:
-            step = self.train.annealing.best_step
             self.log.add(
                 {"kind": "final", "step": step, "split": result.split, **evaluation_figures(result.evaluation)}
             )
@@ -460,16 +456,20 @@ class Session:
             return False
         return True
 
-    def _take_best_weights(self) -> None:
+    def _take_best_weights(self) -> int:
+        """Make the run's model the one that is measured; return the step that it is of."""
         vocab_size = self.corpus.tokenizer.vocab_size
+        step = self.train.annealing.best_step or self.train.step
         if self._best.content is None and not (self.run.path / MODEL).exists():
             self.warn("The best model is gone, and none was better since: the last one takes its place.")
             self._failed |= not self._best.keep(self.model, is_best=False)
+            step = self.train.step
         if self._best.content is None:
             best = self.run.load_model(self.config, vocab_size, self.device).state_dict()
         else:
             best = self.run.weights(self._best.content, MODEL, self.config, vocab_size)
         self.model.load_state_dict(best, strict=False)
+        return step
 
     def _rollback_steps(self) -> list[int]:
         """Checkpoints that a rollback may go back to: at steps that do not depend on the clock."""

@@ -557,7 +557,7 @@ def test_the_number_of_threads_is_the_run_s_own_whatever_the_machine_would_choos
     assert_same(run, whole.run.path)
 
 
-@pytest.mark.parametrize("name", ["torch", "numpy", "lmkit", "cpu", "machine"])
+@pytest.mark.parametrize("name", ["torch", "numpy", "cpu", "machine"])
 def test_another_machine_or_library_is_refused_unless_that_is_allowed(
     stopped: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ):
@@ -567,6 +567,15 @@ def test_another_machine_or_library_is_refused_unless_that_is_allowed(
     assert "\n" not in str(caught.value)
     session = Session.resume(stopped, allow_inexact=True, warn=pytest.fail)
     assert session.run.info()["resumes"][0]["inexact"][0].startswith(f"{name} ")
+    finish(session)
+
+
+def test_another_version_of_lmkit_resumes_a_run_and_is_recorded(stopped: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("lmkit.session.fingerprint", lambda place: {**fingerprint(place), "lmkit": "another"})
+    session = go_on(stopped)
+    assert session.run.info()["resumes"][0]["inexact"] == [
+        f"lmkit {fingerprint(session.place)['lmkit']} then, another now"
+    ]
     finish(session)
 
 

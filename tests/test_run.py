@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+import lmkit
 from lmkit import files, run
 from lmkit.config import Config, ModelConfig
 from lmkit.errors import FailedError, LmkitError, RunError
@@ -249,3 +252,54 @@ def test_a_model_of_another_size_is_refused_before_memory_is_taken(tmp_path: Pat
     with pytest.raises(RunError, match=r"does not fit config\.json"):
         directory.load_model(huge, len(VOCABULARY), CPU)
     assert ModelConfig().hidden_size == 256
+
+
+# what was changed, or written by another version
+
+
+def recorded(path: Path) -> RunDirectory:
+    """A run whose run.json has the hash of its tokenizer."""
+    tokenizer = CharacterTokenizer(VOCABULARY)
+    sha256 = hashlib.sha256(tokenizer.to_json().encode()).hexdigest()
+    return RunDirectory.create(path, config(), tokenizer, {"tokenizer_sha256": sha256})
+
+
+def test_a_tokenizer_that_is_not_the_recorded_one_is_refused_by_name(tmp_path: Path):
+    directory = recorded(tmp_path / "run")
+    assert directory.tokenizer().vocabulary == VOCABULARY
+    CharacterTokenizer([*VOCABULARY[:2], *reversed(VOCABULARY[2:])]).save(directory.path / "tokenizer.json")
+    with pytest.raises(RunError, match=r"run/tokenizer\.json has changed"):
+        directory.tokenizer()
+    with pytest.raises(RunError, match=r"run/tokenizer\.json has changed"):
+        lmkit.load(directory.path, "cpu")
+
+
+def test_a_tokenizer_that_was_only_laid_out_anew_is_the_recorded_one(tmp_path: Path):
+    directory = recorded(tmp_path / "run")
+    path = directory.path / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")), indent=7), encoding="utf-8")
+    assert directory.tokenizer().vocabulary == VOCABULARY
+
+
+@pytest.mark.parametrize("content", [None, "{}", "damaged"])
+def test_a_tokenizer_without_a_recorded_hash_is_taken_as_it_is(tmp_path: Path, content: str | None):
+    directory = recorded(tmp_path / "run")
+    CharacterTokenizer(VOCABULARY[:9]).save(directory.path / "tokenizer.json")
+    (directory.path / "run.json").unlink()
+    if content is not None:
+        (directory.path / "run.json").write_text(content, encoding="utf-8")
+    assert directory.tokenizer().vocabulary == VOCABULARY[:9]
+
+
+@pytest.mark.parametrize("change", [{"format": 2}, {"new": {"option": 1}}, {"data": {"new_option": 1}}], ids=str)
+@pytest.mark.parametrize("version", ["999.0.0", "0.999", "0.1.999a1"])
+def test_a_run_of_a_later_version_is_refused_with_that_version(tmp_path: Path, change: dict[str, Any], version: str):
+    directory = create(tmp_path / "run")
+    path = directory.path / "config.json"
+    values = {**json.loads(path.read_text(encoding="utf-8")), **change}
+    path.write_text(json.dumps({**values, "lmkit": version}), encoding="utf-8")
+    with pytest.raises(RunError, match=rf"config\.json was written by lmkit {version}: install that version"):
+        directory.config()
+    path.write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(RunError, match=r"config\.json is damaged"):
+        directory.config()

@@ -279,3 +279,32 @@ def test_an_existing_folder_is_refused_before_the_text_is_read(tmp_path: Path):
     config = Config().override({"corpus": "no-such.txt"})
     with pytest.raises(RunError, match="exists already"):
         Session(config, tmp_path)
+
+
+def final_record(session: Session) -> dict[str, Any]:
+    (record,) = (record for record in lines(session) if record["kind"] == "final")
+    return record
+
+
+def test_the_final_record_is_of_the_step_whose_weights_were_measured(make: Make):
+    session = make(max_steps=9, eval_every=4)
+    list(session.records())
+    session.close()
+    best = [record["step"] for record in lines(session) if record["kind"] == "evaluation" and record["best"]]
+    assert final_record(session)["step"] == best[-1]
+
+
+def test_without_validation_the_final_record_is_of_the_last_step(make: Make):
+    session = make(max_steps=9, valid_fraction=0.0)
+    list(session.records())
+    session.close()
+    assert final_record(session)["step"] == 9
+
+
+def test_where_the_best_model_is_gone_the_final_record_is_of_the_last_step(make: Make):
+    session = make(max_steps=9, eval_every=4)
+    list(session.records())
+    session.train.annealing.best_step = 4
+    (session.run.path / "model.safetensors").unlink()
+    session.close()
+    assert final_record(session)["step"] == 9
