@@ -5,11 +5,12 @@ sample.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,14 @@ from lmkit.evaluation.arpa import read_arpa
 from lmkit.evaluation.dynamic import gradient_squares
 from lmkit.evaluation.levels import Adapted, check_rows, measure_stack
 from lmkit.evaluation.lines import ScoredLine, scored_lines
-from lmkit.evaluation.measurement import EVAL_WINDOW, Measurement, evaluation_windows, measure
+from lmkit.evaluation.measurement import EVAL_WINDOW, Measurement, evaluation_windows, measure, watched
 from lmkit.evaluation.nbest import Hypothesis, Rescored, rescore
 from lmkit.evaluation.ngram import NgramModel
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.evaluation.predictor import NetworkPredictor, Predictor
 from lmkit.evaluation.reading import ScoredBlock
 from lmkit.evaluation.scoring import ScoredToken, score_text, scored_tokens
-from lmkit.evaluation.tuning import tune
+from lmkit.evaluation.tuning import TUNING_TOKENS, tune
 from lmkit.evaluation.words import ScoredWord, scored_words
 from lmkit.generation.decoder import StepDecoder
 from lmkit.generation.decoding import Decoding
@@ -39,9 +40,9 @@ from lmkit.hardware import choose_device
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.precision import choose_precision
 from lmkit.run import RunDirectory
-from lmkit.samplers import SequentialSampler
+from lmkit.samplers import SequentialSampler, Window
 from lmkit.session import Session
-from lmkit.text.corpus import build_corpus, encode_path, encode_split, encode_text
+from lmkit.text.corpus import Progress, build_corpus, encode_path, encode_split, encode_text
 from lmkit.text.documents import EACH_LINE
 from lmkit.text.token_file import TokenFile
 from lmkit.text.tokenizer import StreamDecoder, Tokenizer
@@ -55,7 +56,8 @@ class TrainedModel:
     """A language model with its tokenizer.
 
     model: the network (``lmkit.LanguageModel``), in evaluation mode. tokenizer: text to ids and back. config: the
-    run's configuration.
+    run's configuration. progress: set it to a function of (stage, share) that is to be called while a text is read or
+    measured; the share is nan where nobody knows it.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class TrainedModel:
         self.config = config
         self.run = run
         self.training_counts = dict(training_counts or {})
+        self.progress: Progress | None = None
         self._decoder: StepDecoder | None = None
 
     @property
@@ -230,7 +233,7 @@ class TrainedModel:
         """An n-best list with ``weight`` times the log-probability of each text added to its score, the best of each id
         first.
         """
-        return rescore(NetworkPredictor(self.model), self.tokenizer, hypotheses, weight)
+        return rescore(NetworkPredictor(self.model), self.tokenizer, hypotheses, weight, self._stage("rescoring"))
 
     def features(self, text: str) -> Tensor:
         """The last layer's hidden vector after each token of the text (T, D), read from ``<eos>``: the model as an
@@ -258,7 +261,8 @@ class TrainedModel:
         """
         options["state"] = options.get("state") or self.eval_state
         chosen = predictor or NetworkPredictor(self.model, self._arithmetic(precision))
-        return measure(chosen, tokens, self.tokenizer, split=split, precision=precision, **options)
+        report = self._stage("measuring the text" if split == "-" else f"measuring {split}")
+        return measure(chosen, tokens, self.tokenizer, split=split, precision=precision, report=report, **options)
 
     def adapt(
         self,
@@ -293,9 +297,9 @@ class TrainedModel:
             tuned_here = tokens.sha256 == valid.sha256
             steps = window if state == "reset" else EVAL_WINDOW  # elsewhere it must not decide what is chosen
             read = partial(evaluation_windows, valid, self.tokenizer.eos_id, rows=1, warmup=0)
-            settings = tune(made, settings, partial(read, state=state, window=steps))
+            settings = tune(made, settings, self._passes(partial(read, state=state, window=steps), len(valid)))
         how: dict[str, Any] = {"state": state, "rows": rows, "warmup": warmup, "window": window}
-        how |= {"split": split, "tuned": tuned, "tuned_here": tuned_here}
+        how |= {"split": split, "tuned": tuned, "tuned_here": tuned_here, "report": self._stage(f"measuring {split}")}
         return measure_stack(made, settings, tokens, self.tokenizer, **how)
 
     def adapter_parts(
@@ -319,7 +323,7 @@ class TrainedModel:
             if other.tokenizer.to_json() != self.tokenizer.to_json():
                 raise ConfigError("Models that are mixed must have the same tokenizer: train them on the same text.")
         squares = None
-        ngram_model = None if arpa is None else read_arpa(arpa, self.tokenizer)
+        ngram_model = None if arpa is None else read_arpa(arpa, self.tokenizer, self._stage("reading n-grams"))
         if dynamic_span or ngram:
             _, train = self.split_tokens("train")
             eos_id, vocab_size = self.tokenizer.eos_id, self.tokenizer.vocab_size
@@ -327,8 +331,11 @@ class TrainedModel:
                 sampler = SequentialSampler(
                     train.ids, eos_id=eos_id, batch_size=min(GRADIENT_ROWS, len(train)), window=dynamic_span
                 )
-                squares = gradient_squares(self.model, islice(sampler.epoch(0), GRADIENT_WINDOWS))
+                windows = islice(sampler.epoch(0), GRADIENT_WINDOWS)
+                targets = min(len(train), GRADIENT_WINDOWS * sampler.batch_size * dynamic_span)
+                squares = gradient_squares(self.model, watched(windows, targets, self._stage("measuring gradients")))
             if ngram:
+                self._tell(f"counting {ngram}-grams", math.nan)
                 ngram_model = NgramModel.train(train.ids, vocab_size=vocab_size, order=ngram, eos_id=eos_id)
         kind = self._arithmetic(precision)
         mixed = tuple(NetworkPredictor(other.model, kind) for other in others)
@@ -347,7 +354,7 @@ class TrainedModel:
             raise RunError("This model belongs to no run: give a text or a file.")
         if self.config.data.corpus == "-":
             raise RunError("The model was trained on standard input, which is gone: give --file.")
-        corpus = build_corpus(self.config.data, tokenizer=self.tokenizer)
+        corpus = build_corpus(self.config.data, tokenizer=self.tokenizer, progress=self.progress)
         name = split or next((known for known in ("test", "valid") if known in corpus.splits), None)
         if name is None:
             raise RunError("The corpus has neither a test nor a valid split: give --split train, or --file.")
@@ -359,7 +366,9 @@ class TrainedModel:
                 "give --file to measure another text."
             )
         if state == "line":
-            return name, encode_split(self.config.data, self.tokenizer, name, documents=EACH_LINE)
+            return name, encode_split(
+                self.config.data, self.tokenizer, name, documents=EACH_LINE, progress=self.progress
+            )
         return name, corpus.splits[name]
 
     def file_tokens(self, path: str | os.PathLike[str], *, state: str | None = None) -> TokenFile:
@@ -368,7 +377,24 @@ class TrainedModel:
         state: the policy that they are meant for; line needs tokens of its own.
         """
         rule = EACH_LINE if state == "line" else self.config.data.documents
-        return encode_path(self.tokenizer, path, documents=rule)
+        return encode_path(self.tokenizer, path, documents=rule, progress=self.progress)
+
+    def _tell(self, stage: str, share: float) -> None:
+        if self.progress is not None:
+            self.progress(stage, share)
+
+    def _stage(self, stage: str) -> Callable[[float], None]:
+        return partial(self._tell, stage)
+
+    def _passes(self, windows: Callable[[], Iterator[Window]], num_tokens: int) -> Callable[[], Iterator[Window]]:
+        """The windows that tuning asks for again and again; nobody knows beforehand how often."""
+        numbers = count(1)
+
+        def read() -> Iterator[Window]:
+            report = self._stage(f"tuning, pass {next(numbers)}")
+            return watched(windows(), min(num_tokens, TUNING_TOKENS), report)
+
+        return read
 
     def unknown_characters(self, text: str) -> list[str]:
         """What the tokenizer would turn into ``<unk>``: characters, or words for a word model, each once."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +30,7 @@ from lmkit.evaluation.comparison import Comparison, count_blocks
 from lmkit.evaluation.comparison import compare as compare_units
 from lmkit.evaluation.losses import token_losses
 from lmkit.evaluation.predictor import NetworkPredictor
-from lmkit.text.corpus import build_corpus, encode_text
+from lmkit.text.corpus import Progress, build_corpus, encode_text
 from lmkit.text.source import Piece, pieces
 from lmkit.text.sources import open_local, open_source, spool
 from lmkit.text.token_file import TokenFile
@@ -37,7 +39,6 @@ __all__ = ["compare"]
 
 WARMUP = 256
 Run = str | os.PathLike[str] | TrainedModel
-Progress = Callable[[str, int], None]
 
 
 def compare(
@@ -62,7 +63,7 @@ def compare(
     for, ``rows`` parts of a carried stream side by side. block: consecutive tokens (bytes where tokenizers differ) of a
     block of the paired test (default: a sixteenth of the text). allow_lossy: take different tokenizers that lose text;
     their figures are lower bounds then. device: where runs that are given by their folder are loaded.
-    ``progress(name, tokens)`` is called before each run is scored.
+    ``progress(stage, share)`` is called while the text is read and scored, with a share of nan where it is not known.
 
     Losses are in nats per token where the tokens are the same, else in bits per byte. Raises ConfigError for options
     that do not go together, RunError for what is no run, DataError for a text that is empty or too short, FailedError
@@ -76,14 +77,15 @@ def compare(
     if file is not None and not os.fspath(file):
         raise ConfigError("--file is empty: give a file, a folder, or - for standard input.")
     _check(block, resamples, confidence, seed)
-    models = [run if isinstance(run, TrainedModel) else load(run, device) for run in runs]
+    models = [run if isinstance(run, TrainedModel) else _load(run, device, progress) for run in runs]
     with _open_text(models, split, text, file) as opened:
         readers = _readers(models, opened, _names(runs), allow_lossy, block)
         scored = []
         for model, reader in zip(models, readers, strict=True):
-            if progress is not None:
-                progress(reader.name, len(reader.tokens))
-            scored.append(_score(model, reader, rows))
+            report = None if progress is None else partial(progress, f"scoring {reader.name}")
+            scored.append(_score(model, reader, rows, report))
+        if progress is not None:
+            progress("comparing", math.nan)
         units, notes = _units(models, scored, opened)
     found = compare_units(scored, units, block=block, resamples=resamples, confidence=confidence, seed=seed)
     return dataclasses.replace(found, split=opened.name, rows=rows, notes=[*_warnings(models, scored), *notes])
@@ -95,6 +97,12 @@ def _check(block: int | None, resamples: int, confidence: float, seed: int) -> N
             raise ConfigError(f"--{name} must be a whole number of at least {least}, not {value}.")
     if not 0.5 <= confidence < 1:
         raise ConfigError(f"--confidence must be at least 0.5 and below 1, not {confidence}.")
+
+
+def _load(run: str | os.PathLike[str], device: str, progress: Progress | None) -> TrainedModel:
+    model = load(run, device)
+    model.progress = progress
+    return model
 
 
 class _Text(NamedTuple):
@@ -152,7 +160,7 @@ def _file_pieces(path: str | os.PathLike[str]) -> list[Piece]:
 def _as_tokens(baseline: TrainedModel, model: TrainedModel, split: str) -> TokenFile:
     """A split of the baseline's corpus as another model's tokens, with that model's rule for documents."""
     data = dataclasses.replace(baseline.config.data, documents=model.config.data.documents)
-    return build_corpus(data, tokenizer=model.tokenizer).splits[split]
+    return build_corpus(data, tokenizer=model.tokenizer, progress=model.progress).splits[split]
 
 
 def _readers(
@@ -172,10 +180,10 @@ def _readers(
     return runs
 
 
-def _score(model: TrainedModel, run: ScoredRun, rows: int) -> ScoredRun:
+def _score(model: TrainedModel, run: ScoredRun, rows: int, report: Callable[[float], None] | None) -> ScoredRun:
     predictor, eos = NetworkPredictor(model.model), model.tokenizer.eos_id
     try:
-        losses = token_losses(predictor, run.tokens, eos, state=run.state, rows=rows, warmup=WARMUP)
+        losses = token_losses(predictor, run.tokens, eos, state=run.state, rows=rows, warmup=WARMUP, report=report)
     except FailedError as error:
         raise FailedError(f"{run.name}: {error}") from error
     return dataclasses.replace(run, losses=losses)

@@ -139,7 +139,8 @@ def _plain_warnings() -> Iterator[None]:
     def show_plainly(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
         if not issubclass(category, LmkitWarning):
             return show(message, category, *args, **kwargs)
-        click.echo(f"Note: {message}", err=True)
+        erase = "\r\x1b[2K" if sys.stderr.isatty() else ""  # a progress line may be there
+        click.echo(f"{erase}Note: {message}", err=True)
 
     warnings.showwarning = show_plainly
     try:

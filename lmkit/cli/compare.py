@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from lmkit.cli.options import Count, SectionedCommand, runtime_options, use_runtime
+from lmkit.cli.options import Count, SectionedCommand, progress_line, runtime_options, use_runtime
 
 __all__ = ["command"]
 
@@ -67,6 +67,7 @@ def command(
     how frequent a token was in training, and by its position in the document. Runs with the same tokenizer are
     compared token by token in nats; others in bits per byte, over the stretches of text between common token ends.
     """
+    line = progress_line()
     from lmkit.comparing import compare
     from lmkit.console.comparison import show_comparison
 
@@ -81,13 +82,10 @@ def command(
         rows=rows,
         allow_lossy=allow_lossy,
         device=use_runtime(device, threads),
-        progress=_tell if sys.stderr.isatty() else None,
+        progress=line,
     )
+    line.end()
     if as_json:
         click.echo(json.dumps(result.figures()))
     else:
         show_comparison(result, file=sys.stdout)
-
-
-def _tell(run: str, tokens: int) -> None:
-    click.echo(f"scoring {run}: {tokens:,} tokens", err=True)

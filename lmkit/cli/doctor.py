@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmkit.cli.options import SectionedCommand, config_options, make_config, use_runtime
+from lmkit.cli.options import SectionedCommand, config_options, make_config, progress_line, use_runtime
 
 if TYPE_CHECKING:
     from lmkit.config import Config
+    from lmkit.console.progress import ProgressLine
     from lmkit.doctor.check import Check
 
 __all__ = ["command"]
@@ -41,12 +42,14 @@ def command(run: Path | None, preset: str | None, config_file: Path | None, as_j
 
     The exit code is 1 if a check fails.
     """
+    line = progress_line()
     from lmkit.console.doctor import show_checks
     from lmkit.doctor.check import FAILED
 
     use_runtime(given.get("device"), given.get("threads"))
-    with _checks(run, preset, config_file, given) as checks:
-        done = list(checks) if as_json else show_checks(checks, file=sys.stdout)
+    with _checks(run, preset, config_file, given, line) as checks:
+        done = list(checks) if as_json else show_checks(checks, file=sys.stdout, line=line)
+    line.end()
     failed = [check for check in done if check.status == FAILED]
     if as_json:
         click.echo(json.dumps({"passed": not failed, "checks": [check.figures() for check in done]}))
@@ -56,7 +59,7 @@ def command(run: Path | None, preset: str | None, config_file: Path | None, as_j
 
 @contextlib.contextmanager
 def _checks(
-    run: Path | None, preset: str | None, config_file: Path | None, given: Mapping[str, Any]
+    run: Path | None, preset: str | None, config_file: Path | None, given: Mapping[str, Any], line: ProgressLine
 ) -> Iterator[Iterator[Check]]:
     from lmkit.doctor.corpus import check_corpus
     from lmkit.doctor.run import check_run
@@ -70,10 +73,10 @@ def _checks(
         others = [name for name, value in given.items() if value is not None and name not in ("device", "threads")]
         if others or preset or config_file:
             raise ConfigError("Give a run folder or the options of a training to come, such as --corpus, not both.")
-        yield check_run(run, given.get("device") or "auto")
+        yield check_run(run, given.get("device") or "auto", progress=line)
         return
     if given.get("corpus") is None and preset is None and config_file is None:
         raise ConfigError("Give a run folder, as in `lmkit doctor runs/pydoc-1`, or a text with --corpus.")
     config: Config = make_config(preset, config_file, given)
     with spool() if config.data.corpus == "-" else contextlib.nullcontext(config.data.corpus) as corpus:
-        yield check_corpus(config.override({"corpus": str(corpus)}))
+        yield check_corpus(config.override({"corpus": str(corpus)}), progress=line)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmkit.cli.options import Count, SectionedCommand, checkpoint_option, runtime_options, use_runtime
+from lmkit.cli.options import Count, SectionedCommand, checkpoint_option, progress_line, runtime_options, use_runtime
 from lmkit.cli.runs import only_run
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ def command(
     Every token is scored once and the number does not depend on --window; --rows with a warm-up is quicker and agrees
     closely. With adapters the figures are those of the network with all of them; the levels below come in a table.
     """
+    line = progress_line()
     from lmkit.api import load
     from lmkit.console.tables import show_adapters, show_measurement
     from lmkit.errors import ConfigError
@@ -128,6 +129,7 @@ def command(
     if file == "":
         raise ConfigError("--file is empty: give a file, a folder, or - for standard input.")
     lm = load(run, use_runtime(device, threads), checkpoint)
+    lm.progress = line
     if file is not None:
         name, tokens = file, lm.file_tokens(file, state=state)
     else:
@@ -142,6 +144,7 @@ def command(
     }
     adapted = _adapted(lm, tokens, adapters, how)
     result = lm.measure(tokens, **how) if adapted is None else adapted.result
+    line.end()
     trained = lm.config.training.state_policy
     if result.state != trained:
         shown = f"{result.state}, window {window}" if result.state == "reset" else result.state

@@ -10,7 +10,7 @@ import typing
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -19,6 +19,9 @@ from lmkit.errors import ConfigError
 from lmkit.fields import fields_of, flag_of
 from lmkit.files import read_regular
 
+if TYPE_CHECKING:
+    from lmkit.console.progress import ProgressLine
+
 __all__ = [
     "Count",
     "SectionedCommand",
@@ -26,6 +29,7 @@ __all__ = [
     "config_options",
     "make_config",
     "preset_names",
+    "progress_line",
     "runtime_options",
     "use_runtime",
 ]
@@ -162,6 +166,15 @@ def make_config(preset: str | None, file: Path | None, given: Mapping[str, Any])
     if file is not None:
         config = config.override(_read_toml(file))
     return config.override({name: value for name, value in given.items() if value is not None})
+
+
+def progress_line() -> ProgressLine:
+    """A progress line that lasts as long as the command: call its ``end`` before the output is printed."""
+    from lmkit.console.progress import ProgressLine
+
+    line = click.get_current_context().with_resource(ProgressLine())
+    line("loading")
+    return line
 
 
 def use_runtime(device: str | None, threads: int | None, *, default_threads: int | None = None) -> str:

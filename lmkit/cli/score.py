@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from lmkit.cli.options import Count, SectionedCommand, checkpoint_option, runtime_options, use_runtime
+from lmkit.cli.options import Count, SectionedCommand, checkpoint_option, progress_line, runtime_options, use_runtime
 from lmkit.cli.runs import only_run
+from lmkit.cli.share import ScoredShare
 
 if TYPE_CHECKING:
     from lmkit.api import TrainedModel
+    from lmkit.console.progress import ProgressLine
     from lmkit.evaluation.columns import Layout
     from lmkit.evaluation.reading import ScoredBlock
     from lmkit.evaluation.table import Column
@@ -102,6 +104,7 @@ def command(
     Words have the correction for tokens that begin with a space: a word's own end is part of it, the end of the one
     before is not.
     """
+    line = progress_line()
     from lmkit.api import load
     from lmkit.evaluation.columns import Layout
 
@@ -113,32 +116,38 @@ def command(
     with contextlib.ExitStack() as stack:
         sources = _open((nbest,) if nbest is not None else files or ("-",), stack)
         lm = load(run, place, checkpoint)
+        lm.progress = line
         if nbest is not None:
-            _rescore(lm, sources, 1.0 if weight is None else weight, _Table(form))
+            _rescore(lm, sources, 1.0 if weight is None else weight, _Table(form, line))
         else:
-            _score(lm, sources, "carry" if state == "stream" else state, layout, top_k or 0, _Table(form))
+            _score(lm, sources, "carry" if state == "stream" else state, layout, top_k or 0, _Table(form, line))
+        line.end()
 
 
 class _Source(NamedTuple):
+    """A document to score. size: its bytes (those of a folder shared out evenly), nan where nobody knows them."""
+
     name: str
     chunks: Callable[[], Iterable[str]]
+    size: float = math.nan
 
 
 class _Table:
     """Rows on standard output, with the names before the first; whoever waits for them sees them at once."""
 
-    def __init__(self, form: str) -> None:
-        self.form = form
+    def __init__(self, form: str, line: ProgressLine) -> None:
+        self.form, self.line = form, line
         self.begun = False
 
     def write(self, columns: Sequence[Column]) -> None:
         from lmkit.evaluation.table import header, rows
 
-        if not self.begun:
-            sys.stdout.write(header([column.name for column in columns], self.form))
-        self.begun = True
-        sys.stdout.write(rows(columns, self.form))
-        sys.stdout.flush()
+        with self.line.hidden():
+            if not self.begun:
+                sys.stdout.write(header([column.name for column in columns], self.form))
+            self.begun = True
+            sys.stdout.write(rows(columns, self.form))
+            sys.stdout.flush()
 
 
 def _check(nbest: str | None, weight: float | None, *, per: str, top_k: int | None, others: tuple[Any, ...]) -> None:
@@ -172,8 +181,16 @@ def _open(names: Sequence[str], stack: contextlib.ExitStack) -> list[_Source]:
         _refuse_output(source.files)
         documents = [document for part in source.parts.values() for document in part]
         folder = Path(name).expanduser().is_dir()
-        found += [_Source(f"{name}/{one.name}" if folder else name, one.chunks) for one in documents]
+        size = _size(source.files) / max(1, len(documents))
+        found += [_Source(f"{name}/{one.name}" if folder else name, one.chunks, size) for one in documents]
     return found
+
+
+def _size(files: Sequence[Path]) -> float:
+    """Bytes of the text in these files, nan where they are compressed."""
+    return (
+        math.nan if any(path.suffix == ".gz" for path in files) else float(sum(path.stat().st_size for path in files))
+    )
 
 
 def _refuse_output(files: Sequence[Path]) -> None:
@@ -213,21 +230,25 @@ def _score(
             unknown += int(unknown_tokens(scored.block, lm.tokenizer).sum())
             yield scored
 
+    share = ScoredShare(sum(source.size for source in sources), table.line)
     blocks = lm.score_files(
-        (source.chunks() for source in sources),
+        (share.reading(source.chunks()) for source in sources),
         state=state,
         entropy="entropy" in layout.columns,
         rank="rank" in layout.columns,
         top_k=top_k,
         words=layout.per == "word",
+        report=share.scored,
     )
     for files, columns in _rows(lm, counted(blocks), layout, nested=table.form == "jsonl"):
         if not files:
             continue
         first = [Column("file", [sources[number].name for number in files])] if len(sources) > 1 else []
         if state not in (None, lm.eval_state) and not table.begun:
-            click.echo(f"Note: the model was trained for state {lm.eval_state}; this is state {state}.", err=True)
+            with table.line.hidden():
+                click.echo(f"Note: the model was trained for state {lm.eval_state}; this is state {state}.", err=True)
         table.write([*first, *columns])
+    table.line.end()
     if oov == tokens:
         which = "the only token is" if tokens == 1 else f"all {tokens:,} tokens are"
         click.echo(f"Note: {which} <unk>: the scores say nothing of what they are.", err=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from lmkit.cli.options import Count, SectionedCommand
+from lmkit.cli.options import Count, SectionedCommand, progress_line
 
 __all__ = ["command"]
 
@@ -18,13 +18,13 @@ __all__ = ["command"]
     "--tokenizer",
     default="char",
     show_default=True,
-    help="char, word or bpe (learnt from the file), a tokenizer.json, or a run folder.",
+    help="char, word or bpe (trained on the file), a tokenizer.json, or a run folder.",
 )
 @click.option("--vocab-size", type=Count(4), help="Largest vocabulary.")
 @click.option(
     "--stats",
     is_flag=True,
-    help="Compare char, word and BPE: learnt on the first 90 % of the text, applied to the rest.",
+    help="Compare char, word and BPE: trained on the first 90 % of the text, applied to the rest.",
 )
 @click.option("--limit", type=Count(1), default=200, show_default=True, help="Tokens to show.")
 @click.option(
@@ -42,7 +42,9 @@ def _compare(file: str, vocab_size: int | None, as_json: bool) -> None:
     from lmkit.console.tables import show_statistics
     from lmkit.text.statistics import tokenizer_statistics
 
-    rows = tokenizer_statistics(file, vocab_size=vocab_size)
+    line = progress_line()
+    rows = tokenizer_statistics(file, vocab_size=vocab_size, progress=line)
+    line.end()
     if as_json:
         for row in rows:
             names = ("kind", "vocab_size", "tokens", "words", "tokens_per_word", "chars_per_token", "oov", "oov_rate")
@@ -69,7 +71,9 @@ def _show(file: str, name: str, vocab_size: int | None, limit: int, as_json: boo
     data = DataConfig(
         corpus=file, tokenizer="char" if known else name, vocab_size=vocab_size, valid_fraction=0.0, test_fraction=0.0
     )
-    corpus = build_corpus(data, tokenizer=known)
+    line = progress_line()
+    corpus = build_corpus(data, tokenizer=known, progress=line)
+    line.end()
     tokens = corpus.splits["train"]
     shown = [(int(id), corpus.tokenizer.id_to_token(int(id))) for id in tokens.ids[:limit]]
     if as_json:

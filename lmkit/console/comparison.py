@@ -9,6 +9,7 @@ from typing import TextIO
 from rich.markup import escape
 from rich.table import Table
 
+from lmkit.console.figures import rounded
 from lmkit.console.output import open_console
 from lmkit.evaluation.comparison import Band, Comparison, Interval
 
@@ -48,8 +49,8 @@ def _runs(result: Comparison) -> Table:
     for letter, run in zip(_letters(result), result.runs, strict=True):
         table.add_row(
             f"{letter}  {escape(run.name)}",
-            "" if run.perplexity is None else _shown(run.perplexity, ",.4g"),
-            _shown(run.bits_per_byte, ".4f") + ("" if run.lossless else " lossy"),
+            "" if run.perplexity is None else _shown(run.perplexity, rounded),
+            _shown(run.bits_per_byte, "{:.4f}".format) + ("" if run.lossless else " lossy"),
             f"{run.tokens:,}",
             f"{run.vocab_size:,}",
         )
@@ -64,7 +65,7 @@ def _differences(result: Comparison) -> Table:
     for letter, row in zip(letters[1:], result.differences, strict=True):
         ratio = [] if row.perplexity_ratio is None else [f"{row.perplexity_ratio.value - 1:+.2%}"]
         p_values = [_p(value) for value in (row.p_value, row.p_holm)[: 1 + len(holm)]]
-        table.add_row(f"{letter} - {letters[0]}", _shown(row.difference, "+.4f"), *ratio, *p_values)
+        table.add_row(f"{letter} - {letters[0]}", _shown(row.difference, "{:+.4f}".format), *ratio, *p_values)
     return table
 
 
@@ -73,7 +74,9 @@ def _bands(result: Comparison, title: str, bands: Sequence[Band], label: Callabl
     table = _table(title, "share", *letters, *(f"{letter} - {letters[0]}" for letter in letters[1:]))
     for band in bands:
         losses = [f"{one.value:.4f}" for one in band.losses]
-        table.add_row(label(band), f"{band.share:.2%}", *losses, *(_shown(one, "+.3f") for one in band.differences))
+        table.add_row(
+            label(band), f"{band.share:.2%}", *losses, *(_shown(one, "{:+.3f}".format) for one in band.differences)
+        )
     return table
 
 
@@ -91,10 +94,10 @@ def _letters(result: Comparison) -> list[str]:
     ]
 
 
-def _shown(interval: Interval, form: str) -> str:
+def _shown(interval: Interval, show: Callable[[float], str]) -> str:
     if interval.low is None or interval.high is None:
-        return f"{interval.value:{form}}"
-    return escape(f"{interval.value:{form}} [{interval.low:{form}}, {interval.high:{form}}]")
+        return show(interval.value)
+    return escape(f"{show(interval.value)} [{show(interval.low)}, {show(interval.high)}]")
 
 
 def _frequency(band: Band) -> str:

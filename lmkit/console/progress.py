@@ -65,6 +65,10 @@ class ProgressLine:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Take the line away for good: what is printed from now on has the terminal to itself."""
         self._ended.set()
         with self._lock:
             self._next = math.inf

@@ -172,7 +172,7 @@ def show_statistics(rows: Sequence[TokenizerStatistics]) -> None:
         )
     console = open_console()
     console.print(table)
-    console.print("Learnt on the first 90 % of the text, counted on the last 10 %.", style="dim")
+    console.print("Trained on the first 90 % of the text, counted on the last 10 %.", style="dim")
 
 
 def show_tokens(tokens: Sequence[tuple[int, str]], total: int, oov: int, vocab_size: int) -> None:

@@ -171,7 +171,7 @@ def _curve_until(session: Session) -> list[float]:
 
 def _headline_of(measurement: Measurement) -> str:
     result = measurement.evaluation
-    text = f"{measurement.split} perplexity {result.perplexity:.4g} per token"
+    text = f"{measurement.split} perplexity {rounded(result.perplexity)} per token"
     text += f", {result.bits_per_char:.3f} bits per character"
     if not measurement.lossless:
         text += " (lossy: lower bound)"

@@ -14,7 +14,7 @@ from lmkit.errors import LmkitError
 from lmkit.evaluation.alignment import split_slice
 from lmkit.hardware import choose_device
 from lmkit.model.precision import choose_precision
-from lmkit.text.corpus import Corpus, build_corpus
+from lmkit.text.corpus import Corpus, Progress, build_corpus
 from lmkit.text.source import Piece, Slice, Source
 from lmkit.text.sources import open_source
 from lmkit.text.word import WordTokenizer
@@ -28,7 +28,7 @@ FEW_STEPS = 10  # an epoch
 SHOWN = 5
 
 
-def check_corpus(config: Config) -> Iterator[Check]:
+def check_corpus(config: Config, progress: Progress | None = None) -> Iterator[Check]:
     """All checks of a configuration's text. What cannot be checked after a failure is left out, and said so.
 
     Raises DataError or CorpusError where the text is not there.
@@ -47,7 +47,7 @@ def check_corpus(config: Config) -> Iterator[Check]:
             yield Check("everything else", SKIPPED, "needs a text in UTF-8")
             return
         try:
-            corpus = build_corpus(config.data)
+            corpus = build_corpus(config.data, progress=progress)
         except LmkitError as error:
             yield Check("splits and tokens", FAILED, "cannot be made", None, (str(error),))
             return

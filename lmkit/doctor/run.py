@@ -25,6 +25,7 @@ from lmkit.hardware import choose_device
 from lmkit.model.language_model import LanguageModel
 from lmkit.run import RunDirectory
 from lmkit.text.cache import Cache
+from lmkit.text.corpus import Progress
 from lmkit.text.source import Source
 from lmkit.text.sources import open_source
 from lmkit.text.survey import survey_source
@@ -38,7 +39,7 @@ TOLERANCE_ON_GPU = 1e-2  # where cuDNN and matrix products may round their input
 TEXT_CHARS = 20_000
 
 
-def check_run(path: str | os.PathLike[str], device: str = "auto") -> Iterator[Check]:
+def check_run(path: str | os.PathLike[str], device: str = "auto", progress: Progress | None = None) -> Iterator[Check]:
     """All checks of a run. What cannot be checked after a failure is left out, and said so.
 
     Raises RunError if the path is no run of lmkit's.
@@ -52,7 +53,7 @@ def check_run(path: str | os.PathLike[str], device: str = "auto") -> Iterator[Ch
         yield Check("everything else", SKIPPED, "needs the files above")
         return
     yield _tokenizer_hash(tokenizer, info)
-    corpus, text = _corpus(config, info)
+    corpus, text = _corpus(config, info, progress or (lambda stage, share: None))
     yield corpus
     yield round_trip(tokenizer, text)
     yield check_checkpoints(run.checkpoints)
@@ -163,7 +164,7 @@ def _tokenizer_hash(tokenizer: Tokenizer, info: dict[str, Any]) -> Check:
     return Check("tokenizer's hash", FAILED, f"sha256 {found[:12]}… is not the recorded one", None, (advice,))
 
 
-def _corpus(config: Config, info: dict[str, Any]) -> tuple[Check, str]:
+def _corpus(config: Config, info: dict[str, Any], progress: Progress) -> tuple[Check, str]:
     """Whether the training text is still the recorded one, read anew; and its beginning."""
     name, corpus = "corpus", info.get("corpus")
     recorded = corpus.get("sha256") if isinstance(corpus, dict) else None
@@ -171,7 +172,7 @@ def _corpus(config: Config, info: dict[str, Any]) -> tuple[Check, str]:
         return Check(name, SKIPPED, "it was standard input, which is gone"), ""
     try:
         with open_source(config.data.corpus) as source:
-            found = survey_source(source, Cache(), lambda fraction: None, verify=True).info()
+            found = survey_source(source, Cache(), partial(progress, "reading the corpus"), verify=True).info()
             text = _beginning(source)
     except LmkitError as error:
         return Check(name, SKIPPED, "cannot be read here", None, (str(error),)), ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,9 @@ SHOWN = 3
 ROUNDING = 1e-3
 
 
-def read_arpa(path: str | os.PathLike[str], tokenizer: Tokenizer) -> NgramModel:
+def read_arpa(
+    path: str | os.PathLike[str], tokenizer: Tokenizer, report: Callable[[float], None] | None = None
+) -> NgramModel:
     """The back-off model of an ARPA file over a tokenizer's vocabulary, of any order up to 16.
 
     The file's words are the tokens as the tokenizer writes them; white space inside a token is <char:20> and so on.
@@ -40,9 +42,9 @@ def read_arpa(path: str | os.PathLike[str], tokenizer: Tokenizer) -> NgramModel:
 
     Raises DataError, with the file and the line, where the file is malformed, and ConfigError where its words are not
     the tokenizer's tokens. Memory grows with the file, whatever counts it declares. Of the probabilities only the sum
-    of the 1-grams is checked.
+    of the 1-grams is checked. report: called now and then with the share of the file that was read.
     """
-    with ArpaFile(path) as file:
+    with ArpaFile(path, report) as file:
         counts = file.counts()
         words = _Words(tokenizer)
         section = file.section(1, counts, words)

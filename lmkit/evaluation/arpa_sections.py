@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -27,6 +27,7 @@ __all__ = ["ArpaFile", "Section"]
 
 LONGEST_LINE = 1 << 20  # bytes; a file that is not text must not be read as one line
 HIGHEST_ORDER = 16
+LINES_PER_REPORT = 1 << 14
 LARGEST_WEIGHT = 1e3  # log10; sums of weights stay far from infinity
 DATA, END = b"\\data\\", b"\\end\\"
 COUNT = re.compile(rb"ngram\s+(\d{1,9})\s*=\s*(\d{1,18})")
@@ -46,11 +47,13 @@ class Section(NamedTuple):
 class ArpaFile:
     """An ARPA file read from front to back: ``counts``, then ``section`` for each order.
 
-    What is allocated grows with the lines that are there, never with the counts that the file declares.
+    What is allocated grows with the lines that are there, never with the counts that the file declares. report: called
+    now and then with the share of the file that was read.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], report: Callable[[float], None] | None = None) -> None:
         self.path = os.fspath(path)
+        self._report = report or (lambda share: None)
         try:
             self._file = open_regular(path)
         except FileNotFoundError:
@@ -146,8 +149,12 @@ class ArpaFile:
     def _numbered(self) -> Iterator[bytes]:
         """The lines that are not blank, without white space around them; ``line`` counts all."""
         lines: Iterable[bytes] = iter(partial(self._file.readline, LONGEST_LINE), b"")
+        size, read = os.fstat(self._file.fileno()).st_size, 0
         try:
             for self.line, line in enumerate(lines, 1):
+                read += len(line)
+                if self.line % LINES_PER_REPORT == 0:
+                    self._report(min(1.0, read / max(1, size)))
                 if len(line) == LONGEST_LINE:
                     raise self.error(f"the line is longer than {LONGEST_LINE:,} bytes: this is no ARPA file.")
                 if self.line == 1 and line.startswith(b"\x1f\x8b"):

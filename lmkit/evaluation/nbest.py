@@ -5,7 +5,7 @@ anew.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from lmkit.errors import DataError
@@ -87,15 +87,25 @@ def _hypothesis(line: str, place: str) -> Hypothesis:
 
 
 def rescore(
-    predictor: Predictor[Any], tokenizer: Tokenizer, hypotheses: Sequence[Hypothesis], weight: float
+    predictor: Predictor[Any],
+    tokenizer: Tokenizer,
+    hypotheses: Sequence[Hypothesis],
+    weight: float,
+    report: Callable[[float], None] | None = None,
 ) -> list[Rescored]:
     """Score every text as a line by itself, add ``weight`` times its log-probability, and sort the hypotheses of each
     id.
 
-    The line end is part of a hypothesis, so the empty one is scored as the line end alone.
+    The line end is part of a hypothesis, so the empty one is scored as the line end alone. report: called with the
+    share of the list that is scored.
     """
     blocks = score_text(predictor, tokenizer, [_texts(hypotheses)], state="line")
-    return reorder(hypotheses, scored_lines(blocks, tokenizer), weight)
+    lines = []
+    for line in scored_lines(blocks, tokenizer):
+        lines.append(line)
+        if report is not None:
+            report(len(lines) / len(hypotheses))
+    return reorder(hypotheses, lines, weight)
 
 
 def reorder(hypotheses: Sequence[Hypothesis], lines: Iterable[ScoredLine], weight: float) -> list[Rescored]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -18,11 +18,12 @@ from lmkit.evaluation.perplexity import token_scores
 from lmkit.evaluation.predictor import Predictor
 from lmkit.samplers import IGNORE, Window
 
-__all__ = ["ScoredBlock", "score_blocks"]
+__all__ = ["Report", "ScoredBlock", "score_blocks"]
 
 S = TypeVar("S")
 Floats = NDArray[np.float64]
 Columns = dict[str, NDArray[Any]]
+Report = Callable[[TokenBlock, int], None]
 WINDOW = 256  # tokens computed at a time
 ROWS = 64  # lines computed side by side
 NUMBERS_AT_ONCE = 2**22  # of a window's distributions: 16 MiB in float32
@@ -52,16 +53,17 @@ def score_blocks(
     details: Details | None = None,
     window: int = WINDOW,
     rows: int = ROWS,
+    report: Report | None = None,
 ) -> Iterator[ScoredBlock]:
     """Score block after block, each as soon as it is there; memory is that of a block.
 
     Segments that are whole (lines, short documents) are read side by side in up to ``rows`` rows, all else as one
-    stream. Neither ``window`` nor ``rows`` changes a score by more than rounding. Raises DataError where there is no
-    token at all.
+    stream. Neither ``window`` nor ``rows`` changes a score by more than rounding. report: called with a block and how
+    many of its tokens are scored, window by window. Raises DataError where there is no token at all.
     """
     if window < 1 or rows < 1:
         raise ConfigError("--window and --rows must be at least 1.")
-    reader = _Reader(predictor, eos_id, vocab_size, details or Details(), window, rows)
+    reader = _Reader(predictor, eos_id, vocab_size, details or Details(), window, rows, report)
     held: list[ScoredBlock] | None = []  # until there is a token, so that a mistake is told before any score
     for whole, group in groupby(blocks, key=lambda block: block.whole):
         for scored in map(reader.side_by_side, group) if whole else reader.one_stream(group):
@@ -87,6 +89,7 @@ class _Reader(Generic[S]):
     details: Details
     window: int
     rows: int
+    report: Report | None
 
     def one_stream(self, blocks: Iterable[TokenBlock]) -> Iterator[ScoredBlock]:
         """Blocks that follow each other, in one row."""
@@ -110,6 +113,7 @@ class _Reader(Generic[S]):
             yield from (ScoredBlock(other, **nothing) for other, nothing, _, _ in empty)
             for name, values in part.items():
                 columns[name][begin:end] = values[0]
+            self._tell(block, end)
             if end == len(block):
                 yield ScoredBlock(block, **columns)
         yield from (ScoredBlock(other, **nothing) for other, nothing, _, _ in reading)
@@ -133,7 +137,12 @@ class _Reader(Generic[S]):
                 wanted = there[:, span]
                 for name, values in part.items():
                     columns[name][places[:, span][wanted]] = values[wanted]
+            self._tell(block, int(lengths[order[: begin + rows]].sum()))
         return ScoredBlock(block, **columns)
+
+    def _tell(self, block: TokenBlock, scored: int) -> None:
+        if self.report is not None:
+            self.report(block, scored)
 
     def _row_windows(self, targets: Integers, size: int) -> Iterator[Window]:
         previous: Any = self.eos_id

@@ -10,7 +10,7 @@ from lmkit.errors import ConfigError
 from lmkit.evaluation.blocks import token_blocks
 from lmkit.evaluation.details import Details
 from lmkit.evaluation.predictor import Predictor
-from lmkit.evaluation.reading import WINDOW, ScoredBlock, score_blocks
+from lmkit.evaluation.reading import WINDOW, Report, ScoredBlock, score_blocks
 from lmkit.evaluation.words import follows_word
 from lmkit.samplers import IGNORE
 from lmkit.text.tokenizer import Tokenizer
@@ -34,6 +34,7 @@ def score_text(
     top_k: int = 0,
     words: bool = False,
     window: int = WINDOW,
+    report: Report | None = None,
 ) -> Iterator[ScoredBlock]:
     """Score files, each given as chunks of text, in constant memory: every token once, the first included.
 
@@ -41,6 +42,7 @@ def score_text(
     blank-line); line reads each line by itself from a state of zero with ``<eos>`` before it, its line end included, so
     equal lines get equal scores. Under carry and document the scores add up to minus the nll of an evaluation.
     entropy, rank, top_k: what else to tell of each prediction. words: find what ``scored_words`` needs.
+    report: called with a block of tokens and how many of them are scored, window by window.
 
     Raises ConfigError for a state or documents that are none of them, DataError where there is nothing to score.
     """
@@ -53,7 +55,13 @@ def score_text(
     details = Details(entropy, rank, top_k, follows_word(tokenizer) if words else None)
     blocks = token_blocks(tokenizer, files, state=state, documents=documents, marks=details.begins is not None)
     return score_blocks(
-        predictor, blocks, eos_id=tokenizer.eos_id, vocab_size=tokenizer.vocab_size, details=details, window=window
+        predictor,
+        blocks,
+        eos_id=tokenizer.eos_id,
+        vocab_size=tokenizer.vocab_size,
+        details=details,
+        window=window,
+        report=report,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -56,12 +57,12 @@ def build_corpus(
     """Read, cut and tokenise a corpus, or take it from the cache.
 
     A tokenizer that is not given is trained on the training split alone, or read from the file that
-    ``config.tokenizer`` names. ``progress(stage, fraction)`` is called now and then. ``verify`` reads the text again
-    even where its files look unchanged. Memory does not grow with the text.
+    ``config.tokenizer`` names. ``progress(stage, share)`` is called now and then, with a share of nan where it is not
+    known. ``verify`` reads the text again even where its files look unchanged. Memory does not grow with the text.
 
     Raises DataError, CorpusError, TokenizerError, and FailedError where the disk is full.
     """
-    report = progress or (lambda stage, fraction: None)
+    report = progress or _say_nothing
     cache = Cache()
     with open_source(config.corpus, stdin=stdin) as source:
         survey = survey_source(source, cache, partial(report, "reading"), verify=verify)
@@ -69,23 +70,26 @@ def build_corpus(
         ranges = {name: [slice_.begin, slice_.end] for name, slice_ in slices.items()}
         key = content_key(FORMAT, survey.key, ranges)
         if tokenizer is None:
-            tokenizer = _tokenizer(config, key, slices["train"], cache, partial(report, "learning tokens"), source.name)
+            tokenizer = _tokenizer(config, key, slices["train"], cache, report, source.name)
         splits = encode_slices(tokenizer, slices, config.documents, key, cache, partial(report, "encoding"), survey)
     info = {**source.info, **survey.info(), "source": source.description, "ranges": ranges}
     return Corpus(source.name, tokenizer, splits, info)
 
 
-def encode_split(config: DataConfig, tokenizer: Tokenizer, split: str, *, documents: str) -> TokenFile:
+def encode_split(
+    config: DataConfig, tokenizer: Tokenizer, split: str, *, documents: str, progress: Progress | None = None
+) -> TokenFile:
     """One split of a corpus as tokens, its documents cut by another rule than the configuration's.
 
     split: a name that ``build_corpus`` gives for this configuration. Raises what ``build_corpus`` raises.
     """
+    report = progress or _say_nothing
     cache = Cache()
     with open_source(config.corpus) as source:
-        survey = survey_source(source, cache, _say_nothing)
+        survey = survey_source(source, cache, partial(report, "reading"))
         slices = {split: _cut(source, survey, config)[split]}
         key = content_key(FORMAT, survey.key, [slices[split].begin, slices[split].end])
-        return encode_slices(tokenizer, slices, documents, key, cache, _say_nothing, survey)[split]
+        return encode_slices(tokenizer, slices, documents, key, cache, partial(report, "encoding"), survey)[split]
 
 
 def encode_text(tokenizer: Tokenizer, text: str, *, documents: str = "file") -> TokenFile:
@@ -112,7 +116,7 @@ def encode_path(
 
     The arguments are those of ``build_corpus``. Raises DataError, and FailedError where the disk is full.
     """
-    report = progress or (lambda stage, fraction: None)
+    report = progress or _say_nothing
     cache = Cache()
     with open_local(path, stdin=stdin) as source:
         survey = survey_source(source, cache, partial(report, "reading"), verify=verify)
@@ -123,7 +127,7 @@ def encode_path(
         return encode_slices(tokenizer, slices, documents, key, cache, encoding, survey)[WHOLE]
 
 
-def _say_nothing(fraction: float) -> None:
+def _say_nothing(stage: str, share: float) -> None:
     """Progress that nobody asked for."""
 
 
@@ -153,9 +157,7 @@ def _cut(source: Source, survey: Survey, config: DataConfig) -> dict[str, Slice]
     return slices
 
 
-def _tokenizer(
-    config: DataConfig, key: str, train: Slice, cache: Cache, report: Callable[[float], None], name: str
-) -> Tokenizer:
+def _tokenizer(config: DataConfig, key: str, train: Slice, cache: Cache, progress: Progress, name: str) -> Tokenizer:
     if config.tokenizer not in TOKENIZERS:
         if config.vocab_size is not None or config.min_count != 1:
             raise ConfigError("--vocab-size and --min-count do not go with a tokenizer file: leave them out.")
@@ -170,11 +172,17 @@ def _tokenizer(
         pass
     except DamagedError:
         warn_of_damage(name)
-    (pieces,) = watched([train], report)
-    texts = _training_texts(pieces, separate=kind.joins_chunks)
+    (pieces,) = watched([train], partial(progress, "training the tokenizer"))
+    texts = _then_build(_training_texts(pieces, separate=kind.joins_chunks), progress)
     tokenizer = kind.train(texts, vocab_size=config.vocab_size, min_count=config.min_count)
     cache.store_text(path, seal(TOKENIZER_FORMAT, {"tokenizer": tokenizer.to_json()}))
     return tokenizer
+
+
+def _then_build(texts: Iterable[str], progress: Progress) -> Iterator[str]:
+    """The texts; what a tokenizer does once it has them all, BPE's merges, can take long and says nothing."""
+    yield from texts
+    progress("building the vocabulary", math.nan)
 
 
 def _training_texts(texts: Iterable[Piece], *, separate: bool) -> Iterator[str]:
