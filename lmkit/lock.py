@@ -10,9 +10,10 @@ from pathlib import Path
 
 from lmkit.errors import RunError
 
-__all__ = ["LOCK", "FolderLock"]
+__all__ = ["LOCK", "FolderLock", "is_locked"]
 
 LOCK = "lock"
+HELD = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK, errno.EDEADLK)  # by another process
 
 
 class FolderLock:
@@ -31,7 +32,7 @@ class FolderLock:
             _lock(handle)
         except OSError as error:
             os.close(handle)
-            if error.errno in (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK, errno.EDEADLK):
+            if error.errno in HELD:
                 raise RunError(f"{folder} is in use: another training is writing into it.") from error
             raise RunError(f"{folder} cannot be locked: {error.strerror or error}. Use another disk.") from error
         self._close = weakref.finalize(self, _close, handle)
@@ -39,6 +40,21 @@ class FolderLock:
     def release(self) -> None:
         """Open the lock; more than once does no harm."""
         self._close()
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process holds the lock on a folder; False where that cannot be found out."""
+    try:
+        handle = os.open(folder / LOCK, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    except OSError:
+        return False
+    try:
+        _lock(handle)
+    except OSError as error:
+        return error.errno in HELD
+    finally:
+        os.close(handle)
+    return False
 
 
 def _lock(handle: int) -> None:

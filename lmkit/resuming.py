@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lmkit.config import RESUMABLE, Config, RuntimeConfig, flatten
+from lmkit.config import RESUMABLE, Config, RuntimeConfig, TrainingConfig, flatten
 from lmkit.config_file import format_defaults
 from lmkit.errors import ConfigError, RunError
 from lmkit.fields import flag_of
@@ -104,6 +104,21 @@ def changed_config(stored: Config, changes: Mapping[str, Any], *, allow_inexact:
                 f"{_flag(name)} cannot change when a run is resumed: only {', '.join(map(_flag, RESUMABLE))} can."
             )
     return stored.override(other)
+
+
+def already_ended(run: RunDirectory, training: TrainingConfig, step: int) -> str:
+    """A sentence for a run that has ended at this step and is resumed without a later end."""
+    limits = {"max_steps": training.max_steps, "epochs": training.epoch_limit, "max_seconds": training.max_seconds}
+    ends = {name: end for name, end in limits.items() if end is not None}
+    if training.max_steps is not None and step >= training.max_steps:
+        ends = {"max_steps": training.max_steps}
+    later = " ".join(f"{_flag(name)} {2 * end:g}" for name, end in ends.items())
+    raised = " or ".join(map(_flag, ends))
+    patience = "; --patience may have ended it too" if training.patience is not None else ""
+    return (
+        f"{run.path} has ended, at step {step:,}{patience}. Its best model is measured again; to train on, raise "
+        f"{raised}, for example `lmkit train --resume {run.path} {later}`."
+    )
 
 
 def without_same_place(changes: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any]:

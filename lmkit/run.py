@@ -48,7 +48,7 @@ from lmkit.files import (
     sync_folder,
     write_atomically,
 )
-from lmkit.lock import LOCK, FolderLock
+from lmkit.lock import LOCK, FolderLock, is_locked
 from lmkit.model.language_model import LanguageModel, stored_shapes
 from lmkit.run_log import finite
 from lmkit.text.moved import find_text
@@ -134,6 +134,18 @@ class RunDirectory:
     def checkpoints(self) -> CheckpointFolder:
         """The run's checkpoints."""
         return CheckpointFolder(self.path / "checkpoints")
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the run's closing figures are written."""
+        return any(record.get("kind") == "final" for record in self.metrics())
+
+    @property
+    def status(self) -> str:
+        """``in training`` while a process trains the run, then ``finished`` or ``interrupted``."""
+        if is_locked(self.path):
+            return "in training"
+        return "finished" if self.has_ended else "interrupted"
 
     def clean(self) -> None:
         """Remove what a crash has left of files that were being written. Only for who holds the run's lock."""

@@ -25,6 +25,7 @@ from lmkit.lock import FolderLock
 from lmkit.model.language_model import SequenceLoss
 from lmkit.preparation import Material, Place, prepare
 from lmkit.resuming import (
+    already_ended,
     changed_config,
     check_corpus,
     check_place,
@@ -93,11 +94,13 @@ class Session:
         allow_inexact: bool = False,
         progress: Progress | None = None,
         warn: Callable[[str], None] = lambda text: None,
+        note: Callable[[str], None] = lambda text: None,
     ) -> Session:
         """Go on with a run from its newest whole checkpoint, or from the beginning if it has none.
 
         The records and files that follow are those of the run that was never interrupted, to the last bit. changes:
-        options to change, of those in ``lmkit.config.RESUMABLE``. Raises RunError where another process trains the run,
+        options to change, of those in ``lmkit.config.RESUMABLE``. note: is told, before the text is read, of a run that
+        has ended already, with what would take it on. Raises RunError where another process trains the run,
         the text has changed, or the machine or a library differs (unless ``allow_inexact``), ConfigError for a change
         that would make it another run.
         """
@@ -105,7 +108,7 @@ class Session:
         lock = FolderLock(run.path)
         session = cls.__new__(cls)
         try:
-            session._resume(run, lock, changes or {}, allow_inexact, progress, warn)
+            session._resume(run, lock, changes or {}, allow_inexact, progress, warn, note)
         except BaseException:
             lock.release()  # now: who keeps the exception keeps its frames, and they the lock
             raise
@@ -119,12 +122,14 @@ class Session:
         allow_inexact: bool,
         progress: Progress | None,
         warn: Callable[[str], None],
+        note: Callable[[str], None],
     ) -> None:
         stored, info, tokenizer = run.config(), run.info(), run.tokenizer()
         run.clean()
         run.checkpoints.clean()
         checkpoint = run.checkpoints.newest(warn)
-        if checkpoint is None and any(record.get("kind") == "final" for record in run.metrics()):
+        has_ended = run.has_ended
+        if checkpoint is None and has_ended:
             raise RunError(
                 f"{run.path} has ended, and none of its checkpoints is whole: to begin anew would put its model at "
                 "risk. Train into a new folder."
@@ -135,6 +140,8 @@ class Session:
         config = changed_config(stored, changes, allow_inexact=allow_inexact)
         run.check_vocabulary(tokenizer.vocab_size)
         place = place_of_run(then, config, changes)
+        if checkpoint is not None and has_ended and config.training == stored.training:
+            note(already_ended(run, config.training, checkpoint.step))
         material = prepare(config, place, tokenizer=tokenizer, progress=progress)
         check_corpus(run, material.corpus)
         self._take(material, warn, progress)
@@ -266,10 +273,9 @@ class Session:
         self._keep_last_model()
         step = self._take_best_weights() if self.train.step else 0
         result = self._final_measurement()
-        if result is not None:
-            self.log.add(
-                {"kind": "final", "step": step, "split": result.split, **evaluation_figures(result.evaluation)}
-            )
+        if self.train.step:
+            figures = {"split": result.split, **evaluation_figures(result.evaluation)} if result is not None else {}
+            self.log.add({"kind": "final", "step": step, **figures})
         self._end(saved=saved)
         return result
 

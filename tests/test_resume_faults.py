@@ -476,6 +476,27 @@ def test_the_end_that_was_reached_is_shown(ended: Path):
     assert "resumed at step 26, its end by --max-steps 26: raise --max-steps to continue" in outcome.stderr.splitlines()
 
 
+def test_a_run_that_has_ended_says_so_before_its_text_is_read(ended: Path, monkeypatch: pytest.MonkeyPatch):
+    def unread(*arguments: object, **options: object) -> None:
+        raise AssertionError("the text is read")
+
+    said: list[str] = []
+    monkeypatch.setattr("lmkit.session.prepare", unread)
+    with pytest.raises(AssertionError, match="the text is read"):
+        Session.resume(ended, note=said.append)
+    (sentence,) = said
+    assert "has ended, at step 26" in sentence
+    assert f"`lmkit train --resume {ended} --max-steps 52`" in sentence
+
+
+def test_a_run_that_is_taken_further_is_not_said_to_have_ended(ended: Path, stopped: Path):
+    for session in (
+        Session.resume(ended, {"max_steps": 30}, note=pytest.fail),
+        Session.resume(stopped, note=pytest.fail),
+    ):
+        session.release()
+
+
 # the best model
 
 

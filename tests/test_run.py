@@ -17,6 +17,7 @@ from lmkit import files, run
 from lmkit.config import Config, ModelConfig
 from lmkit.errors import FailedError, LmkitError, RunError
 from lmkit.files import check_new_folder
+from lmkit.lock import FolderLock
 from lmkit.model.language_model import LanguageModel
 from lmkit.run import RunDirectory, free_run_path
 from lmkit.run_log import LogFile
@@ -303,3 +304,16 @@ def test_a_run_of_a_later_version_is_refused_with_that_version(tmp_path: Path, c
     path.write_text(json.dumps(values), encoding="utf-8")
     with pytest.raises(RunError, match=r"config\.json is damaged"):
         directory.config()
+
+
+def test_a_run_is_in_training_interrupted_or_finished(tmp_path: Path):
+    made = create(tmp_path / "run")
+    assert made.status == "interrupted"
+    lock = FolderLock(made.path)
+    assert made.status == "in training"
+    lock.release()
+    assert made.status == "interrupted"
+    FolderLock(made.path).release()  # asking has not kept it
+    with open(made.path / "metrics.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"kind": "final", "step": 3}\n')
+    assert made.status == "finished"

@@ -206,6 +206,7 @@ def test_without_validation_the_last_model_is_kept(make: Make):
     session = make(max_steps=5, valid_fraction=0, test_fraction=0)
     assert all(isinstance(record, StepRecord) for record in session.records())
     assert session.close() is None
+    assert session.run.status == "finished", "without a split to measure, too"
     loaded = lmkit.load(session.run.path)
     assert same([tensor for tensor in loaded.model.state_dict().values()], weights(session))
 

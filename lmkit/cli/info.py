@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import click
 
-from lmkit.cli.options import SectionedCommand, preset_names
+from lmkit.cli.options import SectionedCommand
 from lmkit.cli.runs import only_run
+from lmkit.presets.preset import preset_names, read_preset
 
 __all__ = ["command"]
 
 
 @click.command(cls=SectionedCommand)
 @click.argument("run", type=click.Path(path_type=Path), required=False)
-@click.option("--presets", is_flag=True, help="List the presets that come with lmkit.")
+@click.option("--presets", is_flag=True, help="List the presets that come with lmkit, and what each is for.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(run: Path | None, presets: bool, as_json: bool) -> None:
-    """Show a run's configuration, corpus, size and validations, or list the presets."""
+    """Show a run's configuration, corpus, size, validations, and whether it is in training, interrupted or finished."""
     if presets:
         from lmkit.console.tables import show_presets
 
-        click.echo(json.dumps(preset_names())) if as_json else show_presets(preset_names())
+        found = [read_preset(name) for name in preset_names()]
+        click.echo(json.dumps([dataclasses.asdict(one) for one in found])) if as_json else show_presets(found)
         return
     from lmkit.console.tables import show_run
     from lmkit.run import RunDirectory
 
     folder = RunDirectory.open(run or only_run("info"))
     if as_json:
-        click.echo(json.dumps({"config": folder.config().to_dict(), "run": folder.info(), "metrics": folder.metrics()}))
+        config, info, metrics = folder.config().to_dict(), folder.info(), folder.metrics()
+        click.echo(json.dumps({"status": folder.status, "config": config, "run": info, "metrics": metrics}))
     else:
         show_run(folder)

@@ -8,7 +8,6 @@ import tomllib
 import types
 import typing
 from collections.abc import Callable, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -18,6 +17,7 @@ from lmkit.config import CheckpointConfig, Config, DataConfig, ModelConfig, Runt
 from lmkit.errors import ConfigError
 from lmkit.fields import fields_of, flag_of
 from lmkit.files import read_regular
+from lmkit.presets.preset import read_preset
 
 if TYPE_CHECKING:
     from lmkit.console.progress import ProgressLine
@@ -28,7 +28,6 @@ __all__ = [
     "checkpoint_option",
     "config_options",
     "make_config",
-    "preset_names",
     "progress_line",
     "runtime_options",
     "use_runtime",
@@ -162,7 +161,7 @@ def make_config(preset: str | None, file: Path | None, given: Mapping[str, Any])
     """Defaults, then the preset, then the file, then the options that were given."""
     config = Config()
     if preset is not None:
-        config = config.override(_read_preset(preset))
+        config = config.override(read_preset(preset).options)
     if file is not None:
         config = config.override(_read_toml(file))
     return config.override({name: value for name, value in given.items() if value is not None})
@@ -204,18 +203,6 @@ def _minutes(function: F) -> F:
         return function(*args, **given)
 
     return cast(F, in_seconds)
-
-
-def preset_names() -> list[str]:
-    """The presets that come with lmkit."""
-    folder = resources.files("lmkit") / "presets"
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
-
-
-def _read_preset(name: str) -> dict[str, Any]:
-    if name not in preset_names():
-        raise ConfigError(f"There is no preset {name}: known are {', '.join(preset_names())}.")
-    return flatten(tomllib.loads((resources.files("lmkit") / "presets" / f"{name}.toml").read_text(encoding="utf-8")))
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmkit.cli.options import SectionedCommand, config_options, make_config, preset_names
+from lmkit.cli.options import SectionedCommand, config_options, make_config
 from lmkit.errors import ConfigError, FailedError
 from lmkit.files import exists
+from lmkit.presets.preset import preset_names
 
 if TYPE_CHECKING:
     from lmkit.console.training import TrainingDisplay
@@ -91,9 +92,8 @@ def command(
             session = Session(config, out, progress=display.line, warn=display.say)
         else:
             changes = {name: value for name, value in given.items() if value is not None}
-            session = Session.resume(
-                resume or Path(), changes, allow_inexact=allow_inexact, progress=display.line, warn=display.say
-            )
+            told: dict[str, Any] = {"progress": display.line, "warn": display.say, "note": display.say}
+            session = Session.resume(resume or Path(), changes, allow_inexact=allow_inexact, **told)
         display.begin(session)
         result, signal_number = _train(session, display)
     try:

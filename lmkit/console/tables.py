@@ -15,6 +15,7 @@ from lmkit.console.output import open_console
 from lmkit.evaluation.comparison import Interval
 from lmkit.evaluation.levels import Adapted
 from lmkit.evaluation.measurement import Measurement
+from lmkit.presets.preset import Preset
 from lmkit.run import RunDirectory
 from lmkit.text.registry import CorpusEntry
 from lmkit.text.statistics import TokenizerStatistics
@@ -182,9 +183,16 @@ def show_tokens(tokens: Sequence[tuple[int, str]], total: int, oov: int, vocab_s
     console.print(f"{total:,} tokens, {oov:,} of them <unk>; vocabulary {vocab_size:,}", style="dim")
 
 
-def show_presets(names: Sequence[str]) -> None:
-    """The presets, one a line."""
-    open_console().print("\n".join(names))
+def show_presets(presets: Sequence[Preset]) -> None:
+    """Each preset with what it is for, its text, its time and what to expect."""
+    console = open_console()
+    for preset in presets:
+        console.print(f"[bold]{escape(preset.name)}[/bold]", soft_wrap=True)
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        for name in ("purpose", "text", "time", "expected"):
+            table.add_row(f"  {name}", escape(getattr(preset, name)))
+        console.print(table)
+    console.print("`lmkit train TEXT --preset NAME` uses one; options override it.", style="dim")
 
 
 def show_run(run: RunDirectory) -> None:
@@ -204,9 +212,10 @@ def show_run(run: RunDirectory) -> None:
     for section, values in config.to_dict().items():
         shown = ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
         console.print(f"[bold]{section}[/bold] {escape(shown)}", soft_wrap=True)
-    if steps := run.checkpoints.steps():
-        state = "ended" if any(record.get("kind") == "final" for record in metrics) else "not ended"
-        console.print(f"{state}; checkpoints at steps {', '.join(f'{step:,}' for step in steps)}", soft_wrap=True)
+    steps, status = run.checkpoints.steps(), run.status
+    saved = f"checkpoints at steps {', '.join(f'{step:,}' for step in steps)}" if steps else "no checkpoint"
+    go_on = f"`lmkit train --resume {run.path}` continues it" if status == "interrupted" else ""
+    console.print(escape(joined(status, saved, go_on)), soft_wrap=True)
     curve = [value for record in metrics if (value := _figure(record, "evaluation", "nats_per_token")) is not None]
     if curve:
         console.print(f"validation {sparkline(curve)}  best {min(curve):.4f} nats per token", soft_wrap=True)

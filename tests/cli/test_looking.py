@@ -107,11 +107,20 @@ def test_info_shows_what_a_run_holds(cli, trained):
     assert f"{best:.4f}" in shown
 
 
+def test_info_says_what_has_become_of_a_run(cli, damaged):
+    assert "finished; checkpoints at steps" in cli("info", damaged).stdout
+    (damaged / "metrics.jsonl").write_text("", encoding="utf-8")
+    assert "interrupted; checkpoints at steps " in (shown := cli("info", damaged).stdout)
+    assert f"`lmkit train --resume {damaged}` continues it" in shown
+    assert json.loads(cli("info", damaged, "--json").stdout)["status"] == "interrupted"
+
+
 def test_info_lists_the_presets(cli):
-    names = json.loads(cli("info", "--presets", "--json").stdout)
-    assert "pytorch-examples" in names
+    presets = json.loads(cli("info", "--presets", "--json").stdout)
+    assert "pytorch-examples" in [preset["name"] for preset in presets]
     shown = cli("info", "--presets").stdout
-    assert all(name in shown for name in names)
+    for preset in presets:
+        assert all(preset[key] in shown for key in ("name", "purpose", "text", "time", "expected"))
 
 
 @pytest.mark.parametrize("command", [(), ("train",), ("eval",), ("sample",), ("tokenize",), ("corpora",), ("info",)])

@@ -13,10 +13,12 @@ from typing import Any
 import click
 import pytest
 
-from lmkit.cli.options import make_config, preset_names
+from lmkit.cli.options import make_config
 from lmkit.config import Config, DataConfig, ModelConfig, RuntimeConfig, TrainingConfig
 from lmkit.fields import fields_of, flag_of
+from lmkit.presets.preset import preset_names, read_preset
 
+ABOUT = '[about]\npurpose = ""\ntext = ""\ntime = ""\nexpected = ""\n'
 SECTIONS = (DataConfig, ModelConfig, TrainingConfig, RuntimeConfig)
 
 # Names for one and the same thing in DESIGN.md and in older toolkits: option, value, field.
@@ -127,7 +129,7 @@ def test_a_cell_may_be_written_as_torch_writes_it(cell: str):
 
 def test_flags_come_before_the_file_the_preset_and_the_defaults(presets: Path, tmp_path: Path):
     (presets / "base.toml").write_text(
-        "[model]\nhidden_size = 11\nnum_layers = 2\ndropout = 0.5\n[training]\nlr = 0.1\n", encoding="utf-8"
+        ABOUT + "[model]\nhidden_size = 11\nnum_layers = 2\ndropout = 0.5\n[training]\nlr = 0.1\n", encoding="utf-8"
     )
     file = tmp_path / "own.toml"
     file.write_text("[model]\nnum_layers = 3\ndropout = 0.4\n", encoding="utf-8")
@@ -139,7 +141,7 @@ def test_flags_come_before_the_file_the_preset_and_the_defaults(presets: Path, t
 
 
 def test_a_flag_can_undo_what_a_preset_contradicts(presets: Path):
-    (presets / "base.toml").write_text('[training]\nsampler = "random"\nstate = "reset"\n', encoding="utf-8")
+    (presets / "base.toml").write_text(ABOUT + '[training]\nsampler = "random"\nstate = "reset"\n', encoding="utf-8")
     assert make("--preset", "base", "--sampler", "sequential", "--state", "carry").training.state_policy == "carry"
 
 
@@ -147,6 +149,19 @@ def test_every_preset_is_a_valid_configuration():
     assert preset_names()
     for name in preset_names():
         assert make("--preset", name) != Config()
+
+
+def test_every_preset_says_what_it_is_for():
+    for name in preset_names():
+        preset = read_preset(name)
+        assert all((preset.purpose, preset.text, preset.time, preset.expected))
+        seconds = preset.options.get("max_seconds")
+        assert seconds is None or f"{seconds:g} seconds" in preset.time
+
+
+def test_what_a_preset_is_for_is_no_option(refused, work):
+    (work / "own.toml").write_text(ABOUT, encoding="utf-8")
+    assert "[about]" in refused("train", "text.txt", "--config", "own.toml")
 
 
 def test_the_precedence_holds_in_a_run(cli, work, small):
