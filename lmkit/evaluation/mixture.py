@@ -63,15 +63,37 @@ def best_weights(log_probs: Tensor) -> list[float]:
     """The weights under which a mixture gives a text the highest probability.
 
     log_probs: (K, N), what each of K predictors gives to each of N tokens, in nats. Expectation maximisation
-    (Dempster et al. 1977); the likelihood is concave in the weights, so there is one maximum.
+    (Dempster et al. 1977); the likelihood is concave in the weights, so there is one maximum. Towards a weight of zero
+    it goes ever more slowly, so a predictor without which the text is no less probable gets exactly that.
     """
     scores = log_probs.double()
+    weights = _maximise(scores)
+    used = torch.arange(len(scores))
+    while len(used) > 1:
+        fewer = used[weights[used] > weights[used].min()]
+        if len(fewer) == 0:
+            break
+        without = torch.zeros_like(weights)
+        without[fewer] = _maximise(scores[fewer])
+        if _likelihood(scores, without) < _likelihood(scores, weights):
+            break
+        weights, used = without, fewer
+    return [float(weight) for weight in weights]
+
+
+def _likelihood(scores: Tensor, weights: Tensor) -> float:
+    return float(mean(list(scores), weights.tolist()).sum())
+
+
+def _maximise(scores: Tensor) -> Tensor:
+    """Weights (K,) by expectation maximisation, from equal ones."""
     weights = torch.full((len(scores), 1), 1.0 / len(scores), dtype=torch.float64)
     for _ in range(ROUNDS):
         joint = scores + weights.log()
-        updated = (joint - joint.logsumexp(0)).exp().mean(dim=1, keepdim=True)
+        shares = (joint - joint.logsumexp(0)).exp().nan_to_num(0)  # a token that all of them hold for impossible
+        updated = shares.sum(dim=1, keepdim=True) / shares.sum()
         done = bool((updated - weights).abs().max() < TOLERANCE)
         weights = updated
         if done:
             break
-    return [float(weight) for weight in weights.flatten() / weights.sum()]
+    return weights.flatten()

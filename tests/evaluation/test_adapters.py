@@ -185,6 +185,12 @@ def test_best_weights_beat_their_neighbours():
         assert likelihood(weights) >= likelihood(nearby) - 1e-6
 
 
+def test_a_predictor_that_helps_nowhere_gets_no_weight_at_all():
+    good = torch.log(torch.rand(1, 400, dtype=torch.float64))
+    for others in (good - 0.01, good - 3 * torch.rand(2, 400, dtype=torch.float64)):
+        assert best_weights(torch.cat([good, others])) == [1.0] + [0.0] * len(others)
+
+
 def test_tuning_never_makes_the_text_it_tunes_on_less_probable(model, squares):
     torch.manual_seed(2)
     parts = Parts(model, squares, others=(NetworkPredictor(LanguageModel(model.config, VOCAB).eval()),))
