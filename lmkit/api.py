@@ -21,6 +21,8 @@ from lmkit.config import Config
 from lmkit.errors import ConfigError, DataError, FailedError, RunError
 from lmkit.evaluation.adapters import AdapterSettings, Parts
 from lmkit.evaluation.arpa import read_arpa
+from lmkit.evaluation.carried_state import read_carried_state
+from lmkit.evaluation.caveats import worse_than_guessing
 from lmkit.evaluation.dynamic import gradient_squares
 from lmkit.evaluation.levels import Adapted, check_rows, measure_stack
 from lmkit.evaluation.lines import ScoredLine, scored_lines
@@ -262,7 +264,16 @@ class TrainedModel:
         options["state"] = options.get("state") or self.eval_state
         chosen = predictor or NetworkPredictor(self.model, self._arithmetic(precision))
         report = self._stage("measuring the text" if split == "-" else f"measuring {split}")
-        return measure(chosen, tokens, self.tokenizer, split=split, precision=precision, report=report, **options)
+        found = measure(chosen, tokens, self.tokenizer, split=split, precision=precision, report=report, **options)
+        return found if predictor is not None else found.with_notes(self._faults_of_state(found, tokens))
+
+    def _faults_of_state(self, found: Measurement, tokens: TokenFile) -> list[str]:
+        """What the carried state has to do with a figure that no sound model has."""
+        if not worse_than_guessing(found.evaluation, self.tokenizer.vocab_size):
+            return []
+        predictor = NetworkPredictor(self.model)
+        carried = read_carried_state(predictor, tokens, self.tokenizer.eos_id, state=found.state)
+        return [] if carried is None else carried.notes()
 
     def adapt(
         self,
@@ -300,7 +311,8 @@ class TrainedModel:
             settings = tune(made, settings, self._passes(partial(read, state=state, window=steps), len(valid)))
         how: dict[str, Any] = {"state": state, "rows": rows, "warmup": warmup, "window": window}
         how |= {"split": split, "tuned": tuned, "tuned_here": tuned_here, "report": self._stage(f"measuring {split}")}
-        return measure_stack(made, settings, tokens, self.tokenizer, **how)
+        found = measure_stack(made, settings, tokens, self.tokenizer, **how)
+        return dataclasses.replace(found, notes=[*found.notes, *self._faults_of_state(found.network, tokens)])
 
     def adapter_parts(
         self,

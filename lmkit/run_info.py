@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from lmkit.evaluation.caveats import not_finite
+from lmkit.evaluation.measurement import Measurement
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.hardware import describe_cpu
 from lmkit.preparation import Material, Place
 from lmkit.resuming import fingerprint
 from lmkit.run import lmkit_version
 
-__all__ = ["evaluation_figures", "place_info", "run_info", "tokenizer_hash", "versions"]
+__all__ = ["evaluation_figures", "final_figures", "place_info", "run_info", "tokenizer_hash", "versions"]
 
 
 def run_info(material: Material) -> dict[str, Any]:
@@ -53,10 +55,18 @@ def versions() -> dict[str, str]:
 
 
 def evaluation_figures(evaluation: Evaluation) -> dict[str, Any]:
-    """What metrics.jsonl holds of an evaluation."""
+    """What metrics.jsonl holds of an evaluation; where it is not finite, with the reason."""
+    reason = not_finite(evaluation)
     return {
         "nll": evaluation.nll,
         "tokens_scored": evaluation.tokens,
         "nats_per_token": evaluation.nats_per_token,
         "perplexity": evaluation.perplexity,
+        **({"not_finite": reason} if reason else {}),
     }
+
+
+def final_figures(measurement: Measurement) -> dict[str, Any]:
+    """What metrics.jsonl holds of the closing measurement: its split, and its notes where it has any."""
+    notes = {"notes": list(measurement.notes)} if measurement.notes else {}
+    return {"split": measurement.split, **evaluation_figures(measurement.evaluation), **notes}

@@ -17,6 +17,7 @@ from lmkit.checkpoints.folder import WEIGHTS, Checkpoint
 from lmkit.checkpoints.packing import pack, unpack
 from lmkit.config import Config
 from lmkit.errors import ConfigError, NonFiniteError, RunError
+from lmkit.evaluation.carried_state import read_carried_state
 from lmkit.evaluation.measurement import Measurement, measure
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.evaluation.predictor import NetworkPredictor
@@ -36,7 +37,7 @@ from lmkit.resuming import (
     without_same_place,
 )
 from lmkit.run import MODEL, RunDirectory, free_run_path
-from lmkit.run_info import evaluation_figures, place_info, run_info, tokenizer_hash, versions
+from lmkit.run_info import evaluation_figures, final_figures, place_info, run_info, tokenizer_hash, versions
 from lmkit.samplers import IGNORE
 from lmkit.session_log import SessionLog
 from lmkit.text.corpus import Progress
@@ -274,7 +275,7 @@ class Session:
         step = self._take_best_weights() if self.train.step else 0
         result = self._final_measurement()
         if self.train.step:
-            figures = {"split": result.split, **evaluation_figures(result.evaluation)} if result is not None else {}
+            figures = {} if result is None else final_figures(result)
             self.log.add({"kind": "final", "step": step, **figures})
         self._end(saved=saved)
         return result
@@ -361,7 +362,11 @@ class Session:
         if split is None or not self.train.step:
             return None
         rows = 1 if self._one_stream_is_quick(self.corpus.splits[split]) else VALIDATION_ROWS
-        return self._measure(split, rows, f"measuring {split}")
+        result = self._measure(split, rows, f"measuring {split}")
+        with self._interruptible():
+            tokens, eos_id = self.corpus.splits[split], self.corpus.tokenizer.eos_id
+            carried = read_carried_state(NetworkPredictor(self.model), tokens, eos_id, state=result.state)
+        return result if carried is None else result.with_notes(carried.notes())
 
     def _measure(self, split: str, rows: int, stage: str) -> Measurement:
         state = "document" if self.config.training.state_policy == "document" else "carry"

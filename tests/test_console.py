@@ -16,7 +16,7 @@ from rich.cells import cell_len
 from lmkit.config import Config
 from lmkit.console import progress as console_progress
 from lmkit.console import training as console_training
-from lmkit.console.figures import duration, learning_rate, rounded, sparkline
+from lmkit.console.figures import duration, learning_rate, number, rounded, sparkline
 from lmkit.console.output import open_console
 from lmkit.console.progress import ProgressLine
 from lmkit.console.training import TrainingDisplay
@@ -78,6 +78,17 @@ def show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         return captured.out, captured.err
 
     return call
+
+
+def test_a_number_is_readable_however_large_it_is():
+    assert [number(value) for value in (None, 3.27411, 2061.0666, 8.3e15, 1.2345e300)] == [
+        "-",
+        "3.2741",
+        "2,061.0666",
+        "8.3e15",
+        "1.234e300",
+    ]
+    assert [number(value) for value in (math.inf, math.nan)] == ["inf", "nan"]
 
 
 def test_a_sparkline_is_one_character_a_value():

@@ -24,6 +24,7 @@ __all__ = [
     "sparkline",
 ]
 
+HUGE = 1e9
 BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -63,14 +64,21 @@ def joined(*parts: str) -> str:
 
 
 def number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.4f}"
+    """Four decimals; from a thousand million on ``8.3e15``; ``-`` for what there is none of."""
+    if value is None:
+        return "-"
+    return f"{value:,.4f}" if abs(value) < HUGE else _short(value)
 
 
 def rounded(value: float) -> str:
     """A perplexity in four digits, as people write them: ``6.689``, ``318.2``, ``48,040``."""
-    if not math.isfinite(value) or value >= 1e9:
-        return f"{value:.4g}"
+    if not abs(value) < HUGE:
+        return _short(value)
     return f"{value:,.0f}" if value >= 999.95 else f"{value:#.4g}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.4g}".replace("e+", "e")
 
 
 def learning_rate(value: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
@@ -36,37 +37,37 @@ def show_measurement(measurement: Measurement, *, model: str = "", words_only: b
     """Every figure of an evaluation in one table, with how it was measured; ``model``: of what, where it is no plain
     network.
     """
-    figures = measurement.figures()
     result = measurement.evaluation
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(justify="right")
     table.add_column(style="dim")
-    word = "words_only_perplexity" if words_only else "word_perplexity"
     lossy = "" if measurement.lossless else "lossy: lower bound"
+    word = result.words_only_perplexity if words_only else result.word_perplexity
     rows = [
-        ("perplexity", number(figures["perplexity"]), f"per token, over {result.tokens:,} tokens"),
-        ("nats per token", number(figures["nats_per_token"]), ""),
-        ("bits per token", number(figures["bits_per_token"]), ""),
-        ("bits per character", number(figures["bits_per_char"]), joined(f"{result.chars:,} characters", lossy)),
-        ("bits per byte", number(figures["bits_per_byte"]), joined(f"{result.bytes:,} bytes", lossy)),
+        ("perplexity", result.perplexity, f"per token, over {result.tokens:,} tokens"),
+        ("nats per token", result.nats_per_token, ""),
+        ("bits per token", result.bits_per_token, ""),
+        ("bits per character", result.bits_per_char, joined(f"{result.chars:,} characters", lossy)),
+        ("bits per byte", result.bits_per_byte, joined(f"{result.bytes:,} bytes", lossy)),
         (
             "word perplexity",
-            number(figures[word]),
+            word,
             joined(f"{result.words:,} words" + ("" if words_only else f" + {result.line_ends:,} line ends"), lossy),
         ),
         (
             "without <unk>",
-            number(figures["perplexity_excluding_oov"]),
+            result.perplexity_excluding_oov,
             joined(
                 f"perplexity; {result.oov:,} <unk>, {result.oov_rate:.2%} of tokens",
                 f"{result.oov_written:,} of them written in the text" if result.oov_written else "",
             ),
         ),
-        ("nll", f"{result.nll:,.2f}", "nats, the sum"),
     ]
-    for row in rows:
-        table.add_row(*row)
+    for name, value, remark in rows:
+        none = math.isnan(value) and not math.isnan(result.nll)  # such as words of a text without any
+        table.add_row(name, number(None if none else value), remark)
+    table.add_row("nll", f"{result.nll:,.2f}" if abs(result.nll) < 1e12 else number(result.nll), "nats, the sum")
     console = open_console(file=file)
     console.print(table)
     if model:
@@ -90,8 +91,8 @@ def show_adapters(adapted: Adapted, *, file: TextIO) -> None:
     for name in ("", "perplexity", "lower than above", "lower than the network"):
         table.add_column(name, justify="right" if name else "left")
     for level in adapted.levels:
-        perplexity = level.figures()["perplexity"]
-        shown = "-" if perplexity is None else f"{perplexity:,.3f}"
+        perplexity = level.evaluation.perplexity
+        shown = f"{perplexity:,.3f}" if perplexity < 1e9 else number(perplexity)
         table.add_row(escape(level.name), shown, _gain(level.gain_below), _gain(level.gain))
     console = open_console(file=file)
     console.print()
@@ -220,9 +221,17 @@ def show_run(run: RunDirectory) -> None:
     if curve:
         console.print(f"validation {sparkline(curve)}  best {min(curve):.4f} nats per token", soft_wrap=True)
     for record in metrics:
-        perplexity = _figure(record, "final", "perplexity")
-        if perplexity is not None:
-            console.print(escape(f"{record.get('split')} perplexity {perplexity:.4f} per token"), soft_wrap=True)
+        if record.get("kind") == "final":
+            _show_final(record, console)
+
+
+def _show_final(record: Mapping[str, Any], console: Console) -> None:
+    """The closing figure as metrics.jsonl holds it, with its notes."""
+    perplexity = _figure(record, "final", "perplexity")
+    if perplexity is not None:
+        console.print(escape(f"{record.get('split')} perplexity {number(perplexity)} per token"), soft_wrap=True)
+    notes = record.get("notes")
+    show_notes([note for note in notes if isinstance(note, str)] if isinstance(notes, list) else [], console)
 
 
 def _figure(record: Mapping[str, Any], kind: str, name: str) -> float | None:

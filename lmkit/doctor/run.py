@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lmkit.checkpoints.folder import CheckpointFolder
 from lmkit.config import Config
+from lmkit.doctor.carried import carried_state_checks, guessing_check
 from lmkit.doctor.check import FAILED, OK, SKIPPED, Check, judged
 from lmkit.doctor.predictions import PROBE_TOKENS, check_predictor
 from lmkit.doctor.round_trip import round_trip
@@ -65,6 +66,12 @@ def check_run(path: str | os.PathLike[str], device: str = "auto", progress: Prog
     yield _parameters(model, info)
     yield finite_weights(model)
     yield from _predictions(model, tokenizer, text)
+    policy = "document" if config.training.state_policy == "document" else "carry"  # what eval does, too
+    documents = config.data.documents if policy == "document" else "file"
+    yield from carried_state_checks(model, tokenizer, text, state=policy, documents=documents)
+    metrics = _attempt(run.metrics)
+    if not isinstance(metrics, LmkitError):
+        yield guessing_check(metrics, tokenizer.vocab_size)
 
 
 def finite_weights(model: LanguageModel) -> Check:

@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from lmkit.evaluation.perplexity import Evaluation
 
-__all__ = ["MUCH_UNKNOWN", "caveats", "unknown_words"]
+__all__ = ["MUCH_UNKNOWN", "caveats", "not_finite", "unknown_words", "worse_than_guessing"]
 
 MUCH_UNKNOWN = 0.02  # share of the tokens
 
 
-def caveats(result: Evaluation) -> Iterator[str]:
+def caveats(result: Evaluation, vocab_size: int) -> Iterator[str]:
     """Those of an evaluation with the counts of its text."""
+    if reason := not_finite(result):
+        yield reason
+    elif worse_than_guessing(result, vocab_size):
+        yield (
+            f"{result.nats_per_token:.4g} nats per token are worse than guessing: to give each of the {vocab_size:,} "
+            f"tokens the same probability costs {math.log(vocab_size):.4g}."
+        )
     if result.unknown_rate > MUCH_UNKNOWN:
         yield unknown_words(result.unknown, result.tokens)
+
+
+def worse_than_guessing(result: Evaluation, vocab_size: int) -> bool:
+    """Whether equal probabilities for all tokens would do better, or the loss is not finite."""
+    return result.tokens > 0 and not result.nats_per_token <= math.log(vocab_size)
+
+
+def not_finite(result: Evaluation) -> str | None:
+    """Why the perplexity is no finite number, None where it is."""
+    if math.isnan(result.nll):
+        return "The loss is not a number: so are all figures that follow from it."
+    if math.isinf(result.nll):
+        return "The loss is infinite: a token of the text has no probability at all."
+    if math.isinf(result.perplexity):
+        return f"The perplexity is too large for a number: exp({result.nats_per_token:,.1f})."
+    return None
 
 
 def unknown_words(unknown: int, tokens: int) -> str:

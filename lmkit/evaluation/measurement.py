@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from lmkit.errors import ConfigError, DataError
-from lmkit.evaluation.caveats import caveats
+from lmkit.evaluation.caveats import caveats, not_finite
 from lmkit.evaluation.perplexity import Evaluation, evaluate
 from lmkit.evaluation.predictor import Predictor
 from lmkit.samplers import IGNORE, DocumentSampler, Window, check_layout, stream_windows
@@ -37,7 +37,9 @@ class Measurement(NamedTuple):
     notes: tuple[str, ...] = ()
 
     def figures(self) -> dict[str, Any]:
-        """All figures by name, ready for JSON; one that does not exist (no word in the text) is None."""
+        """All figures by name, ready for JSON. One that does not exist (no word in the text) is None, and so is one
+        that is not finite: ``not_finite`` says why.
+        """
         result = self.evaluation
         figures = {
             "nll_nats": result.nll,
@@ -63,7 +65,11 @@ class Measurement(NamedTuple):
         finite: dict[str, Any] = {name: value if math.isfinite(value) else None for name, value in figures.items()}
         how = self._asdict()
         del how["evaluation"]
-        return {**finite, **how, "notes": list(self.notes)}
+        return {**finite, "not_finite": not_finite(result), **how, "notes": list(self.notes)}
+
+    def with_notes(self, notes: Iterable[str]) -> Measurement:
+        """The same with further notes."""
+        return self._replace(notes=(*self.notes, *notes))
 
 
 def measure(
@@ -118,7 +124,7 @@ def measurement_of(
     )
     used = warmup if rows > 1 and state == "carry" else 0
     read = rows_read(tokens, rows, state)
-    notes = tuple(caveats(result))
+    notes = tuple(caveats(result, tokenizer.vocab_size))
     return Measurement(result, split, state, read, used, window, precision, tokenizer.lossless, notes)
 
 
