@@ -142,11 +142,11 @@ class _Table:
     def write(self, columns: Sequence[Column]) -> None:
         from lmkit.evaluation.table import header, rows
 
-        with self.line.hidden():
-            if not self.begun:
-                sys.stdout.write(header([column.name for column in columns], self.form))
+        text = "" if self.begun else header([column.name for column in columns], self.form)
+        text += rows(columns, self.form)
+        with self.line.hidden() if sys.stdout.isatty() else contextlib.nullcontext():
             self.begun = True
-            sys.stdout.write(rows(columns, self.form))
+            sys.stdout.write(text)
             sys.stdout.flush()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -33,8 +34,9 @@ class ScoredShare:
     def scored(self, block: TokenBlock, tokens: int) -> None:
         """So many tokens of a block are scored: what ``lmkit.evaluation.scoring.score_text`` reports."""
         within = len(block.text) * tokens / max(1, len(block))
-        share = (self._whole + within) * self._bytes / max(1, self._chars) / max(1.0, self._size)
-        self._line("scoring", min(1.0, share), [f"{self._tokens + tokens:,} tokens"])
+        done = (self._whole + within) * self._bytes / max(1, self._chars)
+        share = self._size if math.isnan(self._size) else min(1.0, done / max(1.0, self._size))
+        self._line("scoring", share, [f"{self._tokens + tokens:,} tokens"])
         if tokens == len(block):
             self._whole += len(block.text)
             self._tokens += tokens

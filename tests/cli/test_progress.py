@@ -85,6 +85,15 @@ def test_a_mistake_after_some_work_stands_on_a_clean_line(watching, cli, trained
     assert "\r\x1b[2KError: " in outcome.stderr
 
 
+def test_a_text_of_unknown_length_has_no_share(watching, cli, trained, work):
+    outcome = cli("score", trained, input="The cat sat.\n" * 40)
+    assert outcome.code == 0, outcome
+    shown = [line for line in re.split(r"[\r\n]", CONTROL.sub("", outcome.stderr)) if "scoring" in line]
+    assert shown
+    assert not any("%" in line for line in shown), shown
+    assert re.fullmatch(r". scoring  \d:\d\d  520 tokens", shown[-1])
+
+
 @pytest.mark.parametrize("state", ["carry", "line"])
 def test_the_tokens_of_a_block_are_counted_while_they_are_scored(trained, text, state):
     files = [[text, text], [text[:-1]]]
