@@ -18,6 +18,7 @@ from lmkit.fields import Section, option
 
 __all__ = [
     "CONFIG_FORMAT",
+    "PLACE",
     "RESUMABLE",
     "CheckpointConfig",
     "Config",
@@ -32,6 +33,7 @@ CONFIG_FORMAT = 1
 MAX_WIDTH = 65536  # a network wider than this fits no machine that lmkit runs on
 # What a resume may change: when it ends, and how often it is saved. All else would make it another run.
 RESUMABLE = ("epochs", "max_steps", "max_seconds", "checkpoint_every", "checkpoint_seconds", "keep_checkpoints")
+PLACE = ("device", "precision", "threads")  # of RuntimeConfig: --allow-inexact may change them
 SAMPLER_STATES = {"sequential": ("carry", "reset"), "random": ("reset",), "document": ("document",)}
 
 

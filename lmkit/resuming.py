@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lmkit.config import RESUMABLE, Config, RuntimeConfig, TrainingConfig, flatten
+from lmkit.config import PLACE, RESUMABLE, Config, RuntimeConfig, TrainingConfig, flatten
 from lmkit.config_file import format_defaults
 from lmkit.errors import ConfigError, RunError
 from lmkit.fields import flag_of
@@ -33,7 +33,6 @@ __all__ = [
 ]
 
 OWN_VERSION = "lmkit"  # of a fingerprint: another version of it trains to the same bits, as tests/stored_runs show
-PLACE = ("device", "precision", "threads")  # of RuntimeConfig: --allow-inexact may change them
 
 
 def fingerprint(place: Place) -> dict[str, Any]:

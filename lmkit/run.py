@@ -55,7 +55,17 @@ from lmkit.text.moved import find_text
 from lmkit.text.tokenizer import LARGEST_FILE, Tokenizer, tokenizer_from_json
 from lmkit.weights import load_weights, pack_weights, unpack_weights
 
-__all__ = ["METRICS", "MODEL", "TIMINGS", "RunDirectory", "free_run_path", "lmkit_version", "newest_runs"]
+__all__ = [
+    "CONFIG",
+    "METRICS",
+    "MODEL",
+    "RUN",
+    "TIMINGS",
+    "RunDirectory",
+    "free_run_path",
+    "lmkit_version",
+    "newest_runs",
+]
 
 LARGEST_JSON = 1 << 26  # bytes: the list of a corpus' files may be long
 LARGEST_METRICS = 1 << 30
@@ -259,14 +269,14 @@ class RunDirectory:
         if declared != vocab_size:
             raise RunError(f"{self.path / CONFIG} tells of {declared!s:.20} tokens, and {TOKENIZER} has {vocab_size}.")
 
-    def record_change(self, config: Config, change: Mapping[str, Any]) -> None:
+    def record_change(self, config: Config, change: Mapping[str, Any], resolved: Mapping[str, Any]) -> None:
         """A resume that changed something: an entry in run.json of what and at which step (its ``changed``: options
-        with their values before and after), and these options in config.json.
+        with their values before and after), the options in effect from there on, and the changed ones in config.json.
         """
         info = self.info()
         resumes = info.get("resumes")
         resumes = resumes if isinstance(resumes, list) else []
-        write_atomically(self.path / RUN, _json({**info, "resumes": [*resumes, dict(change)]}))
+        write_atomically(self.path / RUN, _json({**info, "resolved": resolved, "resumes": [*resumes, dict(change)]}))
         options = flatten(config.to_dict())
         changes = {name: options[name] for name in change["changed"]}
         write_atomically(self.path / CONFIG, _json(changed_values(self.config_values(), self.path, changes)))

@@ -12,15 +12,16 @@ from lmkit.evaluation.caveats import not_finite
 from lmkit.evaluation.measurement import Measurement
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.hardware import describe_cpu
-from lmkit.preparation import Material, Place
+from lmkit.preparation import Material
+from lmkit.resolved import place_info, resolved_options
 from lmkit.resuming import fingerprint
 from lmkit.run import lmkit_version
 
-__all__ = ["evaluation_figures", "final_figures", "place_info", "run_info", "tokenizer_hash", "versions"]
+__all__ = ["evaluation_figures", "final_figures", "run_info", "tokenizer_hash", "versions"]
 
 
 def run_info(material: Material) -> dict[str, Any]:
-    """Corpus with its hashes, versions, machine, threads and precision, as plain values."""
+    """Corpus with its hashes, versions, machine, threads, precision and the options in effect, as plain values."""
     corpus = material.corpus
     splits = {
         name: {"tokens": len(split), "sha256": split.sha256, **vars(split.counts)}
@@ -34,14 +35,9 @@ def run_info(material: Material) -> dict[str, Any]:
         "versions": {**versions(), "numpy": np.__version__},
         "cpu": describe_cpu(),
         **place_info(material.place),
+        "resolved": resolved_options(material.config, corpus.tokenizer, material.place),
         "fingerprint": fingerprint(material.place),
     }
-
-
-def place_info(place: Place) -> dict[str, Any]:
-    """Device, precision and threads, as options name them."""
-    precision = str(place.precision).removeprefix("torch.")
-    return {"device": str(place.device), "threads": place.threads, "precision": precision}
 
 
 def tokenizer_hash(material: Material) -> str:

@@ -25,6 +25,7 @@ from lmkit.files import check_new_folder
 from lmkit.lock import FolderLock
 from lmkit.model.language_model import SequenceLoss
 from lmkit.preparation import Material, Place, prepare
+from lmkit.resolved import place_info, resolved_options, take_edits
 from lmkit.resuming import (
     already_ended,
     changed_config,
@@ -36,8 +37,8 @@ from lmkit.resuming import (
     place_of_run,
     without_same_place,
 )
-from lmkit.run import MODEL, RunDirectory, free_run_path
-from lmkit.run_info import evaluation_figures, final_figures, place_info, run_info, tokenizer_hash, versions
+from lmkit.run import CONFIG, MODEL, RUN, RunDirectory, free_run_path
+from lmkit.run_info import evaluation_figures, final_figures, run_info, tokenizer_hash, versions
 from lmkit.samplers import IGNORE
 from lmkit.session_log import SessionLog
 from lmkit.text.corpus import Progress
@@ -140,6 +141,7 @@ class Session:
         changes = without_same_place(changes, then)
         config = changed_config(stored, changes, allow_inexact=allow_inexact)
         run.check_vocabulary(tokenizer.vocab_size)
+        edited = take_edits(run, stored, tokenizer, info, warn)
         place = place_of_run(then, config, changes)
         if checkpoint is not None and has_ended and config.training == stored.training:
             note(already_ended(run, config.training, checkpoint.step))
@@ -157,8 +159,10 @@ class Session:
         # only now, when nothing can refuse any more, is a file of the run touched
         if checkpoint is not None and not (self.finished and self._has_sound_model()):
             self._best.restore(self.train.annealing.best_step, len(checkpoint.files[WEIGHTS]), self.checkpoints)
-        if config != stored or differing:
-            run.record_change(config, {"step": self.train.step, **_changes(stored, config), "inexact": differing})
+        changed = {**edited, **_changes(stored, config)}
+        if changed or differing:
+            change = {"step": self.train.step, "changed": changed, "inexact": differing}
+            run.record_change(config, change, resolved_options(config, tokenizer, place))
 
     def _take(self, material: Material, warn: Callable[[str], None], progress: Progress | None) -> None:
         self._material = material
@@ -422,9 +426,15 @@ class Session:
             )
             known = config_hash(self.config), early_config_hash(self.run.config_values(), info)
             if values["config_sha256"] not in known:
-                raise RunError(f"Checkpoint {checkpoint.step:,} belongs to a run with another configuration.")
+                raise RunError(
+                    f"Checkpoint {checkpoint.step:,} belongs to a run with another configuration than "
+                    f"{self.run.path / CONFIG}: put the old file back."
+                )
             if values["tokenizer_sha256"] != info.get("tokenizer_sha256"):
-                raise RunError(f"Checkpoint {checkpoint.step:,} belongs to a run with another tokenizer.")
+                raise RunError(
+                    f"Checkpoint {checkpoint.step:,} belongs to a run with another tokenizer than "
+                    f"{self.run.path / RUN} records: put the old file back."
+                )
             differing = check_place(values["fingerprint"], now, allow_inexact=allow_inexact)
             weights = self._weights_of(checkpoint)
             self.train.load_state_dict({**values["train"], "model": weights, "elapsed": float(clock["elapsed"])})
@@ -528,6 +538,6 @@ class Session:
 
 
 def _changes(before: Config, after: Config) -> dict[str, Any]:
-    """Options that differ: {"changed": {name: [before, after]}}."""
+    """Options that differ, with their values before and after."""
     old, new = ({k: v for section in c.to_dict().values() for k, v in section.items()} for c in (before, after))
-    return {"changed": {name: [old[name], new[name]] for name in old if old[name] != new[name]}}
+    return {name: [old[name], new[name]] for name in old if old[name] != new[name]}

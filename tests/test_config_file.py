@@ -17,10 +17,10 @@ import lmkit
 from lmkit import config_file
 from lmkit.checkpoints.manifest import render_manifest
 from lmkit.cli import main
-from lmkit.config import RESUMABLE, Config, flatten
+from lmkit.config import PLACE, RESUMABLE, Config, flatten
 from lmkit.config_file import changed_values, config_from_values, format_defaults, values_of_config
 from lmkit.errors import LmkitError
-from lmkit.resuming import PLACE, config_hash
+from lmkit.resuming import config_hash
 from lmkit.run import RunDirectory
 from lmkit.session import Session
 from lmkit.text.generated import Markov

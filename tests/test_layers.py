@@ -25,7 +25,7 @@ LEVELS = (
     ("evaluation", "generation"),
     ("training", "checkpoints", "weights", "config_file"),
     ("run", "preparation"),
-    ("resuming", "session_log", "best_model"),
+    ("resuming", "resolved", "session_log", "best_model"),
     ("run_info",),
     ("session",),
     ("api", "report", "doctor"),

@@ -617,7 +617,7 @@ def test_a_tokenizer_that_has_changed_is_refused(stopped: Path):
 def test_a_configuration_that_was_edited_is_refused(stopped: Path):
     path = stopped / "config.json"
     path.write_text(path.read_text(encoding="utf-8").replace('"lr": 0.003', '"lr": 0.03'), encoding="utf-8")
-    with pytest.raises(RunError, match="another configuration"):
+    with pytest.raises(RunError, match=r"config\.json was edited: lr was 0\.003 and is 0\.03, as run\.json records"):
         go_on(stopped)
 
 

@@ -16,7 +16,7 @@ from lmkit.model.head import AdaptiveSoftmax, FullSoftmax, Head, tail_width
 from lmkit.model.recurrent import RecurrentStack, layer_weights
 from lmkit.model.state import State
 
-__all__ = ["LanguageModel", "SequenceLoss", "Trace", "default_cutoffs", "stored_shapes"]
+__all__ = ["LanguageModel", "SequenceLoss", "Trace", "cutoffs_of", "default_cutoffs", "stored_shapes"]
 
 
 class Trace(NamedTuple):
@@ -63,7 +63,7 @@ class LanguageModel(nn.Module):
         self.head: Head = (
             FullSoftmax(config.hidden_size, vocab_size, tied)
             if config.head == "full"
-            else AdaptiveSoftmax(config.hidden_size, vocab_size, _cutoffs(config, vocab_size), tied, frequency_order)
+            else AdaptiveSoftmax(config.hidden_size, vocab_size, cutoffs_of(config, vocab_size), tied, frequency_order)
         )
 
     def initial_state(self, batch_size: int) -> State:
@@ -150,7 +150,7 @@ def stored_shapes(config: ModelConfig, vocab_size: int) -> dict[str, tuple[int, 
     width = embedding if config.tie_embeddings else hidden
     if config.head == "full":
         return shapes if config.tie_embeddings else {**shapes, "head.weight": (vocab_size, hidden)}
-    return {**shapes, **_adaptive_shapes(_cutoffs(config, vocab_size), vocab_size, width, config.tie_embeddings)}
+    return {**shapes, **_adaptive_shapes(cutoffs_of(config, vocab_size), vocab_size, width, config.tie_embeddings)}
 
 
 def _adaptive_shapes(cutoffs: tuple[int, ...], vocab_size: int, width: int, tied: bool) -> dict[str, tuple[int, ...]]:
@@ -175,7 +175,10 @@ def default_cutoffs(vocab_size: int) -> tuple[int, ...]:
     return tuple(sorted({border for border in (vocab_size // 16, vocab_size // 4) if 0 < border < vocab_size}))
 
 
-def _cutoffs(config: ModelConfig, vocab_size: int) -> tuple[int, ...]:
+def cutoffs_of(config: ModelConfig, vocab_size: int) -> tuple[int, ...]:
+    """Where the clusters of an adaptive softmax begin, by rank of frequency. Raises ConfigError where they do not fit
+    the vocabulary.
+    """
     cutoffs = config.cutoffs or default_cutoffs(vocab_size)
     if not cutoffs or cutoffs[-1] >= vocab_size:
         raise ConfigError(
