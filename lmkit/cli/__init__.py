@@ -28,6 +28,7 @@ COMMANDS = {
     "corpora": "List and describe the corpora that lmkit knows by name.",
     "info": "Show what a run folder holds.",
     "doctor": "Check a run, or a corpus before training on it.",
+    "completion": "Set up the Tab key: bash, zsh, fish.",
 }
 ALIASES = {"perplexity": "eval", "ppl": "eval", "generate": "sample", "surprisal": "score"}
 
@@ -61,7 +62,7 @@ class _Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         known = [*COMMANDS, *ALIASES]
-        if args and not args[0].startswith("-") and _no_underscores(args[0]) not in known:
+        if args and not ctx.resilient_parsing and not args[0].startswith("-") and _no_underscores(args[0]) not in known:
             ctx.fail(no_such_command(args[0], known, COMMANDS))
         return super().resolve_command(ctx, args)
 

@@ -8,19 +8,25 @@ from pathlib import Path
 
 import click
 
+from lmkit.cli.completers import complete_files, complete_runs
 from lmkit.cli.options import Count, SectionedCommand, progress_line, runtime_options, use_runtime
 
 __all__ = ["command"]
 
 
 @click.command(cls=SectionedCommand)
-@click.argument("runs", type=click.Path(path_type=Path), nargs=-1)
+@click.argument("runs", type=click.Path(path_type=Path), nargs=-1, shell_complete=complete_runs)
 @click.option(
     "--split",
     type=click.Choice(["train", "valid", "test"]),
     help="Split of the first run's corpus (default: test if there is one, else valid).",
 )
-@click.option("--file", "file", help="Compare on another text: a file, a .gz, a folder, or - for standard input.")
+@click.option(
+    "--file",
+    "file",
+    shell_complete=complete_files,
+    help="Compare on another text: a file, a .gz, a folder, or - for standard input.",
+)
 @click.option(
     "--block",
     type=Count(1),

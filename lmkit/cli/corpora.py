@@ -7,13 +7,14 @@ import json
 
 import click
 
+from lmkit.cli.completers import complete_corpora
 from lmkit.cli.options import SectionedCommand
 
 __all__ = ["command"]
 
 
 @click.command(cls=SectionedCommand)
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_corpora)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a corpus.")
 def command(name: str | None, as_json: bool) -> None:
     """List the corpora that lmkit knows by name, or describe one."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lmkit.cli.completers import complete_presets, complete_runs
 from lmkit.cli.options import SectionedCommand, config_options, make_config, progress_line, use_runtime
 
 if TYPE_CHECKING:
@@ -25,9 +26,11 @@ SHORT = ("corpus", "tokenizer", "hidden_size", "num_layers", "window", "batch_si
 
 
 @click.command(cls=SectionedCommand, short=SHORT)
-@click.argument("run", type=click.Path(path_type=Path), required=False)
+@click.argument("run", type=click.Path(path_type=Path), required=False, shell_complete=complete_runs)
 @config_options
-@click.option("--preset", help="With --corpus: start from a preset, see `lmkit info --presets`.")
+@click.option(
+    "--preset", shell_complete=complete_presets, help="With --corpus: start from a preset, see `lmkit info --presets`."
+)
 @click.option(
     "--config", "config_file", type=click.Path(path_type=Path), help="With --corpus: options from a TOML file."
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lmkit.cli.completers import complete_files, complete_runs
 from lmkit.cli.options import Count, SectionedCommand, checkpoint_option, progress_line, runtime_options, use_runtime
 from lmkit.cli.runs import only_run
 
@@ -40,14 +41,19 @@ SPLITS = ("train", "valid", "test")
 
 
 @click.command(cls=SectionedCommand, short=SHORT)
-@click.argument("run", type=click.Path(path_type=Path), required=False)
-@click.argument("text", required=False)
+@click.argument("run", type=click.Path(path_type=Path), required=False, shell_complete=complete_runs)
+@click.argument("text", required=False, shell_complete=complete_files)
 @click.option(
     "--split",
     type=click.Choice(SPLITS),
     help="Split to measure (default: test if there is one, else valid).",
 )
-@click.option("--file", "file", help="Measure another text: a file, a .gz, a folder, or - for standard input.")
+@click.option(
+    "--file",
+    "file",
+    shell_complete=complete_files,
+    help="Measure another text: a file, a .gz, a folder, or - for standard input.",
+)
 @click.option(
     "--window",
     type=Count(1),
@@ -86,7 +92,12 @@ SPLITS = ("train", "valid", "test")
 @click.option("--ngram", type=click.IntRange(0, 6), default=0, help="Mix with a Kneser-Ney model of this order.")
 @click.option("--arpa", type=click.Path(), help="Mix with the n-gram model of an ARPA file.")
 @click.option("--ngram-weight", type=float, default=0.1, show_default=True, help="Share of the n-gram model.")
-@click.option("--mix", multiple=True, help="Mix with another run of the same tokenizer; may be given several times.")
+@click.option(
+    "--mix",
+    multiple=True,
+    shell_complete=complete_runs,
+    help="Mix with another run of the same tokenizer; may be given several times.",
+)
 @click.option("--tune", is_flag=True, help="Choose rates and weights on the validation split.")
 @click.option("--words-only", is_flag=True, help="Word perplexity without counting line ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from lmkit.cli.completers import complete_runs
 from lmkit.cli.options import SectionedCommand
 from lmkit.cli.runs import only_run
 from lmkit.presets.preset import preset_names, read_preset
@@ -16,7 +17,7 @@ __all__ = ["command"]
 
 
 @click.command(cls=SectionedCommand)
-@click.argument("run", type=click.Path(path_type=Path), required=False)
+@click.argument("run", type=click.Path(path_type=Path), required=False, shell_complete=complete_runs)
 @click.option("--presets", is_flag=True, help="List the presets that come with lmkit, and what each is for.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(run: Path | None, presets: bool, as_json: bool) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from lmkit.cli.completers import complete_corpora, complete_tokenizers
 from lmkit.config import CheckpointConfig, Config, DataConfig, ModelConfig, RuntimeConfig, TrainingConfig, flatten
 from lmkit.errors import ConfigError
 from lmkit.fields import fields_of, flag_of
@@ -42,6 +43,7 @@ TITLES: dict[type, str] = {
     CheckpointConfig: "Checkpoints",
     RuntimeConfig: "Machine",
 }
+COMPLETERS = {"corpus": complete_corpora, "tokenizer": complete_tokenizers}
 OPTIONS, OWN = "Options", "Run"  # the only section of a help page; that of a command's own options
 ALL = "lmkit.help_all"  # in a click context: --help-all was asked for
 
@@ -230,6 +232,6 @@ def _option(item: dataclasses.Field[Any], hint: Any, section: str) -> Callable[[
     choices = item.metadata["choices"]
     plain: dict[Any, click.ParamType[Any]] = {int: click.INT, float: click.FLOAT, str: click.STRING}
     kind_of_value = click.Choice(choices, case_sensitive=False) if choices else plain.get(kind) or NumberList()
-    return click.option(
-        *names, item.name, cls=ConfigOption, section=section, type=kind_of_value, default=None, help=help
-    )
+    completer: dict[str, Any] = {"shell_complete": COMPLETERS[item.name]} if item.name in COMPLETERS else {}
+    how: dict[str, Any] = {"type": kind_of_value, "default": None, "help": help, **completer}
+    return click.option(*names, item.name, cls=ConfigOption, section=section, **how)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lmkit.cli.completers import complete_runs
 from lmkit.cli.options import Count, SectionedCommand, checkpoint_option, runtime_options, use_runtime
 from lmkit.cli.runs import only_run
 
@@ -34,7 +35,7 @@ SHORT = (
 
 
 @click.command(cls=SectionedCommand, short=SHORT)
-@click.argument("run", type=click.Path(path_type=Path), required=False)
+@click.argument("run", type=click.Path(path_type=Path), required=False, shell_complete=complete_runs)
 @click.argument("words", metavar="[PROMPT]...", nargs=-1)
 @click.option(
     "--prompt",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from lmkit.cli.completers import complete_files, complete_runs
 from lmkit.cli.options import Count, SectionedCommand, checkpoint_option, progress_line, runtime_options, use_runtime
 from lmkit.cli.runs import only_run
 from lmkit.cli.share import ScoredShare
@@ -29,8 +30,8 @@ READ_AT_ONCE = 1 << 16
 
 
 @click.command(cls=SectionedCommand)
-@click.argument("run", type=click.Path(path_type=Path), required=False)
-@click.argument("files", metavar="[FILE...|-]", nargs=-1)
+@click.argument("run", type=click.Path(path_type=Path), required=False, shell_complete=complete_runs)
+@click.argument("files", metavar="[FILE...|-]", nargs=-1, shell_complete=complete_files)
 @click.option(
     "--per",
     type=click.Choice(["token", "word", "line"]),
@@ -70,6 +71,7 @@ READ_AT_ONCE = 1 << 16
 @click.option("--top-k", type=Count(1), help="Also the k most probable tokens at each place (with --per token).")
 @click.option(
     "--nbest",
+    shell_complete=complete_files,
     help="Rescore an n-best list instead: lines `id score text` with a tab or ||| between them, higher is better.",
 )
 @click.option("--weight", type=float, help="With --nbest: score + weight * log-probability in nats (default: 1).")

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import click
 
+from lmkit.cli.completers import complete_corpora, complete_tokenizers
 from lmkit.cli.options import Count, SectionedCommand, progress_line
 
 __all__ = ["command"]
 
 
 @click.command(cls=SectionedCommand)
-@click.argument("file")
+@click.argument("file", shell_complete=complete_corpora)
 @click.option(
     "--tokenizer",
+    shell_complete=complete_tokenizers,
     default="char",
     show_default=True,
     help="char, word or bpe (trained on the file), a tokenizer.json, or a run folder.",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lmkit.cli.completers import complete_corpora, complete_presets, complete_runs
 from lmkit.cli.options import SectionedCommand, config_options, make_config
 from lmkit.errors import ConfigError, FailedError
 from lmkit.files import exists
@@ -46,15 +47,18 @@ SHORT = (
 
 
 @click.command(cls=SectionedCommand, short=SHORT)
-@click.argument("texts", metavar="[TEXT]", nargs=-1)
+@click.argument("texts", metavar="[TEXT]", nargs=-1, shell_complete=complete_corpora)
 @config_options
-@click.option("--preset", help="Start from a preset: see `lmkit info --presets`.")
+@click.option("--preset", shell_complete=complete_presets, help="Start from a preset: see `lmkit info --presets`.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="Read options from a TOML file.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="The run folder (default: the first free runs/<corpus>-<n>)."
 )
 @click.option(
-    "--resume", type=click.Path(path_type=Path), help="Go on with this run, to the same bits as if it had not stopped."
+    "--resume",
+    type=click.Path(path_type=Path),
+    shell_complete=complete_runs,
+    help="Go on with this run, to the same bits as if it had not stopped.",
 )
 @click.option("--allow-inexact", is_flag=True, help="Resume even where machine, versions, threads or precision differ.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on standard output.")
