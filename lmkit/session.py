@@ -83,6 +83,8 @@ class Session:
         place = Place.choose(runtime.device, runtime.precision, runtime.threads, config.model)
         material = prepare(config, place, progress=progress)
         self._take(material, warn, progress)
+        for note in self.corpus.notes:
+            warn(note)
         path = out or free_run_path(self.corpus.name)
         run = RunDirectory.create(path, material.config, self.corpus.tokenizer, run_info(material))
         self._open(run, FolderLock(run.path))

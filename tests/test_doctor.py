@@ -23,7 +23,6 @@ from lmkit.doctor.check import FAILED, NOTE, OK, SKIPPED, WARNING, Check, judged
 from lmkit.doctor.corpus import check_corpus, count_specials
 from lmkit.doctor.encoding import ByteScan, byte_checks
 from lmkit.doctor.estimate import estimate
-from lmkit.doctor.lines import LineCounts, line_hashes
 from lmkit.doctor.predictions import check_predictor
 from lmkit.doctor.round_trip import round_trip
 from lmkit.doctor.run import check_run, check_step_decoder, finite_weights
@@ -32,6 +31,7 @@ from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.generation.decoder import StepDecoder
 from lmkit.model.language_model import LanguageModel
 from lmkit.text import BPETokenizer, CharacterTokenizer, WordTokenizer
+from lmkit.text.lines import LineCounts, line_hashes
 
 VOCABULARY, EOS = 11, 1
 IDS = np.random.default_rng(0).integers(VOCABULARY, size=64)

@@ -17,6 +17,7 @@ from lmkit.model.precision import choose_precision
 from lmkit.text.corpus import Corpus, Progress, build_corpus
 from lmkit.text.source import Piece, Slice, Source
 from lmkit.text.sources import open_source
+from lmkit.text.traits import TABLE
 from lmkit.text.word import WordTokenizer
 
 __all__ = ["check_corpus", "count_specials"]
@@ -51,6 +52,8 @@ def check_corpus(config: Config, progress: Progress | None = None) -> Iterator[C
         except LmkitError as error:
             yield Check("splits and tokens", FAILED, "cannot be made", None, (str(error),))
             return
+        if corpus.traits.table:
+            yield Check("table", WARNING, "the text is one, such as a CSV file", None, (TABLE,))
         yield from _splits(corpus)
         yield from _size(config, corpus)
         yield from _unknown(corpus)

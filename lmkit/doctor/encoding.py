@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from lmkit.doctor.check import FAILED, OK, WARNING, Check
 from lmkit.text.reading import read_blocks
 from lmkit.text.source import Source
+from lmkit.text.traits import RETURNS
 
 __all__ = ["ByteScan", "Fault", "byte_checks", "scan_source"]
 
@@ -156,6 +157,5 @@ def _line_ends(scan: ByteScan) -> Check:
     figure = ", ".join(present) or "none"
     if not scan.pairs and not scan.returns:
         return Check("line endings", OK, figure, 0)
-    mixed = "They are mixed, and " if len(present) > 1 else ""
-    advice = f"{mixed}each \\r is a character that a model must learn: convert them to \\n (dos2unix)."
-    return Check("line endings", WARNING, figure, scan.pairs + scan.returns, (advice[0].upper() + advice[1:],))
+    mixed = ("They are mixed.",) if len(present) > 1 else ()
+    return Check("line endings", WARNING, figure, scan.pairs + scan.returns, (*mixed, RETURNS))

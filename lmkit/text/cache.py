@@ -29,7 +29,7 @@ STALE_SECONDS = 24 * 3600
 # A file changed this shortly before it was hashed may change again within the clock's resolution.
 SETTLED_SECONDS = 2.0
 MOVES = 5
-SURVEY_FORMAT = 2
+SURVEY_FORMAT = 3
 
 
 def cache_folder() -> Path:
@@ -51,11 +51,11 @@ def content_key(*parts: Any) -> str:
 
 
 def known_surveys() -> Iterator[tuple[Any, Any]]:
-    """Each stamp in the index with its survey; what is damaged there is passed over."""
+    """Each stamp in the index with the parts of its survey; what is damaged there is passed over."""
     for path in sorted((cache_folder() / "index").glob("*.json")):
         with contextlib.suppress(OSError, OutdatedError, DamagedError):
             stored = unseal(path.read_bytes(), SURVEY_FORMAT)
-            yield stored["stamp"], stored["survey"]
+            yield stored["stamp"], stored["survey"]["parts"]
 
 
 class Cache:

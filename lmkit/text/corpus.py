@@ -20,10 +20,11 @@ from lmkit.text.entry import encode_slices, watched
 from lmkit.text.kinds import TOKENIZERS
 from lmkit.text.sealed import DamagedError, OutdatedError, seal, unseal, warn_of_damage
 from lmkit.text.source import WHOLE, Piece, Slice, Source, line_cut
-from lmkit.text.sources import open_local, open_source
+from lmkit.text.sources import local_path, open_local, open_source
 from lmkit.text.survey import Survey, survey_source
 from lmkit.text.token_file import START_DTYPE, TokenFile, write_tokens
 from lmkit.text.tokenizer import Tokenizer, load_tokenizer, tokenizer_from_json
+from lmkit.text.traits import Traits, text_notes
 
 __all__ = ["Corpus", "Progress", "build_corpus", "encode_path", "encode_split", "encode_text"]
 
@@ -37,13 +38,20 @@ Progress = Callable[[str, float], None]
 class Corpus:
     """A tokenizer and the splits it was applied to: train and, unless their share is 0, valid and test.
 
-    ``info`` holds what a run records: the source, sizes, sha256, the range of each split in characters.
+    ``info`` holds what a run records: the source, sizes, sha256, the range of each split in characters. ``traits`` are
+    those of a text of the user's own.
     """
 
     name: str
     tokenizer: Tokenizer
     splits: dict[str, TokenFile]
     info: dict[str, Any] = field(default_factory=dict)
+    traits: Traits = field(default_factory=Traits)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What its user should know before a model is trained on it, one line each."""
+        return text_notes(self.traits, self.tokenizer)
 
 
 def build_corpus(
@@ -73,7 +81,9 @@ def build_corpus(
             tokenizer = _tokenizer(config, key, slices["train"], cache, report, source.name)
         splits = encode_slices(tokenizer, slices, config.documents, key, cache, partial(report, "encoding"), survey)
     info = {**source.info, **survey.info(), "source": source.description, "ranges": ranges}
-    return Corpus(source.name, tokenizer, splits, info)
+    # nobody can change the text of a corpus that has a name
+    own = config.corpus == "-" or local_path(config.corpus) is not None
+    return Corpus(source.name, tokenizer, splits, info, survey.traits if own else Traits())
 
 
 def encode_split(

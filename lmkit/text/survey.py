@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,18 +11,23 @@ from typing import Any
 from lmkit.errors import DataError
 from lmkit.text.cache import Cache, content_key
 from lmkit.text.sealed import DamagedError, warn_of_damage
-from lmkit.text.source import Source
+from lmkit.text.source import WHOLE, Source
+from lmkit.text.traits import TraitMeter, Traits
 
 __all__ = ["Survey", "survey_source"]
 
 
 @dataclass(frozen=True)
 class Survey:
-    """For each part its characters, bytes and documents, the sha256 of its text, and a hash of its documents' sizes."""
+    """For each part its characters, bytes and documents, the sha256 of its text, and a hash of its documents' sizes.
+
+    ``traits`` are those of the text before it is cut, or of the part train.
+    """
 
     source: Source
     stamp: list[list[Any]]
     parts: dict[str, dict[str, Any]]
+    traits: Traits
 
     @property
     def chars(self) -> int:
@@ -48,16 +54,17 @@ class Survey:
 def survey_source(source: Source, cache: Cache, report: Callable[[float], None], *, verify: bool = False) -> Survey:
     """Read a source once, or take what the index knows of its files unless ``verify``; an empty text is a DataError."""
     stamp = source.stamp()
-    parts = None if verify else _known(source, stamp, cache)
-    if parts is None:
-        parts = _read(source, sum(entry[1] for entry in stamp), report)
-        cache.store_survey(stamp, parts)
+    found = None if verify else _known(source, stamp, cache)
+    if found is None:
+        found = _read(source, sum(entry[1] for entry in stamp), report)
+        cache.store_survey(stamp, found)
+    parts = found["parts"]
     for name, part in parts.items():
         if not part["chars"]:
             whole = source.description[:1].upper() + source.description[1:]
             which = f"{whole} is empty" if len(parts) == 1 else f"The {name} file of {source.name} is empty"
             raise DataError(f"{which}: give a text with at least one character.")
-    return Survey(source, stamp, parts)
+    return Survey(source, stamp, parts, Traits(**found["traits"]))
 
 
 def _known(source: Source, stamp: list[list[Any]], cache: Cache) -> Any:
@@ -70,13 +77,15 @@ def _known(source: Source, stamp: list[list[Any]], cache: Cache) -> Any:
 
 def _read(source: Source, expected: int, report: Callable[[float], None]) -> dict[str, dict[str, Any]]:
     parts = {}
+    meter = TraitMeter()
     done = 0
     for name, documents in source.parts.items():
         text_hash, shape_hash = hashlib.sha256(), hashlib.sha256()
         chars = size = number = 0
         for document in documents:
             length = 0
-            for chunk in document.chunks():
+            chunks = document.chunks()
+            for chunk in meter.watch(document.name, chunks) if name in (WHOLE, "train") else chunks:
                 data = chunk.encode("utf-8")
                 text_hash.update(data)
                 length += len(chunk)
@@ -94,4 +103,4 @@ def _read(source: Source, expected: int, report: Callable[[float], None]) -> dic
             "shape": shape_hash.hexdigest(),
         }
     report(1.0)
-    return parts
+    return {"parts": parts, "traits": dataclasses.asdict(meter.traits)}

@@ -1,0 +1,97 @@
+"""Traits: what a text has that a model would learn, and that nobody may want it to."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from lmkit.text.lines import MANY_DUPLICATES, SHORTEST_LINE, LineCounts, LineHasher
+from lmkit.text.tokenizer import Tokenizer
+
+__all__ = ["LEARNT_BY_HEART", "RETURNS", "TABLE", "TraitMeter", "Traits", "text_notes"]
+
+RETURNS = "Each \\r is a character that the model must learn: convert line ends to \\n (dos2unix)."
+LEARNT_BY_HEART = "The model learns repeated text by heart: remove the copies."
+TABLE = "The model learns its columns and separators as well: give the text of one column alone."
+MOST_LINES = 1 << 16  # different ones: enough for a share in percent
+SNIFFED = 1 << 16  # characters
+FEWEST_ROWS = 10
+FEWEST_COLUMNS = {",": 3, ";": 3, "|": 3, "\t": 2}  # by separator: prose has commas, too
+TABLE_SUFFIXES = {".csv", ".tsv"}
+
+
+@dataclass(frozen=True)
+class Traits:
+    """line_pairs: how often ``\\r\\n`` comes. repeated: the share of the lines of SHORTEST_LINE characters or more that
+    came before. table: whether the text is one, such as a CSV file.
+    """
+
+    line_pairs: int = 0
+    repeated: float = 0.0
+    table: bool = False
+
+
+def text_notes(traits: Traits, tokenizer: Tokenizer) -> tuple[str, ...]:
+    """What to say of a text before a model is trained on it, one line each."""
+    notes = []
+    if traits.line_pairs and not tokenizer.eos_is_line_end:  # words are read without their white space
+        notes.append(f"The text has {traits.line_pairs:,} line ends of Windows (\\r\\n). {RETURNS}")
+    if traits.table:
+        notes.append(f"The text is a table (CSV). {TABLE}")
+    if traits.repeated > MANY_DUPLICATES:
+        share = f"{traits.repeated:.0%} of the lines of {SHORTEST_LINE} characters or more"
+        notes.append(f"{share} repeat another. {LEARNT_BY_HEART}")
+    return tuple(notes)
+
+
+class TraitMeter:
+    """Finds the traits of documents that come in chunks, one after the other; in constant memory."""
+
+    def __init__(self) -> None:
+        self._lines = LineCounts(MOST_LINES)
+        self._line_pairs = 0
+        self._table = False
+
+    def watch(self, name: str, chunks: Iterable[str]) -> Iterator[str]:
+        """Pass the chunks of one document through."""
+        hasher, begin, last = LineHasher(), "", ""
+        for chunk in chunks:
+            begin += chunk[: SNIFFED - len(begin)]
+            self._line_pairs += chunk.count("\r\n") + (last == "\r" and chunk.startswith("\n"))
+            last = chunk[-1:]
+            for line in hasher.add(chunk):
+                self._lines.add(line)
+            yield chunk
+        for line in hasher.end():
+            self._lines.add(line)
+        self._table |= _is_table(name, begin)
+
+    @property
+    def traits(self) -> Traits:
+        """What was found so far."""
+        return Traits(self._line_pairs, self._lines.duplicate_rate, self._table)
+
+
+def _is_table(name: str, begin: str) -> bool:
+    """Whether a document is called a table, or has one number of fields in all its first rows."""
+    if TABLE_SUFFIXES & set(PurePath(name).suffixes):
+        return True
+    lines = begin.splitlines()
+    if len(begin) == SNIFFED:
+        lines = lines[:-1]  # it may go on
+    return len(lines) >= FEWEST_ROWS and any(
+        _columns(lines, separator) >= fewest for separator, fewest in FEWEST_COLUMNS.items()
+    )
+
+
+def _columns(lines: list[str], separator: str) -> int:
+    """How many fields every row has, 0 where they differ."""
+    if separator not in lines[0]:
+        return 0
+    try:
+        widths = {len(row) for row in csv.reader(lines, delimiter=separator) if row}
+    except csv.Error:  # a field that is too long
+        return 0
+    return widths.pop() if len(widths) == 1 else 0
