@@ -10,12 +10,15 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from lmkit.errors import FailedError, RunError
 
 __all__ = [
+    "Check",
+    "always",
     "check_new_folder",
     "default_mode",
     "exists",
@@ -30,6 +33,7 @@ __all__ = [
     "write_atomically",
 ]
 
+Check = Callable[[], None]  # asked before a write: raises where it must not be done
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}")
 
 
@@ -112,14 +116,22 @@ def check_new_folder(path: Path) -> None:
         raise RunError(f"{path} cannot be made: {place} may not be written. Choose another --out.")
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write under a temporary name beside the file, flush to the disk, rename into place. Raises OSError."""
+def always() -> None:
+    """The check of files that nobody else can write."""
+
+
+def replace_file(path: Path, content: bytes, check: Check = always) -> None:
+    """Write under a temporary name beside the file, flush to the disk, rename into place. Raises OSError, and what
+    ``check`` raises, which is asked before the write and before the rename.
+    """
+    check()
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        check()  # of the folder that the temporary file is in, if it was replaced a moment ago
         os.replace(temporary, path)
         sync_folder(path.parent)
     except BaseException:
@@ -137,10 +149,10 @@ def remove_temporary_files(folder: Path) -> None:
                     path.unlink()
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
+def write_atomically(path: Path, content: bytes | str, check: Check = always) -> None:
     """``replace_file`` for what a user asked for: raises FailedError if the disk refuses (full, read-only)."""
     try:
-        replace_file(path, content.encode("utf-8") if isinstance(content, str) else content)
+        replace_file(path, content.encode("utf-8") if isinstance(content, str) else content, check)
     except OSError as error:
         raise FailedError(f"Cannot write {path}: {error.strerror or error}.") from error
 

@@ -8,7 +8,7 @@ import os
 import weakref
 from pathlib import Path
 
-from lmkit.errors import RunError
+from lmkit.errors import FailedError, RunError
 
 __all__ = ["LOCK", "FolderLock", "is_locked"]
 
@@ -35,7 +35,24 @@ class FolderLock:
             if error.errno in HELD:
                 raise RunError(f"{folder} is in use: another training is writing into it.") from error
             raise RunError(f"{folder} cannot be locked: {error.strerror or error}. Use another disk.") from error
+        self.folder = folder
+        self._file = os.fstat(handle)  # while it is open, no other file gets its number
         self._close = weakref.finalize(self, _close, handle)
+
+    def check(self) -> None:
+        """Raise FailedError where the lock in the folder is not this one any more: the folder was removed or replaced,
+        and another process may hold the lock that is there now. Asked before each write. Raises OSError where the disk
+        does not say.
+        """
+        try:
+            same = os.path.samestat(os.stat(self.folder / LOCK, follow_symlinks=False), self._file)
+        except (FileNotFoundError, NotADirectoryError):
+            same = False
+        if not same:
+            raise FailedError(
+                f"{self.folder} was removed or replaced while it was being trained: this training ends here and writes "
+                "nothing more into it."
+            )
 
     def release(self) -> None:
         """Open the lock; more than once does no harm."""

@@ -36,6 +36,8 @@ from lmkit.config import Config, flatten
 from lmkit.config_file import changed_values, config_from_values, values_of_config
 from lmkit.errors import ConfigError, FailedError, RunError
 from lmkit.files import (
+    Check,
+    always,
     check_new_folder,
     default_mode,
     exists,
@@ -86,10 +88,11 @@ RUNS = Path("runs")  # where runs are made unless --out says otherwise
 
 
 class RunDirectory:
-    """A run folder that exists: its files are read and written through this."""
+    """A run folder that exists: its files are read and written through this. ``check`` is asked before each write."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, check: Check = always) -> None:
         self.path = path
+        self.check = check
 
     @classmethod
     def create(cls, path: Path, config: Config, tokenizer: Tokenizer, info: Mapping[str, Any]) -> RunDirectory:
@@ -143,7 +146,7 @@ class RunDirectory:
     @property
     def checkpoints(self) -> CheckpointFolder:
         """The run's checkpoints."""
-        return CheckpointFolder(self.path / "checkpoints")
+        return CheckpointFolder(self.path / "checkpoints", self.check)
 
     @property
     def has_ended(self) -> bool:
@@ -159,6 +162,7 @@ class RunDirectory:
 
     def clean(self) -> None:
         """Remove what a crash has left of files that were being written. Only for who holds the run's lock."""
+        self.check()
         remove_temporary_files(self.path)
         if not (self.path / REPORTS).is_symlink():
             remove_temporary_files(self.path / REPORTS)
@@ -229,7 +233,7 @@ class RunDirectory:
 
     def save_model(self, model: LanguageModel) -> None:
         """Write the weights, shared ones once."""
-        write_atomically(self.path / MODEL, self.model_bytes(model))
+        write_atomically(self.path / MODEL, self.model_bytes(model), self.check)
 
     def model_bytes(self, model: LanguageModel) -> bytes:
         """The weights as the file of the run holds them: the same bytes for the same weights."""
@@ -237,7 +241,7 @@ class RunDirectory:
 
     def write_model(self, content: bytes) -> None:
         """Put other weights in place. Raises OSError if the disk refuses."""
-        replace_file(self.path / MODEL, content)
+        replace_file(self.path / MODEL, content, self.check)
 
     def load_model(
         self, config: Config, vocab_size: int, device: torch.device, checkpoint: tuple[str, bytes] | None = None
@@ -276,10 +280,12 @@ class RunDirectory:
         info = self.info()
         resumes = info.get("resumes")
         resumes = resumes if isinstance(resumes, list) else []
-        write_atomically(self.path / RUN, _json({**info, "resolved": resolved, "resumes": [*resumes, dict(change)]}))
+        info = {**info, "resolved": resolved, "resumes": [*resumes, dict(change)]}
+        write_atomically(self.path / RUN, _json(info), self.check)
         options = flatten(config.to_dict())
         changes = {name: options[name] for name in change["changed"]}
-        write_atomically(self.path / CONFIG, _json(changed_values(self.config_values(), self.path, changes)))
+        values = changed_values(self.config_values(), self.path, changes)
+        write_atomically(self.path / CONFIG, _json(values), self.check)
 
     def weights(self, content: bytes, name: str, config: Config, vocab_size: int) -> dict[str, Tensor]:
         """The tensors of a file of weights that was read; ``name`` is the file's in messages. Raises RunError if they
@@ -290,10 +296,11 @@ class RunDirectory:
     def write_report(self, name: str, values: Mapping[str, Any]) -> Path:
         """A JSON file in the folder ``reports``; returns where it is. Raises OSError if the disk refuses."""
         path = self.path / REPORTS / name
+        self.check()
         path.parent.mkdir(exist_ok=True)
         if path.parent.is_symlink():
             raise OSError(errno.ELOOP, "it is a link to another place, which is not followed here")
-        replace_file(path, _json(finite(values)).encode())
+        replace_file(path, _json(finite(values)).encode(), self.check)
         return path
 
     def metrics(self) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from lmkit.errors import RunError
-from lmkit.files import open_regular, open_to_append
+from lmkit.files import Check, always, open_regular, open_to_append
 
 __all__ = ["LogFile", "finite"]
 
@@ -27,11 +27,12 @@ class LogFile:
     """JSON lines that are added at the end of a file. length: bytes of whole lines in it; sha256: of these bytes.
 
     The file is opened for each call and not followed where it is a link, so a run folder from elsewhere cannot make
-    lmkit write to another place.
+    lmkit write to another place. ``check`` is asked before each write.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, check: Check = always) -> None:
         self.path = path
+        self._check = check
         self.length = 0
         self._digest = hashlib.sha256()
         self._waiting: list[bytes] = []
@@ -86,11 +87,13 @@ class LogFile:
         """Try again to write what waits. Returns whether nothing does any more."""
         lines = b"".join(self._waiting)
         try:
+            self._check()
             file = open_to_append(self.path)
         except OSError:
             return False
         with file:
             try:
+                self._check()  # of the file that was opened, if the folder was replaced a moment ago
                 if os.fstat(file.fileno()).st_size < self.length:  # somebody has cut it: no gap is filled with zeros
                     self.continue_from(self.length, "")
                 file.truncate(self.length)

@@ -87,7 +87,8 @@ class Session:
             warn(note)
         path = out or free_run_path(self.corpus.name)
         run = RunDirectory.create(path, material.config, self.corpus.tokenizer, run_info(material))
-        self._open(run, FolderLock(run.path))
+        lock = FolderLock(run.path)
+        self._open(RunDirectory(run.path, lock.check), lock)
 
     @classmethod
     def resume(
@@ -108,11 +109,10 @@ class Session:
         the text has changed, or the machine or a library differs (unless ``allow_inexact``), ConfigError for a change
         that would make it another run.
         """
-        run = RunDirectory.open(path)
-        lock = FolderLock(run.path)
+        lock = FolderLock(RunDirectory.open(path).path)
         session = cls.__new__(cls)
         try:
-            session._resume(run, lock, changes or {}, allow_inexact, progress, warn, note)
+            session._resume(lock, changes or {}, allow_inexact, progress, warn, note)
         except BaseException:
             lock.release()  # now: who keeps the exception keeps its frames, and they the lock
             raise
@@ -120,7 +120,6 @@ class Session:
 
     def _resume(
         self,
-        run: RunDirectory,
         lock: FolderLock,
         changes: Mapping[str, Any],
         allow_inexact: bool,
@@ -128,6 +127,7 @@ class Session:
         warn: Callable[[str], None],
         note: Callable[[str], None],
     ) -> None:
+        run = RunDirectory(lock.folder, lock.check)
         stored, info, tokenizer = run.config(), run.info(), run.tokenizer()
         run.clean()
         run.checkpoints.clean()
@@ -186,9 +186,10 @@ class Session:
         )
 
     def _open(self, run: RunDirectory, lock: FolderLock) -> None:
+        """Take over a run; before each write to it from now on the lock is checked."""
         self.run, self._lock = run, lock
         self.checkpoints = run.checkpoints
-        self.log = SessionLog(run.path)
+        self.log = SessionLog(run.path, run.check)
         self._best = BestModel(run, self.warn)
 
     @property

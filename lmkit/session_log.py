@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lmkit.files import Check, always
 from lmkit.run import METRICS, TIMINGS
 from lmkit.run_log import LogFile
 from lmkit.training.state import TrainState
@@ -22,8 +23,8 @@ class SessionLog:
     line.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.metrics, self.timings = LogFile(folder / METRICS), LogFile(folder / TIMINGS)
+    def __init__(self, folder: Path, check: Check = always) -> None:
+        self.metrics, self.timings = LogFile(folder / METRICS, check), LogFile(folder / TIMINGS, check)
         self._clear(0.0)
 
     def _clear(self, started: float) -> None:

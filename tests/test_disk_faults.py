@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -22,7 +23,9 @@ from lmkit.checkpoints.folder import CheckpointFolder
 from lmkit.cli import main
 from lmkit.config import Config
 from lmkit.errors import FailedError, RunError
+from lmkit.files import Check
 from lmkit.lock import FolderLock
+from lmkit.run import RunDirectory
 from lmkit.run_log import LogFile
 from lmkit.session import Session
 from lmkit.training.loop import EvaluationRecord
@@ -440,3 +443,114 @@ def test_a_lock_is_not_followed_to_another_place(tmp_path: Path):
     with pytest.raises(RunError, match="cannot be written"):
         FolderLock(tmp_path)
     assert not (tmp_path / "elsewhere").exists()
+
+
+# another run in the folder
+
+
+WRITES: dict[str, Callable[[Session], Any]] = {
+    "a checkpoint": lambda session: session.save(),
+    "the removal of checkpoints": lambda session: session.checkpoints.rotate(0, 1),
+    "what a crash has left": lambda session: session.checkpoints.clean(),
+    "temporary files": lambda session: session.run.clean(),
+    "the best model": lambda session: session._best.keep(session.model, is_best=True),
+    "a line of the logs": lambda session: session.log.add({"a": 1}, {"b": 2}),
+    "a line of the timings": lambda session: session.log.timings.add({"b": 2}),
+    "a report": lambda session: session.run.write_report("step-1.json", {"a": 1}),
+    "a change of the configuration": lambda session: session.run.record_change(session.config, {"changed": {}}, {}),
+    "the training": lambda session: list(session.records()),
+    "the end": lambda session: session.close(),
+    "a stop": lambda session: session.stop(),
+}
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def replaced(make: Make, undisturbed: Path) -> Session:
+    """A session in the middle of its run, whose folder is another's by now, with leftovers of that one's work."""
+    session = make("run", [])
+    for record in session.records():
+        if record.step == 13:
+            break
+    put_another_in_its_place(session.run.path, undisturbed)
+    return session
+
+
+def put_another_in_its_place(run: Path, other: Path) -> None:
+    shutil.rmtree(run)
+    shutil.copytree(other, run)
+    for name in (".tmp-step-00000050-1", ".trash-step-00000050-1"):
+        (run / "checkpoints" / name).mkdir()
+        (run / "checkpoints" / name / "file").touch()
+    (run / ".model.safetensors.0123456789abcdef").touch()
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=list(WRITES))
+def test_a_run_that_another_process_made_in_the_same_place_is_left_alone(
+    replaced: Session, write: Callable[[Session], Any]
+):
+    before = everything(replaced.run.path)
+    with pytest.raises(FailedError, match="was removed or replaced while it was being trained"):
+        write(replaced)
+    assert everything(replaced.run.path) == before
+
+
+RACES: dict[str, Callable[[RunDirectory, Check], Any]] = {
+    "the best model": lambda run, check: run.write_model(b"model"),
+    "a report": lambda run, check: run.write_report("step-1.json", {"a": 1}),
+    "a checkpoint": lambda run, check: run.checkpoints.save(48, {"a": b"1"}, {}),
+    "a log": lambda run, check: LogFile(run.path / "metrics.jsonl", check).add({"a": 1}),
+}
+
+
+@pytest.mark.parametrize("write", RACES.values(), ids=list(RACES))
+def test_a_run_that_is_replaced_just_after_the_lock_was_checked_is_left_alone(
+    tmp_path: Path, undisturbed: Path, write: Callable[[RunDirectory, Check], Any]
+):
+    path = Path(shutil.copytree(undisturbed, tmp_path / "run"))
+    lock, unchecked = FolderLock(path), [True]
+
+    def check() -> None:
+        lock.check()
+        if unchecked:
+            put_another_in_its_place(path, undisturbed)
+            unchecked.clear()
+
+    with pytest.raises(FailedError, match="removed or replaced"):
+        write(RunDirectory(path, check), check)
+    put = everything(path)
+    put_another_in_its_place(path, undisturbed)
+    assert put == everything(path)
+
+
+def test_a_run_that_was_removed_is_not_made_again(make: Make):
+    session = make("run", [])
+    shutil.rmtree(session.run.path)
+    with pytest.raises(FailedError, match="removed or replaced"):
+        list(session.records())
+    assert not session.run.path.exists()
+
+
+def test_on_the_command_line_a_replaced_run_is_one_line_and_exit_code_1(
+    text: Path, tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "run"
+    validate = Session._validate
+
+    def replace_and_validate(session: Session) -> Any:
+        put_another_in_its_place(path, undisturbed)
+        return validate(session)
+
+    monkeypatch.setattr(Session, "_validate", replace_and_validate)
+    options = [part for name, value in SMALL.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    outcome = CliRunner().invoke(main, ["train", "--corpus", str(text), *options, "--out", str(path)])
+    assert outcome.exit_code == 1
+    assert outcome.stdout == ""
+    assert "removed or replaced" in outcome.stderr.splitlines()[-1]
+    assert "Traceback" not in outcome.stderr
+    put = everything(path)
+    put_another_in_its_place(path, undisturbed)
+    assert put == everything(path)

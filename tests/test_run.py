@@ -178,7 +178,7 @@ def test_of_two_that_make_one_folder_the_first_wins(tmp_path: Path, monkeypatch:
 def test_a_folder_that_cannot_be_filled_is_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ):
-    def fail(path: Path, content: bytes) -> None:
+    def fail(*arguments: Any) -> None:
         raise error
 
     monkeypatch.setattr(files, "replace_file", fail)

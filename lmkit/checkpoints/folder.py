@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from lmkit.checkpoints.manifest import MANIFEST, open_sealed, read_manifest, render_manifest, sha256
 from lmkit.errors import RunError
-from lmkit.files import is_folder, sync_folder
+from lmkit.files import Check, always, is_folder, sync_folder
 
 __all__ = ["WEIGHTS", "Checkpoint", "CheckpointFolder"]
 
@@ -38,15 +38,19 @@ class Checkpoint(NamedTuple):
 
 
 class CheckpointFolder:
-    """The folder ``checkpoints`` of a run, with a folder ``step-N`` for each checkpoint."""
+    """The folder ``checkpoints`` of a run, with a folder ``step-N`` for each checkpoint. ``check`` is asked before
+    anything is written, renamed or removed.
+    """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, check: Check = always) -> None:
         self.path = path
+        self._check = check
 
     def save(self, step: int, files: Mapping[str, bytes], notes: Mapping[str, Any]) -> None:
         """Add a checkpoint, in the place of an older one of the same step. Raises OSError if the disk refuses; then
         nothing is left of it and all others are as they were.
         """
+        self._check()
         self.path.mkdir(exist_ok=True)
         if self.path.is_symlink():
             raise OSError(errno.ELOOP, "a link to another place", str(self.path))
@@ -64,6 +68,7 @@ class CheckpointFolder:
             _write(staging / MANIFEST, render_manifest(step, files, notes, known))
             sync_folder(staging)
             reached("written")
+            self._check()
             older = self._put_away(place) if place.exists() else None
             reached("before the rename")
             staging.rename(place)
@@ -137,6 +142,7 @@ class CheckpointFolder:
         kept |= {step for step in best if isinstance(step, int)}
         for step in self.steps():
             if step not in kept:
+                self._check()
                 self._remove(self._place(step))
 
     def clean(self) -> None:
@@ -145,6 +151,7 @@ class CheckpointFolder:
         """
         if self.path.is_symlink():
             raise RunError(f"{self.path} is a link to another place, which is not followed here.")
+        self._check()
         for entry in self._entries():
             if entry.name.startswith((UNFINISHED, REMOVED)) and not self._came_back(entry):
                 shutil.rmtree(entry, ignore_errors=True)

@@ -7,7 +7,6 @@ import os
 import re
 import stat
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -363,7 +362,7 @@ def test_a_command_without_its_argument_says_which(refused, work):
 def test_nothing_is_left_when_the_run_folder_cannot_be_filled(cli, work, small, monkeypatch: pytest.MonkeyPatch):
     from lmkit import files
 
-    def full(path: Path, content: bytes) -> None:
+    def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files, "replace_file", full)
