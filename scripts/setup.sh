@@ -8,6 +8,7 @@
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 venv="$root/.venv"
 stamps="$venv/lmkit-stamps"         # one file for lmkit and one for each group, written last: what was installed
+log="$venv/lmkit-install.log"       # what pip said the last time
 unfinished="$venv/lmkit-unfinished" # holds the process that is installing; one that was killed leaves it behind
 
 say() { printf 'lmkit: %s\n' "$*" >&2; }
@@ -67,6 +68,28 @@ groups = tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]
 print(*groups[sys.argv[1]], sep="\n")' "$1"
 }
 
+install() {  # pip writes into the log; here a line a minute says that it still works
+    # A program in the background does not hear Ctrl-C. Leaving here keeps the mark: the next call starts afresh.
+    trap 'kill $pip 2>/dev/null; exit 130' INT
+    trap 'kill $pip 2>/dev/null; exit 143' TERM HUP
+    "$bin/python" -m pip install --disable-pip-version-check --no-input --constraint scripts/constraints.txt "$@" \
+        >"$log" 2>&1 </dev/null &
+    pip=$!
+    local began=$SECONDS shown=0 minutes
+    while kill -0 $pip 2>/dev/null; do
+        sleep 1
+        minutes=$(((SECONDS - began) / 60))
+        if [ $minutes -gt $shown ]; then
+            shown=$minutes
+            say "still installing after $minutes min: $(tail -n 1 "$log" | cut -c 1-100)"
+        fi
+    done
+    wait $pip
+    local status=$?
+    trap - INT TERM HUP
+    return $status
+}
+
 set_up() (  # a subshell: the caller's folder, traps and variables stay as they are
     cd "$root" || exit 1
     # A stamp holds what decides an install, the place included: the programs of a checkout that was moved are broken.
@@ -90,14 +113,12 @@ $(cat pyproject.toml scripts/constraints.txt)"
         while IFS= read -r line; do what+=("${line%$'\r'}"); done < <(group_requirements "$part")
     done
     say "installing into .venv: ${missing[*]} (the first time takes some minutes)"
-    # pip turns Ctrl-C into an ordinary failure. Leaving here keeps the mark, so that the next call starts afresh.
-    trap 'exit 130' INT
-    "$bin/python" -m pip install --disable-pip-version-check --constraint scripts/constraints.txt "${what[@]}" >&2
+    install "${what[@]}"
     status=$?
-    trap - INT
     rm -f "$unfinished"
     if [ $status -ne 0 ]; then
-        say "the installation failed; what pip says above tells why. Calling this again tries again."
+        tail -n 20 "$log" >&2
+        say "the installation failed; the end of $log stands above. Calling this again tries again."
         exit 1
     fi
     mkdir -p "$stamps"
