@@ -15,9 +15,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lmkit.api import ScoredToken, TrainedModel, load, resume, train
+    from lmkit.api import ScoredToken, TrainedModel, load
     from lmkit.comparing import compare
     from lmkit.config import CheckpointConfig, Config, DataConfig, ModelConfig, RuntimeConfig, TrainingConfig
+    from lmkit.console.library import resume, train
     from lmkit.errors import (
         ConfigError,
         CorpusError,
@@ -87,9 +88,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "lmkit.api": ("ScoredToken", "TrainedModel", "load", "resume", "train"),
+    "lmkit.api": ("ScoredToken", "TrainedModel", "load"),
     "lmkit.comparing": ("compare",),
     "lmkit.config": ("CheckpointConfig", "Config", "DataConfig", "ModelConfig", "RuntimeConfig", "TrainingConfig"),
+    "lmkit.console.library": ("resume", "train"),
     "lmkit.errors": (
         "ConfigError",
         "CorpusError",

@@ -7,18 +7,16 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import count, islice
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lmkit.config import Config
-from lmkit.errors import ConfigError, DataError, FailedError, RunError
+from lmkit.errors import ConfigError, DataError, RunError
 from lmkit.evaluation.adapters import AdapterSettings, Parts
 from lmkit.evaluation.arpa import read_arpa
 from lmkit.evaluation.carried_state import read_carried_state
@@ -43,13 +41,12 @@ from lmkit.model.language_model import LanguageModel
 from lmkit.model.precision import choose_precision
 from lmkit.run import RunDirectory
 from lmkit.samplers import SequentialSampler, Window
-from lmkit.session import Session
 from lmkit.text.corpus import Progress, build_corpus, encode_path, encode_split, encode_text
 from lmkit.text.documents import EACH_LINE
 from lmkit.text.token_file import TokenFile
 from lmkit.text.tokenizer import StreamDecoder, Tokenizer
 
-__all__ = ["ScoredToken", "TrainedModel", "load", "resume", "train"]
+__all__ = ["ScoredToken", "TrainedModel", "load"]
 
 GRADIENT_ROWS, GRADIENT_WINDOWS = 20, 50
 
@@ -77,6 +74,17 @@ class TrainedModel:
         self.training_counts = dict(training_counts or {})
         self.progress: Progress | None = None
         self._decoder: StepDecoder | None = None
+
+    def __repr__(self) -> str:
+        shape, parameters = self.config.model, sum(parameter.numel() for parameter in self.model.parameters())
+        facts = [
+            f"{shape.cell} {shape.num_layers} x {shape.hidden_size}",
+            f"{parameters:,} parameters",
+            f"{self.tokenizer.kind} tokens",
+            f"vocabulary {self.tokenizer.vocab_size:,}",
+            *(() if self.run is None else (str(self.run.path), *_closing_figure(self.run))),
+        ]
+        return f"<TrainedModel: {', '.join(facts)}>"
 
     @property
     def device(self) -> torch.device:
@@ -445,6 +453,16 @@ class TrainedModel:
         )
 
 
+def _closing_figure(run: RunDirectory) -> list[str]:
+    """The perplexity that a run closed with, if its log tells it."""
+    try:
+        record = run.closing_record() or {}
+    except RunError:
+        return []
+    perplexity = record.get("perplexity")
+    return [f"{record.get('split')} perplexity {perplexity:.4g}"] if isinstance(perplexity, (int, float)) else []
+
+
 def _ids_of(columns: Iterator[Column], length: int) -> Iterator[int]:
     """The ids of the only stream, up to its end."""
     for column in islice(columns, length):
@@ -464,47 +482,3 @@ def load(path: str | os.PathLike[str], device: str = "auto", checkpoint: str | i
     weights = None if checkpoint == "best" else run.checkpoints.weights(checkpoint)
     model = run.load_model(config, tokenizer.vocab_size, choose_device(device), weights)
     return TrainedModel(model, tokenizer, config, run, run.counts("train"))
-
-
-def train(
-    out: str | os.PathLike[str] | None = None,
-    config: Config | None = None,
-    warn: Callable[[str], None] = warnings.warn,
-    **options: Any,
-) -> TrainedModel:
-    """Train a model without any display and return the best one.
-
-    options are fields of the configuration, as in ``train(corpus="book.txt", hidden_size=512, epochs=5)``. out: the
-    run folder (default: the first free ``runs/<corpus>-<n>``). warn: is told of a disk that refuses and of steps that
-    are left out. For records while it trains use ``lmkit.Session``.
-    """
-    session = Session((config or Config()).override(options), Path(out) if out is not None else None, warn=warn)
-    return _trained(session)
-
-
-def resume(
-    run: str | os.PathLike[str],
-    *,
-    allow_inexact: bool = False,
-    warn: Callable[[str], None] = warnings.warn,
-    **changes: Any,
-) -> TrainedModel:
-    """Go on with a run that was interrupted, to the same bits as if it had not been, and return the best model.
-
-    changes: options that a resume may change (``lmkit.config.RESUMABLE``: epochs, max_steps, max_seconds and those of
-    checkpoints). warn: is told of damaged checkpoints, and of all that ``train`` tells. Raises RunError and ConfigError
-    as ``lmkit.Session.resume`` does.
-    """
-    return _trained(Session.resume(Path(run), changes, allow_inexact=allow_inexact, warn=warn))
-
-
-def _trained(session: Session) -> TrainedModel:
-    try:
-        for _ in session.records():
-            pass
-        session.close()
-    finally:
-        session.release()
-    if session.unsaved:
-        raise FailedError(session.unsaved)
-    return load(session.run.path, str(session.device.type))

@@ -148,10 +148,15 @@ class RunDirectory:
         """The run's checkpoints."""
         return CheckpointFolder(self.path / "checkpoints", self.check)
 
+    def closing_record(self) -> dict[str, Any] | None:
+        """The last record of metrics.jsonl that a run which has ended writes, with its closing figures; None before."""
+        found = [record for record in self.metrics() if record.get("kind") == "final"]
+        return found[-1] if found else None
+
     @property
     def has_ended(self) -> bool:
-        """Whether the run's closing figures are written."""
-        return any(record.get("kind") == "final" for record in self.metrics())
+        """Whether the run's closing record is written."""
+        return self.closing_record() is not None
 
     @property
     def status(self) -> str:

@@ -63,6 +63,7 @@ class Session:
     Everything is checked and made before the run folder appears: a mistake in the options or the text leaves nothing
     behind. Raises LmkitError for every mistake of the user. A disk that is full or cannot be written does not end the
     training: ``warn`` is told, saving is tried again, and ``unsaved`` says at the end what the disk never took.
+    ``note`` is told what the text has that nobody may want.
 
     evaluating: whether a validation or the closing measurement is going on, where an exception (Ctrl-C) leaves the
     train state whole; ``before_measuring`` is called at its beginning, and may raise one. resumed, started_at: whether
@@ -76,6 +77,7 @@ class Session:
         out: Path | None = None,
         progress: Progress | None = None,
         warn: Callable[[str], None] = lambda text: None,
+        note: Callable[[str], None] = lambda text: None,
     ) -> None:
         if out is not None:
             check_new_folder(out)
@@ -83,8 +85,8 @@ class Session:
         place = Place.choose(runtime.device, runtime.precision, runtime.threads, config.model)
         material = prepare(config, place, progress=progress)
         self._take(material, warn, progress)
-        for note in self.corpus.notes:
-            warn(note)
+        for text in self.corpus.notes:
+            note(text)
         path = out or free_run_path(self.corpus.name)
         run = RunDirectory.create(path, material.config, self.corpus.tokenizer, run_info(material))
         lock = FolderLock(run.path)

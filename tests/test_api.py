@@ -44,8 +44,8 @@ def get(tmp_path_factory: pytest.TempPathFactory) -> Get:
 
     def call(kind: str) -> lmkit.TrainedModel:
         if kind not in made:
-            options = {**SMALL, "corpus": str(folder / "text.txt"), "epochs": 3, "lr": 0.02, **KINDS[kind]}
-            made[kind] = lmkit.train(folder / kind, **options)
+            options = {**SMALL, "epochs": 3, "lr": 0.02, **KINDS[kind]}
+            made[kind] = lmkit.train(folder / "text.txt", out=folder / kind, quiet=True, **options)
         return made[kind]
 
     return call
@@ -94,14 +94,14 @@ def test_a_device_that_does_not_exist_is_an_error_that_says_so(lm: lmkit.Trained
 
 def test_unknown_options_of_train_are_refused(tmp_path: Path):
     with pytest.raises(ConfigError, match="hidden_size"):
-        lmkit.train(tmp_path / "run", hiden_size=5)
+        lmkit.train("text.txt", out=tmp_path / "run", hiden_size=5)  # type: ignore[call-arg]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_corpus_by_a_relative_path_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    lmkit.train("run", corpus="text.txt", max_steps=1, **SMALL)
+    lmkit.train("text.txt", out="run", max_steps=1, quiet=True, **SMALL)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     name, tokens = lmkit.load("../run").split_tokens()

@@ -270,7 +270,7 @@ def test_on_the_command_line_the_result_is_printed_and_the_exit_code_is_1(text: 
     assert "Error: " in outcome.stderr.splitlines()[-1]
     assert "could not be saved" in outcome.stderr.splitlines()[-1]
     with pytest.raises(FailedError, match="could not be saved"):
-        lmkit.train(tmp_path / "python", warn=lambda line: None, corpus=str(text), **SMALL)
+        lmkit.train(text, out=tmp_path / "python", warn=lambda line: None, **SMALL)
 
 
 @pytest.mark.parametrize("first", [20, 21, 48])

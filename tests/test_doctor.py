@@ -402,7 +402,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "threads": 1,
         "precision": "float32",
     }
-    lmkit.train(folder / "run", corpus=str(folder / "text.txt"), **options)
+    lmkit.train(folder / "text.txt", out=folder / "run", quiet=True, **options)
     return folder
 
 

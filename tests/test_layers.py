@@ -30,8 +30,8 @@ LEVELS = (
     ("session",),
     ("api", "report", "doctor"),
     ("comparing",),
-    ("__init__",),
     ("console",),
+    ("__init__",),
     ("cli",),
     ("__main__",),
 )

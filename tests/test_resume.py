@@ -768,7 +768,7 @@ def test_a_training_in_python_that_was_broken_off_can_be_resumed_at_once(
     finish(whole)
     break_measurement(monkeypatch, 2)
     with pytest.raises(KeyboardInterrupt) as kept:
-        lmkit.train(tmp_path / "run", corpus=str(text), **SMALL)
+        lmkit.train(text, out=tmp_path / "run", **SMALL)
     monkeypatch.undo()
     lmkit.resume(tmp_path / "run")
     assert kept.tb is not None

@@ -636,9 +636,9 @@ def test_python_is_told_of_a_disk_that_refuses(
     with warnings.catch_warnings(record=True) as caught, pytest.raises(FailedError, match="could not be saved"):
         warnings.simplefilter("always")
         if resumed:
-            lmkit.resume(stopped, **options)
+            lmkit.resume(stopped, quiet=True, **options)
         else:
-            lmkit.train(tmp_path / "run", corpus=str(text), **SMALL, **options)
+            lmkit.train(text, out=tmp_path / "run", quiet=True, **SMALL, **options)
     assert bool(caught) != own
     lines = told if own else [str(warning.message) for warning in caught]
     assert "Step 26 could not be saved: No space left on device." in lines

@@ -255,8 +255,7 @@ def test_a_session_gives_the_numbers_of_the_command_line_and_of_train(make: Make
     arguments = ["train", "--corpus", "text.txt", "--out", "cli", "--max-steps", "25", "--eval-every", "10"]
     arguments += [part for name, value in SMALL.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     assert CliRunner().invoke(main, arguments).exit_code == 0
-    with pytest.warns(UserWarning, match="repeat another"):  # what is said of the text
-        lm = lmkit.train(tmp_path / "api", corpus=str(tmp_path / "text.txt"), max_steps=25, eval_every=10, **SMALL)
+    lm = lmkit.train(tmp_path / "text.txt", out=tmp_path / "api", max_steps=25, eval_every=10, **SMALL)
     assert lm.run is not None
     for name in ("metrics.jsonl", "model.safetensors", "tokenizer.json"):
         expected = (session.run.path / name).read_bytes()

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-SAMPLE_LENGTH = 120
 FINAL_LENGTH = 400
 
 
@@ -92,11 +91,11 @@ def command(
         from lmkit.session import Session
 
     with TrainingDisplay() as display:
+        told: dict[str, Any] = {"progress": display.line, "warn": display.say, "note": display.say}
         if config is not None:
-            session = Session(config, out, progress=display.line, warn=display.say)
+            session = Session(config, out, **told)
         else:
             changes = {name: value for name, value in given.items() if value is not None}
-            told: dict[str, Any] = {"progress": display.line, "warn": display.say, "note": display.say}
             session = Session.resume(resume or Path(), changes, allow_inexact=allow_inexact, **told)
         display.begin(session)
         result, signal_number = _train(session, display)
@@ -130,6 +129,7 @@ def _corpus(texts: tuple[str, ...], corpus: str | None) -> str | None:
 
 def _train(session: Session, display: TrainingDisplay) -> tuple[Measurement | None, int | None]:
     """Train and measure, or save and stop at the first signal; return the measurement, and the signal's number."""
+    from lmkit.console.training import SAMPLE_LENGTH, sample_of
     from lmkit.training.step import StepRecord
 
     with _first_signal(session) as seen:
@@ -139,7 +139,7 @@ def _train(session: Session, display: TrainingDisplay) -> tuple[Measurement | No
                     if isinstance(record, StepRecord):
                         display.step(record)
                     else:
-                        display.evaluation(record, _sample(session, SAMPLE_LENGTH))
+                        display.evaluation(record, sample_of(session, SAMPLE_LENGTH))
                     if seen:
                         raise _Stopped
             if seen:
@@ -198,23 +198,16 @@ def _stopping_signals() -> list[signal.Signals]:
     return numbers
 
 
-def _sample(session: Session, length: int) -> str:
-    from lmkit.api import TrainedModel
-
-    counts = vars(session.corpus.splits["train"].counts)
-    return TrainedModel(session.model, session.corpus.tokenizer, session.config, training_counts=counts).sample(
-        length=length, seed=session.config.runtime.seed, temperature=0.8
-    )
-
-
 def _report(
     session: Session, result: Measurement | None, display: TrainingDisplay, as_json: bool, *, stopped: bool
 ) -> None:
+    from lmkit.console.training import sample_of
+
     if not as_json:
         if stopped:
             display.stopped()
         else:
-            display.result(result, _sample(session, FINAL_LENGTH) if session.train.step else "")
+            display.result(result, sample_of(session, FINAL_LENGTH) if session.train.step else "")
         return
     figures: dict[str, Any] = {
         "run": str(session.run.path),

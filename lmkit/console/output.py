@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 
@@ -22,10 +22,17 @@ class _Console(Console):
 
 
 def open_console(*, stderr: bool = False, file: TextIO | None = None) -> Console:
-    """A console on standard output, standard error or a file. What standard error refuses is dropped."""
+    """A console on standard output, standard error or a file. What standard error refuses is dropped.
+
+    In a notebook standard error is shown as if something had gone wrong, so its lines go to standard output there, as
+    text and not as one piece of HTML a line.
+    """
     if stderr and sys.stderr is not None:
-        file = messages(sys.stderr)
-    console = _Console(stderr=stderr, file=file, highlight=False, emoji=False)
-    return (
-        console if console.is_terminal else _Console(stderr=stderr, file=file, highlight=False, emoji=False, width=WIDE)
-    )
+        file = messages(sys.stdout if _is_notebook(sys.stderr) else sys.stderr)
+    how: dict[str, Any] = {"file": file, "stderr": stderr, "highlight": False, "emoji": False, "force_jupyter": False}
+    console = _Console(**how)
+    return console if console.is_terminal else _Console(**how, width=WIDE)
+
+
+def _is_notebook(stream: TextIO) -> bool:
+    return type(stream).__module__.partition(".")[0] == "ipykernel"

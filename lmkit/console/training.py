@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from rich.markup import escape
 
+from lmkit.api import TrainedModel
 from lmkit.console.figures import counted, learning_rate, printable, rounded, rows_of, sparkline
 from lmkit.console.output import open_console
 from lmkit.console.progress import ProgressLine
@@ -19,8 +20,9 @@ from lmkit.session import Session
 from lmkit.training.loop import EvaluationRecord
 from lmkit.training.step import StepRecord
 
-__all__ = ["TrainingDisplay"]
+__all__ = ["SAMPLE_LENGTH", "TrainingDisplay", "headline", "sample_of"]
 
+SAMPLE_LENGTH = 120  # tokens behind a validation
 PLAIN_SECONDS = 10.0  # between two lines where there is no terminal
 FIGURES_SECONDS = 0.1, 1.0  # between two means of what steps say, with and without a terminal
 BEST = "*"
@@ -110,23 +112,27 @@ class TrainingDisplay:
             text = "cat TEXT | " if self.session.config.data.corpus == "-" else ""
             self.say(f"To go on: {text}lmkit train --resume {self.session.run.path}")
 
-    def result(self, measurement: Measurement | None, sample: str) -> None:
-        """The run folder, the curve, the final figures on standard output, and a sample."""
+    def summary(self) -> None:
+        """The curve, and how much was trained."""
         train = self.session.train
         if len(self.curve) > 1:
             self.say(f"validation {sparkline(self.curve)}  {self.curve[0]:.3f} → {min(self.curve):.3f} nats per token")
         best = f"; best at step {train.annealing.best_step:,}" if train.annealing.best_step else ""
         done = f"{counted(train.step, 'step')}, {counted(train.tokens, 'token')}"
         self.say(f"trained {done} in {train.elapsed:.1f} s{best}")
+
+    def result(self, measurement: Measurement | None, sample: str) -> None:
+        """The summary, then the run folder, the final figures and a sample on standard output."""
+        self.summary()
         out = open_console()
         out.print(f"run {self.session.run.path}", markup=False, soft_wrap=True)
         if measurement is not None:
-            out.print(escape(_headline_of(measurement)), soft_wrap=True)
+            out.print(escape(headline(measurement)), soft_wrap=True)
             show_notes(measurement.notes, out)
         if sample:
             out.print()
             out.print(printable(sample) if out.is_terminal else sample, markup=False, soft_wrap=True)
-        if train.step and not self.session.unsaved:
+        if self.session.train.step and not self.session.unsaved:
             self.say(f'Now try: lmkit sample {self.session.run.path} --prompt "..."')
 
 
@@ -169,7 +175,16 @@ def _curve_until(session: Session) -> list[float]:
     ]
 
 
-def _headline_of(measurement: Measurement) -> str:
+def sample_of(session: Session, length: int) -> str:
+    """What the model writes by now."""
+    counts = vars(session.corpus.splits["train"].counts)
+    return TrainedModel(session.model, session.corpus.tokenizer, session.config, training_counts=counts).sample(
+        length=length, seed=session.config.runtime.seed, temperature=0.8
+    )
+
+
+def headline(measurement: Measurement) -> str:
+    """The figure of the closing measurement, with how it was measured."""
     result = measurement.evaluation
     text = f"{measurement.split} perplexity {rounded(result.perplexity)} per token"
     text += f", {result.bits_per_char:.3f} bits per character"

@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,12 @@ class Interval:
     value: float
     low: float | None
     high: float | None
+
+    def shown(self, form: str) -> str:
+        """The figure and its interval as text, each number in this form."""
+        if self.low is None or self.high is None:
+            return f"{self.value:{form}}"
+        return f"{self.value:{form}} [{self.low:{form}}, {self.high:{form}}]"
 
     def map(self, scale: float) -> Interval:
         """The same in another unit."""
@@ -120,6 +127,32 @@ class Comparison:
     split: str = "text"
     rows: int = 1
     notes: list[str] = field(default_factory=list)
+
+    def table(self) -> list[list[str]]:
+        """The runs and their differences from the first as a table of texts, its heading first."""
+        unit = self.unit.replace("_", " ")
+        table = [["run", "perplexity", "bits per byte", f"{unit}, minus the first", "p"]]
+        for run, difference in zip(self.runs, [None, *self.differences], strict=True):
+            perplexity = "" if run.perplexity is None else run.perplexity.shown(",.4g")
+            table.append([run.name, perplexity, run.bits_per_byte.shown(".4f"), "", ""])
+            if difference is not None:
+                table[-1][3:] = [difference.difference.shown("+.4f"), f"{difference.p_holm:.2g}"]
+        return table
+
+    def __repr__(self) -> str:
+        table = self.table()
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in table]
+        how = f"{self.split}: {self.units:,} units in {self.blocks} blocks, {100 * self.confidence:g} % confidence"
+        return "\n".join(line.rstrip() for line in (*lines, how, *self.notes))
+
+    def _repr_html_(self) -> str:
+        """The table of a notebook."""
+        (head, *body) = self.table()
+        rows = ["".join(f"<th>{escape(text)}</th>" for text in head)]
+        rows += ["".join(f"<td>{escape(text)}</td>" for text in row) for row in body]
+        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+        return f"<table>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>{notes}"
 
     def figures(self) -> dict[str, Any]:
         """All of it, ready for JSON: infinities become None."""

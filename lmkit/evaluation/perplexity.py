@@ -67,6 +67,12 @@ class Evaluation:
         names = [item.name for item in dataclasses.fields(self)]
         return Evaluation(**{name: getattr(self, name) + getattr(other, name) for name in names})
 
+    def __repr__(self) -> str:
+        facts = [f"perplexity {self.perplexity:.4g}", f"{self.nats_per_token:.4f} nats per token"]
+        facts += [f"{self.bits_per_char:.4f} bits per character"] if self.chars else []
+        facts += [f"{self.tokens:,} tokens", f"{self.oov:,} of them <unk>"]
+        return f"<Evaluation: {', '.join(facts)}>"
+
     @property
     def nats_per_token(self) -> float:
         """Mean negative log-likelihood of a token in nats: what training reports as its loss."""

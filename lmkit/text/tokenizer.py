@@ -129,6 +129,9 @@ class Tokenizer(ABC):
         self.id_dtype = id_dtype(len(self.vocabulary))
         self._ids = {token: place for place, token in enumerate(self.vocabulary)}
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.kind} tokens, vocabulary {len(self.vocabulary):,}>"
+
     @classmethod
     @abstractmethod
     def train(cls, texts: Iterable[str], *, vocab_size: int | None = None, min_count: int = 1) -> Self:

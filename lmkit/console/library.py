@@ -1,0 +1,112 @@
+"""``lmkit.train`` and ``lmkit.resume``: a training with the display of the command line, unless it is to be quiet."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Unpack
+
+from lmkit.api import TrainedModel, load
+from lmkit.config import Config
+from lmkit.console.options import Changes, Options, shows_options
+from lmkit.console.training import SAMPLE_LENGTH, TrainingDisplay, headline, sample_of
+from lmkit.errors import FailedError
+from lmkit.session import Session
+from lmkit.training.step import StepRecord
+
+__all__ = ["resume", "train"]
+
+Say = Callable[[str], None]
+
+
+class _Listener(NamedTuple):
+    """Who follows a training: the display, unless it is quiet, and what hears of warnings."""
+
+    display: TrainingDisplay | None
+    warn: Say
+
+    def arguments(self) -> dict[str, Any]:
+        if self.display is None:
+            return {"warn": self.warn}
+        return {"warn": self.warn, "note": self.display.say, "progress": self.display.line}
+
+
+@shows_options(Options.__annotations__, with_defaults=True)
+def train(
+    corpus: str | os.PathLike[str] | None = None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    config: Config | None = None,
+    quiet: bool = False,
+    warn: Say | None = None,
+    **options: Unpack[Options],
+) -> TrainedModel:
+    """Train a model and return the best one, as in ``train("book.txt", hidden_size=512, epochs=5)``.
+
+    corpus: the text, as ``lmkit train`` takes it: a file, a folder, or a name from ``lmkit corpora`` (default: the
+    embedded text). out: the run folder (default: the first free ``runs/<corpus>-<n>``). config: a whole configuration,
+    which the options change. quiet: train without the display on standard error. warn: hears of a disk that is full
+    and of steps that are left out (default: the display, or Python's warnings). For records while it trains use
+    ``lmkit.Session``. Raises DataError for a text that is missing or cannot be used, ConfigError for options that
+    cannot be, and makes no folder then.
+    """
+    given: dict[str, Any] = {**options, **({} if corpus is None else {"corpus": os.fspath(corpus)})}
+    chosen = (config or Config()).override(given)
+    with _listener(quiet, warn) as listener:
+        session = Session(chosen, None if out is None else Path(out), **listener.arguments())
+        return _trained(session, listener.display)
+
+
+@shows_options(Changes.__annotations__, with_defaults=False)
+def resume(
+    run: str | os.PathLike[str],
+    *,
+    allow_inexact: bool = False,
+    quiet: bool = False,
+    warn: Say | None = None,
+    **changes: Unpack[Changes],
+) -> TrainedModel:
+    """Go on with a run that was interrupted, to the same bits as if it had not been, and return the best model.
+
+    changes: what a resume may change. allow_inexact: go on even where machine, versions, threads or precision differ.
+    quiet, warn: as for ``train``. Raises RunError and ConfigError as ``lmkit.Session.resume`` does.
+    """
+    with _listener(quiet, warn) as listener:
+        how = {"allow_inexact": allow_inexact, **listener.arguments()}
+        return _trained(Session.resume(Path(run), {**changes}, **how), listener.display)
+
+
+@contextlib.contextmanager
+def _listener(quiet: bool, warn: Say | None) -> Iterator[_Listener]:
+    if quiet:
+        yield _Listener(None, warn or warnings.warn)
+        return
+    with TrainingDisplay() as display:
+        yield _Listener(display, warn or display.say)
+
+
+def _trained(session: Session, display: TrainingDisplay | None) -> TrainedModel:
+    try:
+        if display is not None:
+            display.begin(session)
+        for record in session.records():
+            if display is None:
+                continue
+            if isinstance(record, StepRecord):
+                display.step(record)
+            else:
+                display.evaluation(record, sample_of(session, SAMPLE_LENGTH))
+        measurement = session.close()
+        if display is not None:
+            display.summary()
+            display.say(f"run {session.run.path}")
+            if measurement is not None:
+                display.say(headline(measurement))
+    finally:
+        session.release()
+    if session.unsaved:
+        raise FailedError(session.unsaved)
+    return load(session.run.path, str(session.device.type))

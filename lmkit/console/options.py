@@ -1,0 +1,112 @@
+"""Options of ``lmkit.train`` and ``lmkit.resume`` as types, for editors and type checkers.
+
+The configuration itself stands in ``lmkit.config``; a test holds the two equal.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, TypedDict, TypeVar
+
+from lmkit.config import Config
+from lmkit.fields import fields_of
+
+__all__ = ["Changes", "Options", "shows_options"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Options(TypedDict, total=False):
+    """What ``lmkit.train`` takes besides the text: every field of the configuration but the corpus."""
+
+    tokenizer: str
+    vocab_size: int | None
+    min_count: int
+    documents: str
+    valid_fraction: float
+    test_fraction: float
+    split_at: str
+    cell: str
+    num_layers: int
+    hidden_size: int
+    embedding_size: int | None
+    tie_embeddings: bool
+    dropout: float
+    embedding_dropout: float | None
+    layer_dropout: float | None
+    output_dropout: float | None
+    locked_dropout: bool
+    forget_bias: float | None
+    head: str
+    cutoffs: tuple[int, ...] | None
+    sampler: str
+    state: str | None
+    window: int
+    batch_size: int
+    optimizer: str
+    lr: float
+    weight_decay: float
+    schedule: str | None
+    warmup: float
+    lr_decay: float
+    max_grad_norm: float
+    epochs: int | None
+    max_steps: int | None
+    max_seconds: float | None
+    eval_every: int | None
+    patience: int | None
+    on_nonfinite: str
+    skip_spikes: bool
+    checkpoint_every: int | None
+    checkpoint_seconds: float
+    keep_checkpoints: int
+    seed: int
+    device: str
+    precision: str
+    threads: int | None
+
+
+class Changes(TypedDict, total=False):
+    """What ``lmkit.resume`` may change."""
+
+    epochs: int | None
+    max_steps: int | None
+    max_seconds: float | None
+    checkpoint_every: int | None
+    checkpoint_seconds: float
+    keep_checkpoints: int
+    device: str
+    precision: str
+    threads: int | None
+
+
+def shows_options(names: Iterable[str], *, with_defaults: bool) -> Callable[[F], F]:
+    """Put options that a function takes as ``**options`` into its signature and its docstring, for ``help`` and for
+    completion in notebooks.
+    """
+    wanted = set(names)
+    fields = [
+        item for section in dataclasses.fields(Config) for item in fields_of(type(getattr(Config(), section.name)))
+    ]
+    chosen = [(item, hint) for item, hint in fields if item.name in wanted]
+
+    def decorate(function: F) -> F:
+        signature = inspect.signature(function)
+        own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        more = [
+            inspect.Parameter(
+                item.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=item.default if with_defaults else None,
+                annotation=hint,
+            )
+            for item, hint in chosen
+        ]
+        help_lines = [f"    {item.name}: {item.metadata['help']}" for item, _ in chosen]
+        function.__dict__["__signature__"] = signature.replace(parameters=[*own, *more])
+        function.__doc__ = "\n".join([inspect.cleandoc(function.__doc__ or ""), "", "Options:", *help_lines])
+        return function
+
+    return decorate
