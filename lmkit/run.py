@@ -51,7 +51,7 @@ from lmkit.files import (
     write_atomically,
 )
 from lmkit.lock import LOCK, FolderLock, is_locked
-from lmkit.model.language_model import LanguageModel, stored_shapes
+from lmkit.model.language_model import LanguageModel, stored_shapes, stored_tensors
 from lmkit.run_log import finite
 from lmkit.text.moved import find_text
 from lmkit.text.tokenizer import LARGEST_FILE, Tokenizer, tokenizer_from_json
@@ -242,7 +242,7 @@ class RunDirectory:
 
     def model_bytes(self, model: LanguageModel) -> bytes:
         """The weights as the file of the run holds them: the same bytes for the same weights."""
-        return pack_weights(_without_aliases(model), lmkit_version())
+        return pack_weights(stored_tensors(model), lmkit_version())
 
     def write_model(self, content: bytes) -> None:
         """Put other weights in place. Raises OSError if the disk refuses."""
@@ -386,13 +386,6 @@ def _numbers(version: str) -> list[int]:
 
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _without_aliases(model: LanguageModel) -> dict[str, Tensor]:
-    """The state dict with a tied weight under its first name only."""
-    names = {id(tensor): name for name, tensor in reversed(list(model.named_parameters(remove_duplicate=False)))}
-    first = set(names.values()) | {name for name, _ in model.named_buffers()}
-    return {name: tensor for name, tensor in model.state_dict().items() if name in first}
 
 
 def _parse(text: str | bytes) -> Any:

@@ -10,7 +10,6 @@ import torch
 from lmkit.config import Config
 from lmkit.doctor.check import NOTE, WARNING, Check
 from lmkit.hardware import choose_device, choose_threads
-from lmkit.model.cells import CELLS
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.precision import choose_precision
 
@@ -51,7 +50,7 @@ def estimate(config: Config, vocab_size: int, train_tokens: int) -> Estimate:
     device = choose_device(config.runtime.device)
     return Estimate(
         parameters=parameters,
-        bytes=_bytes(config, parameters, vocab_size, device),
+        bytes=_bytes(config, model, parameters, device),
         seconds=_seconds(config, dense, tokens, device),
         tokens=tokens,
     )
@@ -93,13 +92,13 @@ def _tokens(config: Config, train_tokens: int) -> int:
     return min(limits, default=train_tokens)
 
 
-def _bytes(config: Config, parameters: int, vocab_size: int, device: torch.device) -> float:
-    model, training = config.model, config.training
+def _bytes(config: Config, model: LanguageModel, parameters: int, device: torch.device) -> float:
+    training = config.training
     copies = 4 if training.optimizer == "adamw" else 2
     steps = training.batch_size * training.window
-    cell = CELLS[model.cell]
-    each = (model.embedding_size or model.hidden_size) + model.num_layers * model.hidden_size * (cell.num_gates + 3)
-    logits = 3 * steps * vocab_size
+    of_cells = sum(cell.projected_size + 3 * cell.output_size for cell in model.cells)
+    each = model.embedding.embedding_dim + of_cells
+    logits = 3 * steps * model.vocab_size
     if device.type == "cpu":
         logits = min(logits, LOGITS_AT_ONCE)
     return 4.0 * (copies * parameters + 2 * steps * each + logits) + PROGRAM_BYTES

@@ -9,7 +9,6 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from lmkit.model import state as states
 from lmkit.model.head import IGNORE
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.state import State
@@ -61,7 +60,7 @@ class NetworkPredictor:
         return self.model.initial_state(batch_size)
 
     def reset(self, state: State, rows: Tensor) -> State:
-        return states.reset(state, rows.to(self.device))
+        return self.model.reset(state, rows.to(self.device))
 
     def score(self, tokens: Tensor, targets: Tensor, state: State) -> tuple[Tensor, State]:
         _, scores, state = self.hidden_and_scores(tokens, targets, state)

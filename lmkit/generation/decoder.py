@@ -6,12 +6,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from lmkit.model.cells import CELLS
 from lmkit.model.head import FullSoftmax
 from lmkit.model.language_model import LanguageModel
-from lmkit.model.recurrent import layer_weights
 from lmkit.model.state import State
 
 __all__ = ["Step", "StepDecoder"]
@@ -32,13 +29,12 @@ class StepDecoder:
 
     def __init__(self, model: LanguageModel) -> None:
         self.model = model
-        self.kind = CELLS[model.config.cell]
-        self.layers = [layer_weights(layer) for layer in model.recurrent.layers]
-        first = self.layers[0]
+        self.cells = model.cells
+        first = self.cells[0]
         self.table: Tensor | None = None
-        if model.vocab_size * first.weight_ih.shape[0] <= TABLE_ENTRIES:
+        if model.vocab_size * first.projected_size <= TABLE_ENTRIES:
             with torch.no_grad():
-                self.table = F.linear(model.embedding.weight, first.weight_ih, first.bias_ih)
+                self.table = first.project(model.embedding.weight)
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
@@ -54,15 +50,13 @@ class StepDecoder:
     def _row(self, token: Tensor, state: State, row: int) -> tuple[Tensor, State]:
         inputs: Tensor | None = None
         new_state = []
-        for layer, values in zip(self.layers, state, strict=True):
+        for cell, values in zip(self.cells, state, strict=True):
             values = tuple(_aligned(value[row : row + 1]) for value in values)
             if inputs is None and self.table is not None:
-                from_input = self.table[token]
+                projected = self.table[token]
             else:
-                inputs = self.model.embedding(token) if inputs is None else inputs
-                from_input = F.linear(inputs, layer.weight_ih, layer.bias_ih)
-            values = self.kind.step(from_input, F.linear(values[0], layer.weight_hh, layer.bias_hh), values)
-            inputs = values[0]
+                projected = cell.project(self.model.embedding(token) if inputs is None else inputs)
+            inputs, values = cell.step(projected, values)
             new_state.append(values)
         assert inputs is not None
         head = self.model.head

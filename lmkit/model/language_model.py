@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lmkit.config import ModelConfig
 from lmkit.errors import ConfigError
-from lmkit.model.cells import CELLS
+from lmkit.model import state as states
+from lmkit.model.cells import Cell
 from lmkit.model.dropout import dropout
-from lmkit.model.head import AdaptiveSoftmax, FullSoftmax, Head, tail_width
-from lmkit.model.recurrent import RecurrentStack, layer_weights
+from lmkit.model.head import AdaptiveSoftmax, FullSoftmax, Head
+from lmkit.model.recurrent import RecurrentStack
 from lmkit.model.state import State
 
-__all__ = ["LanguageModel", "SequenceLoss", "Trace", "cutoffs_of", "default_cutoffs", "stored_shapes"]
+__all__ = ["LanguageModel", "SequenceLoss", "Trace", "cutoffs_of", "default_cutoffs", "stored_shapes", "stored_tensors"]
 
 
 class Trace(NamedTuple):
-    """What every layer held at every step: ``h`` and ``c`` are lists over layers of (B, T, H); ``c`` is empty without
-    cells.
+    """What every layer held at every step: ``h``, the outputs, and ``c``, the memory cells of layers that have any, are
+    lists over layers of (B, T, H).
     """
 
     h: list[Tensor]
@@ -57,17 +57,18 @@ class LanguageModel(nn.Module):
             config.num_layers,
             dropout=layer_dropout,
             locked=config.locked_dropout,
-            forget_bias=config.forget_bias,
+            options=_cell_options(config),
         )
+        hidden_size = self.recurrent.output_size
         tied = cast(nn.Parameter, self.embedding.weight) if config.tie_embeddings else None
         self.head: Head = (
-            FullSoftmax(config.hidden_size, vocab_size, tied)
+            FullSoftmax(hidden_size, vocab_size, tied)
             if config.head == "full"
-            else AdaptiveSoftmax(config.hidden_size, vocab_size, cutoffs_of(config, vocab_size), tied, frequency_order)
+            else AdaptiveSoftmax(hidden_size, vocab_size, cutoffs_of(config, vocab_size), tied, frequency_order)
         )
 
     def initial_state(self, batch_size: int) -> State:
-        """The state before any token: zeros, (B, H) for each tensor of each layer."""
+        """The state before any token: of each layer its cell's own, tensors (B, ...)."""
         return self.recurrent.initial_state(batch_size)
 
     def features(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
@@ -89,22 +90,28 @@ class LanguageModel(nn.Module):
         hidden_TBD, state = self._encode(tokens.t(), state)
         return self.head.nll_sum(hidden_TBD.flatten(0, 1), targets.t().flatten()), state
 
+    @property
+    def cells(self) -> list[Cell]:
+        """The recurrent layers, from the embedding upwards."""
+        return list(self.recurrent.cells)
+
+    def reset(self, state: State, rows: Tensor) -> State:
+        """The state with the given rows ((B,) bool) as before any token, and all others as they are."""
+        return states.reset(state, rows, self.initial_state(len(rows)))
+
     def trace(self, tokens: Tensor, state: State) -> Trace:
         """h and c of every layer after each of the tokens (B, T), computed by the written-out cells without dropout."""
-        kind = CELLS[self.config.cell]
-        inputs = self.embedding(tokens)
+        inputs_TBE = self.embedding(tokens.t())
         h, c = [], []
-        for layer, values in zip(self.recurrent.layers, state, strict=True):
-            weights, steps = layer_weights(layer), []
-            for t in range(tokens.shape[1]):
-                from_input = F.linear(inputs[:, t], weights.weight_ih, weights.bias_ih)
-                from_state = F.linear(values[0], weights.weight_hh, weights.bias_hh)
-                values = kind.step(from_input, from_state, values)
-                steps.append(values)
-            inputs = torch.stack([step[0] for step in steps], dim=1)
-            h.append(inputs)
-            if kind.num_states > 1:
-                c.append(torch.stack([step[1] for step in steps], dim=1))
+        for cell, values in zip(self.cells, state, strict=True):
+            outputs, memories = [], []
+            for projected in cell.project(inputs_TBE):
+                output, values = cell.step(projected, values)
+                outputs.append(output)
+                memories += [values[cell.state_names.index("c")]] if "c" in cell.state_names else []
+            inputs_TBE = torch.stack(outputs)
+            h.append(inputs_TBE.transpose(0, 1))
+            c += [torch.stack(memories, dim=1)] if memories else []
         return Trace(h, c)
 
     def _encode(self, tokens_TB: Tensor, state: State) -> tuple[Tensor, State]:
@@ -134,40 +141,24 @@ class SequenceLoss(nn.Module):
         return nll, (targets >= 0).sum(), state
 
 
+def stored_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict with a tied weight under its first name only: what a file of weights holds."""
+    names = {id(tensor): name for name, tensor in reversed(list(model.named_parameters(remove_duplicate=False)))}
+    first = set(names.values()) | {name for name, _ in model.named_buffers()}
+    return {name: tensor for name, tensor in model.state_dict().items() if name in first}
+
+
 def stored_shapes(config: ModelConfig, vocab_size: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of a model's state dict, a tied weight under its first name, known without making the model."""
-    hidden, embedding = config.hidden_size, config.embedding_size or config.hidden_size
-    gates = CELLS[config.cell].num_gates * hidden
-    shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (vocab_size, embedding)}
-    for number in range(config.num_layers):
-        layer = f"recurrent.layers.{number}"
-        shapes[f"{layer}.weight_ih_l0"] = (gates, hidden if number else embedding)
-        shapes[f"{layer}.weight_hh_l0"] = (gates, hidden)
-        shapes[f"{layer}.bias_ih_l0"] = shapes[f"{layer}.bias_hh_l0"] = (gates,)
-    if config.tie_embeddings and embedding != hidden:
-        shapes["head.projection.weight"] = (embedding, hidden)
-    shapes["head.bias"] = (vocab_size,)
-    width = embedding if config.tie_embeddings else hidden
-    if config.head == "full":
-        return shapes if config.tie_embeddings else {**shapes, "head.weight": (vocab_size, hidden)}
-    return {**shapes, **_adaptive_shapes(cutoffs_of(config, vocab_size), vocab_size, width, config.tie_embeddings)}
+    """The shapes of ``stored_tensors`` of a model, known without memory for it."""
+    with torch.device("meta"):
+        model = LanguageModel(config, vocab_size)
+    return {name: tuple(tensor.shape) for name, tensor in stored_tensors(model).items()}
 
 
-def _adaptive_shapes(cutoffs: tuple[int, ...], vocab_size: int, width: int, tied: bool) -> dict[str, tuple[int, ...]]:
-    count = len(cutoffs)
-    shapes: dict[str, tuple[int, ...]] = {
-        "head.order": (vocab_size,),
-        "head.cluster_weight": (count, width),
-        "head.cluster_bias": (count,),
-    }
-    if tied:
-        return shapes
-    shapes["head.head_weight"] = (cutoffs[0], width)
-    for number, (start, end) in enumerate(zip(cutoffs, (*cutoffs[1:], vocab_size), strict=True)):
-        small = tail_width(width, number)
-        shapes[f"head.reductions.{number}.weight"] = (small, width)
-        shapes[f"head.expansions.{number}"] = (end - start, small)
-    return shapes
+def _cell_options(config: ModelConfig) -> dict[str, Any]:
+    """What a configuration says to its cell alone; the configuration has checked that the cell takes it."""
+    given = {"forget_bias": config.forget_bias}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def default_cutoffs(vocab_size: int) -> tuple[int, ...]:

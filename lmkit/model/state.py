@@ -1,6 +1,7 @@
 """Recurrent state: a value that goes into a model and comes out of it, never an attribute of one.
 
-Per layer a tuple of tensors, ``(h,)`` or ``(h, c)``, each ``(B, H)``. The batch is always the first dimension.
+Per layer a tuple of tensors, such as ``(h,)`` or ``(h, c)``, whose shapes and types are the cell's own. The batch is
+always the first dimension.
 """
 
 from __future__ import annotations
@@ -25,9 +26,14 @@ def detach(state: State) -> State:
     return map_state(Tensor.detach, state)
 
 
-def reset(state: State, rows: Tensor) -> State:
-    """Zero the given rows ((B,) bool) and leave all others as they are."""
-    return map_state(lambda tensor: tensor.masked_fill(rows.view(-1, *[1] * (tensor.dim() - 1)), 0), state)
+def reset(state: State, rows: Tensor, initial: State) -> State:
+    """The given rows ((B,) bool) as in the state ``initial``, and all others as they are."""
+
+    def choose(now: Tensor, first: Tensor) -> Tensor:
+        return torch.where(rows.view(-1, *[1] * (now.dim() - 1)), first.to(now.dtype), now)
+
+    pairs = zip(state, initial, strict=True)
+    return tuple(tuple(choose(*values) for values in zip(*layers, strict=True)) for layers in pairs)
 
 
 def select(state: State, rows: Tensor) -> State:

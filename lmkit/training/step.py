@@ -161,7 +161,7 @@ def _starting_state(train: TrainState, window: Window, device: torch.device) -> 
     if train.carried is None or bool(window.reset.all()):
         return train.model.initial_state(rows)
     if bool(window.reset.any()):
-        return states.reset(train.carried, window.reset.to(device))
+        return train.model.reset(train.carried, window.reset.to(device))
     return train.carried
 
 

@@ -9,9 +9,9 @@ import torch
 from lmkit.evaluation import predictor as predictor_module
 from lmkit.evaluation.perplexity import evaluate, token_scores
 from lmkit.evaluation.predictor import NetworkPredictor
+from lmkit.model.cells import CELLS
 from lmkit.samplers import IGNORE, SequentialSampler, stream_windows
 
-CELLS = ["rnn", "irnn", "gru", "lstm"]
 HEADS = [{}, {"tie_embeddings": True}, {"head": "adaptive", "cutoffs": (3, 7)}]
 STREAM = np.random.default_rng(3).integers(0, 10, 701).astype(np.uint8)
 EOS = 10

@@ -9,9 +9,9 @@ from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.generation.decoder import StepDecoder
 from lmkit.generation.decoding import Decoding
 from lmkit.generation.generate import generate
+from lmkit.model.cells import CELLS
 
 EOS = 11
-CELLS = ["rnn", "irnn", "gru", "lstm"]
 SHAPES = [
     {},
     {"num_layers": 2, "tie_embeddings": True, "embedding_size": 5},

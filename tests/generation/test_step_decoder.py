@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 from lmkit.generation import decoder as decoder_module
 from lmkit.generation.decoder import StepDecoder
+from lmkit.model.cells import CELLS
 from lmkit.model.state import map_state
 
-CELLS = ["rnn", "irnn", "gru", "lstm"]
 HEADS = [
     {},
     {"tie_embeddings": True},

@@ -1,119 +1,184 @@
-"""The cells written out from their equations, and torch's kernels: one function, gradients included."""
+"""What every cell of the table keeps, however it computes."""
 
 import pytest
 import torch
 
-from lmkit.model.cells import CELLS, gru_step, irnn_step, lstm_step, rnn_step
+from lmkit.config import ModelConfig
+from lmkit.model.cells import CELLS
+from lmkit.model.language_model import stored_shapes, stored_tensors
 
-NAMES = ["rnn", "irnn", "gru", "lstm"]
+E, D, B, T = 5, 6, 3, 9
 
-
-def test_the_cells_are_these():
-    assert list(CELLS) == NAMES
-    assert [CELLS[name].num_gates for name in NAMES] == [1, 1, 3, 4]
-    assert [CELLS[name].num_states for name in NAMES] == [1, 1, 1, 2]
+on_every_cell = pytest.mark.parametrize("name", CELLS)
 
 
-def test_equations_by_hand():
-    one = torch.ones(1, 1)
-    h, c = 0.5 * one, 0.25 * one
-    sigmoid = lambda x: 1 / (1 + torch.exp(-torch.tensor(x)))  # noqa: E731
+@pytest.fixture
+def make_cell():
+    """A cell in float64, all of whose parameters are normal with deviation 0.4."""
 
-    torch.testing.assert_close(rnn_step(0.1 * one, 0.2 * one, (h,))[0], torch.tanh(0.3 * one))
-    assert irnn_step(0.5 * one, -1.0 * one, (h,))[0].item() == 0
-    assert irnn_step(0.5 * one, 1.0 * one, (h,))[0].item() == 1.5
+    def make(name):
+        torch.manual_seed(5)
+        cell = CELLS[name](E, D).double()
+        with torch.no_grad():
+            for parameter in cell.parameters():
+                parameter.normal_(std=0.4)
+        return cell
 
-    # gates stand in torch's order: reset, update, new
-    from_input, from_state = torch.tensor([[0.1, 0.2, 0.3]]), torch.tensor([[0.4, 0.5, 0.6]])
-    update = sigmoid(0.7)
-    new = torch.tanh(0.3 + sigmoid(0.5) * 0.6)
-    torch.testing.assert_close(gru_step(from_input, from_state, (h,))[0], ((1 - update) * new + update * h))
-
-    # gates stand in torch's order: input, forget, cell, output
-    from_input, from_state = torch.tensor([[0.1, 0.2, 0.3, 0.4]]), torch.tensor([[1.0, 2.0, 3.0, 4.0]])
-    cell = sigmoid(2.2) * c + sigmoid(1.1) * torch.tanh(torch.tensor(3.3))
-    expected = (sigmoid(4.4) * torch.tanh(cell), cell)
-    torch.testing.assert_close(lstm_step(from_input, from_state, (h, c)), expected)
+    return make
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_gradcheck_of_cells(name):
-    kind = CELLS[name]
-
-    def leaf(*shape):
-        return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
-
-    products = [leaf(3, kind.num_gates * 2) for _ in range(2)]
-    state = [leaf(3, 2) for _ in range(kind.num_states)]
-    assert torch.autograd.gradcheck(lambda x, u, *held: kind.step(x, u, held), (*products, *state))
+def random_inputs(steps=T, rows=B):
+    return torch.randn(steps, rows, E, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("num_layers", [1, 2, 3])
-def test_written_out_cells_equal_torch_in_value_and_gradient(make_model, name, num_layers):
-    model = make_model(name, num_layers=num_layers, embedding_size=4).double()
-    tokens = torch.randint(12, (3, 7))
-    weights = torch.randn(3, 7, 6, dtype=torch.float64)
-    start = tuple(
-        tuple(torch.randn(3, 6, dtype=torch.float64, requires_grad=True) for _ in layer)
-        for layer in model.initial_state(3)
-    )
-    inputs = [p for key, p in model.named_parameters() if not key.startswith("head.")]
-    inputs += [tensor for layer in start for tensor in layer]
-
-    kernel, end = model.features(tokens, start)
-    trace = model.trace(tokens, start)
-    torch.testing.assert_close(trace.h[-1], kernel, rtol=1e-10, atol=1e-12)
-    for layer in range(num_layers):
-        torch.testing.assert_close(trace.h[layer][:, -1], end[layer][0], rtol=1e-10, atol=1e-12)
-        if name == "lstm":
-            torch.testing.assert_close(trace.c[layer][:, -1], end[layer][1], rtol=1e-10, atol=1e-12)
-    assert len(trace.c) == (num_layers if name == "lstm" else 0)
-
-    of_kernel = torch.autograd.grad((kernel * weights).sum(), inputs)
-    of_written = torch.autograd.grad((trace.h[-1] * weights).sum(), inputs)
-    for kernel_gradient, written_gradient in zip(of_kernel, of_written, strict=True):
-        assert kernel_gradient.abs().sum() > 0
-        torch.testing.assert_close(written_gradient, kernel_gradient, rtol=1e-8, atol=1e-10)
+def some_state(cell, rows=B):
+    """A state that the cell can come to: that after some inputs."""
+    with torch.no_grad():
+        return cell(random_inputs(4, rows), cell.initial_state(rows))[1]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_trace_shows_every_step_of_every_layer(make_model, name):
-    model = make_model(name, num_layers=2).double()
-    tokens = torch.randint(12, (2, 5))
-    trace = model.trace(tokens, model.initial_state(2))
-    state = model.initial_state(2)
-    for step in range(5):
-        _, state = model(tokens[:, step : step + 1], state)
-        for layer in range(2):
-            torch.testing.assert_close(trace.h[layer][:, step], state[layer][0], rtol=1e-10, atol=1e-12)
-            if name == "lstm":
-                torch.testing.assert_close(trace.c[layer][:, step], state[layer][1], rtol=1e-10, atol=1e-12)
+def assert_close(one, other):
+    for mine, theirs in zip(one, other, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_trace_has_no_dropout(make_model, name):
-    model = make_model(name, num_layers=2, dropout=0.5).train()
-    tokens = torch.randint(12, (2, 5))
-    noisy = model.trace(tokens, model.initial_state(2)).h[-1]
-    assert model.training
-    torch.testing.assert_close(noisy, model.eval().features(tokens, model.initial_state(2))[0])
+def steps_of(cell, inputs, state):
+    outputs = []
+    for projected in cell.project(inputs):
+        output, state = cell.step(projected, state)
+        outputs.append(output)
+    return torch.stack(outputs), state
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_stack_equals_torchs_own_multi_layer_module(make_model, name):
-    model = make_model(name, num_layers=2, embedding_size=4)
-    modules = {"rnn": torch.nn.RNN, "irnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
-    options = {"nonlinearity": "relu"} if name == "irnn" else {}
-    whole = modules[name](4, 6, 2, batch_first=True, **options)
-    for layer in range(2):
-        for key, value in model.recurrent.layers[layer].state_dict().items():
-            whole.get_parameter(key.replace("l0", f"l{layer}")).data.copy_(value)
-    tokens = torch.randint(12, (3, 7))
-    hidden, end = model.features(tokens, model.initial_state(3))
-    expected, torch_end = whole(model.embedding(tokens))
-    torch.testing.assert_close(hidden, expected)
-    parts = torch_end if name == "lstm" else (torch_end,)
-    for layer in range(2):
-        for mine, other in zip(end[layer], parts, strict=True):
-            torch.testing.assert_close(mine, other[layer])
+def test_the_options_name_the_cells_of_the_table():
+    (item,) = [one for one in vars(ModelConfig)["__dataclass_fields__"].values() if one.name == "cell"]
+    assert list(CELLS) == list(item.metadata["choices"])
+
+
+@on_every_cell
+def test_sizes_are_what_they_are_said_to_be(make_cell, name):
+    cell, inputs = make_cell(name), random_inputs()
+    assert cell.project(inputs).shape == (T, B, cell.projected_size)
+    assert cell(inputs, cell.initial_state(B))[0].shape == (T, B, cell.output_size)
+    state = cell.initial_state(B)
+    assert len(state) == len(cell.state_names) == len(set(cell.state_names))
+    assert {len(tensor) for tensor in state} == {B}
+    assert [one.shape for one in state] == [one.shape for one in some_state(cell)]
+
+
+@on_every_cell
+def test_step_by_step_equals_whole_in_value_and_gradient(make_cell, name):
+    cell, inputs = make_cell(name), random_inputs().requires_grad_()
+    start = tuple(tensor.requires_grad_(tensor.is_floating_point()) for tensor in some_state(cell))
+    (whole, end), (steps, end_of_steps) = cell(inputs, start), steps_of(cell, inputs, start)
+    torch.testing.assert_close(whole, steps, rtol=1e-9, atol=1e-11)
+    assert_close(end, end_of_steps)
+    weights = torch.randn_like(whole)
+    wanted = [inputs, *cell.parameters(), *(tensor for tensor in start if tensor.requires_grad)]
+    one, other = (torch.autograd.grad((values * weights).sum(), wanted) for values in (whole, steps))
+    assert_close(one, other)
+    assert all(gradient.abs().sum() > 0 for gradient in one)
+
+
+@on_every_cell
+@pytest.mark.parametrize("sizes", [[1] * T, [4, 5], [8, 1], [2, 3, 4]])
+def test_any_split_into_windows_is_one_pass(make_cell, name, sizes):
+    cell, inputs = make_cell(name), random_inputs()
+    start = state = some_state(cell)
+    parts = []
+    for part in inputs.split(sizes):
+        outputs, state = cell(part, state)
+        parts.append(outputs)
+    whole, end = cell(inputs, start)
+    torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-9, atol=1e-11)
+    assert_close(state, end)
+
+
+@on_every_cell
+def test_rows_are_independent(make_cell, name):
+    cell, inputs = make_cell(name), random_inputs().requires_grad_()
+    start = some_state(cell)
+    together, end = cell(inputs, start)
+    for row in range(B):
+        alone, end_alone = cell(inputs[:, row : row + 1], tuple(tensor[row : row + 1] for tensor in start))
+        torch.testing.assert_close(alone, together[:, row : row + 1], rtol=1e-9, atol=1e-11)
+        assert_close(end_alone, [tensor[row : row + 1] for tensor in end])
+    (gradient,) = torch.autograd.grad(together[:, 1].sum(), inputs)
+    assert not gradient[:, [0, 2]].any()
+
+
+@on_every_cell
+def test_no_output_depends_on_a_later_input(make_cell, name):
+    cell, inputs = make_cell(name), random_inputs().requires_grad_()
+    outputs, _ = cell(inputs, some_state(cell))
+    (gradient,) = torch.autograd.grad(outputs[3].sum(), inputs)
+    assert gradient[:4].any(dim=2).all()
+    assert not gradient[4:].any()
+
+
+@on_every_cell
+def test_gradients_are_finite_differences(make_cell, name):
+    cell = make_cell(name)
+    state = some_state(cell, rows=2)
+    held = [tensor.requires_grad_() for tensor in state if tensor.is_floating_point()]
+
+    def run(inputs, *_):
+        outputs, end = cell(inputs, state)
+        return (outputs, *(tensor for tensor in end if tensor.is_floating_point()))
+
+    inputs = random_inputs(3, 2).requires_grad_()
+    assert torch.autograd.gradcheck(run, (inputs, *held, *cell.parameters()))
+
+
+@on_every_cell
+def test_a_state_is_a_value(make_cell, name):
+    cell, inputs = make_cell(name), random_inputs()
+    start = some_state(cell)
+    before = [tensor.clone() for tensor in start]
+    first, end = cell(inputs, start)
+    after = [tensor.clone() for tensor in end]
+    second, _ = cell(inputs, start)
+    assert first.equal(second)
+    assert all(one.equal(other) for one, other in zip([*start, *end], [*before, *after], strict=True))
+
+
+@on_every_cell
+def test_reset_restores_the_initial_state_of_its_rows_only(make_model, name):
+    model = make_model(name, num_layers=2)
+    _, state = model(torch.randint(12, (3, 6)), model.initial_state(3))
+    after = model.reset(state, torch.tensor([False, True, False]))
+    for now, then, first in zip(after, state, model.initial_state(3), strict=True):
+        for new, old, initial in zip(now, then, first, strict=True):
+            assert new[1].equal(initial[1])
+            assert new[[0, 2]].equal(old[[0, 2]])
+
+
+@on_every_cell
+def test_gates_are_those_of_the_steps(make_cell, name):
+    cell, inputs = make_cell(name), random_inputs()
+    state = start = some_state(cell)
+    gates = cell.gates(inputs, start)
+    assert gates
+    for step, projected in enumerate(cell.project(inputs)):
+        for gate, values in cell.look(projected, state).items():
+            torch.testing.assert_close(gates[gate][step], values, rtol=1e-9, atol=1e-11)
+        _, state = cell.step(projected, state)
+
+
+@on_every_cell
+def test_equal_weights_are_an_equal_cell(make_cell, name):
+    cell, inputs = make_cell(name), random_inputs()
+    copy = CELLS[name](E, D).double()
+    copy.load_state_dict(cell.state_dict())
+    start = some_state(cell)
+    assert copy(inputs, start)[0].equal(cell(inputs, start)[0])
+
+
+@on_every_cell
+def test_stored_shapes_are_known_without_memory(make_model, name):
+    model = make_model(name, num_layers=3, embedding_size=4, tie_embeddings=True, head="adaptive", cutoffs=(4, 8))
+    shapes = {name: tuple(tensor.shape) for name, tensor in stored_tensors(model).items()}
+    state = torch.get_rng_state()
+    assert stored_shapes(model.config, 12) == shapes
+    assert torch.get_rng_state().equal(state)
+    assert "head.tied" not in shapes

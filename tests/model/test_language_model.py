@@ -8,9 +8,9 @@ import torch
 
 from lmkit.config import ModelConfig
 from lmkit.errors import ConfigError
+from lmkit.model.cells import CELLS
 from lmkit.model.language_model import LanguageModel, SequenceLoss, default_cutoffs
 
-CELLS = ["rnn", "irnn", "gru", "lstm"]
 HEADS: list[dict[str, Any]] = [{"head": "full"}, {"head": "adaptive", "cutoffs": (4, 8)}]
 
 

@@ -10,6 +10,7 @@ import torch
 from lmkit.config import ModelConfig
 from lmkit.errors import ConfigError
 from lmkit.model import precision as precision_module
+from lmkit.model.cells import CELLS
 from lmkit.model.precision import choose_precision, computes_in
 
 CPU = torch.device("cpu")
@@ -47,7 +48,7 @@ def test_what_is_asked_for_is_taken_or_refused_in_a_sentence(processor):
         choose_precision("float16", CPU, CONFIG)
 
 
-@pytest.mark.parametrize("cell", ["rnn", "irnn", "gru", "lstm"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_trying_a_precision_draws_no_number_and_takes_every_option_of_a_model(cell):
     config = ModelConfig(cell=cell, num_layers=3, tie_embeddings=True, embedding_size=5, head="adaptive", cutoffs=(4,))
     state = torch.get_rng_state()

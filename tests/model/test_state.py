@@ -11,8 +11,12 @@ STATE = tuple(
 )
 
 
+def reset_to_zero(state, rows):
+    return states.reset(state, rows, states.map_state(torch.zeros_like, state))
+
+
 def test_reset_touches_only_its_rows():
-    after = states.reset(STATE, torch.tensor([False, True, False]))
+    after = reset_to_zero(STATE, torch.tensor([False, True, False]))
     for layer, layer_after in zip(STATE, after, strict=True):
         for tensor, tensor_after in zip(layer, layer_after, strict=True):
             assert tensor_after[1].tolist() == [0, 0]
@@ -20,19 +24,19 @@ def test_reset_touches_only_its_rows():
 
 
 def test_reset_of_no_row_and_of_all_rows():
-    assert states.reset(STATE, torch.tensor([False] * 3))[1][1].equal(STATE[1][1])
-    assert not any(tensor.any() for layer in states.reset(STATE, torch.tensor([True] * 3)) for tensor in layer)
+    assert reset_to_zero(STATE, torch.tensor([False] * 3))[1][1].equal(STATE[1][1])
+    assert not any(tensor.any() for layer in reset_to_zero(STATE, torch.tensor([True] * 3)) for tensor in layer)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_reset_clears_what_is_not_finite(value):
     broken = ((torch.tensor([[value], [1.0]]),),)
-    assert states.reset(broken, torch.tensor([True, False]))[0][0].tolist() == [[0], [1]]
+    assert reset_to_zero(broken, torch.tensor([True, False]))[0][0].tolist() == [[0], [1]]
 
 
 def test_reset_leaves_its_argument_and_its_gradient_as_they_were():
     h = torch.ones(2, 3, requires_grad=True)
-    (after,), *_ = states.reset(((h,),), torch.tensor([True, False]))
+    (after,), *_ = reset_to_zero(((h,),), torch.tensor([True, False]))
     after.sum().backward()
     assert h.tolist() == [[1] * 3] * 2
     assert h.grad is not None
@@ -40,13 +44,21 @@ def test_reset_leaves_its_argument_and_its_gradient_as_they_were():
 
 
 def test_integer_memories_are_reset_in_their_own_type():
-    (after,), *_ = states.reset(((torch.tensor([[3], [4]]),),), torch.tensor([True, False]))
+    (after,), *_ = reset_to_zero(((torch.tensor([[3], [4]]),),), torch.tensor([True, False]))
     assert after.dtype == torch.int64
     assert after.tolist() == [[0], [4]]
 
 
+def test_rows_are_reset_to_what_is_given_in_the_type_that_they_have():
+    (after,), *_ = states.reset(
+        ((torch.ones(2, 1, dtype=torch.bfloat16),),), torch.tensor([True, False]), ((torch.tensor([[5.0], [6.0]]),),)
+    )
+    assert after.dtype == torch.bfloat16
+    assert after.tolist() == [[5], [1]]
+
+
 def test_a_memory_of_more_dimensions_is_reset_by_rows():
-    (after,), *_ = states.reset(((torch.ones(2, 3, 4),),), torch.tensor([False, True]))
+    (after,), *_ = reset_to_zero(((torch.ones(2, 3, 4),),), torch.tensor([False, True]))
     assert after.sum((1, 2)).tolist() == [12, 0]
 
 

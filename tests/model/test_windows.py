@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from lmkit.model import state as states
+from lmkit.model.cells import CELLS
 from lmkit.model.language_model import SequenceLoss
 
-SHAPES = [(cell, layers) for cell in ("rnn", "irnn", "gru", "lstm") for layers in (1, 2)]
+SHAPES = [(cell, layers) for cell in CELLS for layers in (1, 2)]
 on_all_shapes = pytest.mark.parametrize(("cell", "num_layers"), SHAPES)
 
 
@@ -98,7 +99,7 @@ def test_resetting_rows_equals_separate_runs(make_model, cell, num_layers):
     first, second = torch.randint(12, (2, 4, 5))
     _, state = model(first, model.initial_state(4))
     reset = torch.tensor([True, False, False, True])
-    mixed, _ = model(second, states.reset(state, reset))
+    mixed, _ = model(second, model.reset(state, reset))
     fresh, _ = model(second, model.initial_state(4))
     carried, _ = model(second, state)
     torch.testing.assert_close(mixed, torch.where(reset[:, None, None], fresh, carried))

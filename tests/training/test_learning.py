@@ -6,12 +6,11 @@ import torch
 
 from lmkit.evaluation.perplexity import evaluate
 from lmkit.evaluation.predictor import NetworkPredictor
+from lmkit.model.cells import CELLS
 from lmkit.samplers import Window, stream_windows
 from lmkit.text.generated import Markov
 from lmkit.text.kinds import TOKENIZERS
 from lmkit.training.step import train_step
-
-CELLS = ["rnn", "irnn", "gru", "lstm"]
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -7,10 +7,9 @@ import torch
 from torch.nn import functional as F
 
 from lmkit.errors import NonFiniteError
+from lmkit.model.cells import CELLS
 from lmkit.samplers import IGNORE, Window
 from lmkit.training.step import train_step
-
-CELLS = ["rnn", "irnn", "gru", "lstm"]
 
 
 def parameters(model):

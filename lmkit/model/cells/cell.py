@@ -1,0 +1,67 @@
+"""What a recurrent layer is: the contract that every cell keeps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Cell", "CellState"]
+
+CellState = tuple[Tensor, ...]
+
+
+class Cell(nn.Module, ABC):
+    """One recurrent layer: the only place that knows its weights.
+
+    A cell is made by ``CELLS[name](input_size, hidden_size, **options)``. Its state is a value, any tuple of tensors
+    whose first dimension is the batch; nothing is kept on the module between calls. ``look`` and ``step`` are written
+    out from the equations and are the truth; ``forward`` may be any faster kernel that gives the same.
+
+    state_names: what the tensors of the state are, the outputs among them as ``h`` where they are a part of it.
+    input_size: E. projected_size: P, of what ``project`` gives. output_size: D, of what the layer gives.
+    """
+
+    state_names: ClassVar[tuple[str, ...]]
+    input_size: int
+    projected_size: int
+    output_size: int
+
+    def initialize(self) -> None:
+        """Draw the start values that the constructor has not drawn. A stack calls it once all its layers are made: the
+        numbers that a seed gives to a layer do not depend on what those below it draw here.
+        """
+
+    @abstractmethod
+    def initial_state(self, batch_size: int) -> CellState:
+        """The state before any input: tensors (B, ...)."""
+
+    @abstractmethod
+    def project(self, inputs: Tensor) -> Tensor:
+        """What of a step depends on its input alone: inputs (..., E) to (..., P)."""
+
+    @abstractmethod
+    def look(self, projected: Tensor, state: CellState) -> dict[str, Tensor]:
+        """The gates and what else the equations name, in one step: (B, D) each, by name."""
+
+    @abstractmethod
+    def step(self, projected: Tensor, state: CellState) -> tuple[Tensor, CellState]:
+        """One step on a projected input (B, P): outputs (B, D) and the new state."""
+
+    def forward(self, inputs: Tensor, state: CellState) -> tuple[Tensor, CellState]:
+        """Inputs (T, B, E) from a state: outputs (T, B, D) and the state after the last of them."""
+        outputs = []
+        for projected in self.project(inputs):
+            output, state = self.step(projected, state)
+            outputs.append(output)
+        return torch.stack(outputs), state
+
+    def gates(self, inputs: Tensor, state: CellState) -> dict[str, Tensor]:
+        """What ``look`` names at every step of inputs (T, B, E): (T, B, D) each."""
+        seen = []
+        for projected in self.project(inputs):
+            seen.append(self.look(projected, state))
+            _, state = self.step(projected, state)
+        return {name: torch.stack([values[name] for values in seen]) for name in seen[0]}

@@ -1,0 +1,49 @@
+"""Long short-term memory."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lmkit.model.cells.cell import CellState
+from lmkit.model.cells.kernel import KernelCell
+
+__all__ = ["LSTM"]
+
+
+class LSTM(KernelCell, nn.LSTM):  # type: ignore[misc]  # forward has the signature of cells
+    """c' = f c + i g, h' = o tanh(c'), with sigmoid gates i, f, o and g = tanh(...), each of W x + b + U h + c.
+
+    Hochreiter & Schmidhuber (1997), with the forget gate of Gers et al. (2000). Gates are stacked in the order i, f, g,
+    o. forget_bias: start value of the forget gate's bias (Jozefowicz et al. 2015); None leaves torch's, about 0.
+    """
+
+    kernel = nn.LSTM
+    state_names = ("h", "c")
+
+    def __init__(self, input_size: int, hidden_size: int, *, forget_bias: float | None = None) -> None:
+        super().__init__(input_size, hidden_size)
+        if forget_bias is not None:
+            self._set_forget_bias(forget_bias)
+
+    @torch.no_grad()
+    def _set_forget_bias(self, value: float) -> None:
+        """Torch adds two biases: the whole value goes into one of them and zero into the other."""
+        forget = slice(self.hidden_size, 2 * self.hidden_size)
+        self.bias_ih_l0[forget] = value
+        self.bias_hh_l0[forget] = 0
+
+    def look(self, projected: Tensor, state: CellState) -> dict[str, Tensor]:
+        i, f, g, o = (projected + self.from_state(state[0])).chunk(4, dim=1)
+        return {
+            "input": torch.sigmoid(i),
+            "forget": torch.sigmoid(f),
+            "candidate": torch.tanh(g),
+            "output": torch.sigmoid(o),
+        }
+
+    def step(self, projected: Tensor, state: CellState) -> tuple[Tensor, CellState]:
+        seen = self.look(projected, state)
+        c = seen["forget"] * state[1] + seen["input"] * seen["candidate"]
+        h = seen["output"] * torch.tanh(c)
+        return h, (h, c)
