@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from lmkit.cli.completers import complete_runs
-from lmkit.cli.options import Count, SectionedCommand, checkpoint_option, runtime_options, use_runtime
+from lmkit.cli.options import Count, SectionedCommand, checkpoint_option, progress_line, runtime_options, use_runtime
 from lmkit.cli.runs import only_run
 
 if TYPE_CHECKING:
     from lmkit.api import TrainedModel
+    from lmkit.console.progress import ProgressLine
 
 __all__ = ["command"]
 
@@ -102,6 +103,7 @@ def command(
     threads: int | None,
 ) -> None:
     """Let a trained model continue a prompt; the text streams as it is made."""
+    line = progress_line()
     from lmkit.api import load
     from lmkit.errors import ConfigError
     from lmkit.generation.decoding import Decoding
@@ -113,7 +115,9 @@ def command(
     decoding = Decoding(temperature, top_k, top_p, min_p)
     # one token's arithmetic is too small to share among threads
     lm = load(run, use_runtime(device, threads, default_threads=1), checkpoint)
-    _warn_of_unknown(lm, prompt)
+    if not as_json:
+        line.end()  # the text itself shows how far it is
+    _warn_of_unknown(lm, prompt, line)
     one_a_line = plain and not as_json and lm.config.data.documents == "line"
     stop = (*stop, "\n") if one_a_line else stop  # a line's end is its document's
     for number in range(num):
@@ -127,8 +131,13 @@ def command(
             allow_unk=allow_unk,
         )
         if as_json:
-            record = {"prompt": prompt, "text": "".join(pieces), "seed": seed, "stream": number}
-            click.echo(json.dumps(record, ensure_ascii=False))
+            parts = []
+            for piece in pieces:
+                parts.append(piece)
+                line("generating", (number + min(1.0, len(parts) / length)) / num)
+            record = {"prompt": prompt, "text": "".join(parts), "seed": seed, "stream": number}
+            with line.hidden():
+                click.echo(json.dumps(record, ensure_ascii=False))
             continue
         if num > 1 and not plain:
             click.echo(f"--- {number + 1} of {num} ---")
@@ -140,8 +149,9 @@ def command(
         sys.stdout.flush()
 
 
-def _warn_of_unknown(lm: TrainedModel, prompt: str) -> None:
+def _warn_of_unknown(lm: TrainedModel, prompt: str, line: ProgressLine) -> None:
     unknown = lm.unknown_characters(prompt)
     if unknown:
         shown = ", ".join(repr(piece) for piece in unknown[:10])
-        click.echo(f"Note: the model has never seen {shown}; it reads <unk> instead.", err=True)
+        with line.hidden():
+            click.echo(f"Note: the model has never seen {shown}; it reads <unk> instead.", err=True)

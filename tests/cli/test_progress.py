@@ -51,6 +51,7 @@ def stages(err: str) -> list[str]:
         (["score", "RUN", "TEXT", "--json", "--per", "line", "--state", "line"], ["loading", "scoring"]),
         (["score", "RUN", "--nbest", "LIST", "--json"], ["loading", "rescoring"]),
         (["compare", "RUN", "RUN", "--resamples", "100"], ["loading", "scoring RUN", "comparing"]),
+        (["sample", "RUN", "--length", "20", "--num", "2"], ["loading", "generating"]),
         (["tokenize", "TEXT", "--tokenizer", "bpe", "--vocab-size", "300"], ["training the tokenizer"]),
         (["tokenize", "TEXT", "--stats"], ["training the tokenizer", "building the vocabulary", "encoding"]),
     ],
