@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -155,8 +155,10 @@ class RunDirectory:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the run's closing record is written."""
-        return self.closing_record() is not None
+        """Whether the run's closing record is written; not where its metrics cannot be read."""
+        with contextlib.suppress(RunError):
+            return self.closing_record() is not None
+        return False
 
     @property
     def status(self) -> str:
@@ -277,6 +279,26 @@ class RunDirectory:
         declared = self._read_json(CONFIG).get("vocab_size")
         if declared != vocab_size:
             raise RunError(f"{self.path / CONFIG} tells of {declared!s:.20} tokens, and {TOKENIZER} has {vocab_size}.")
+
+    def best_after(self, step: int) -> bool:
+        """Whether the metrics tell of a best validation after a step: its model may be there without a checkpoint."""
+        with contextlib.suppress(RunError):
+            best = [record.get("step") for record in self.metrics() if record.get("best") is True]
+            return any(isinstance(found, int) and found > step for found in best)
+        return False
+
+    def record_end(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Record in run.json that the run has ended: at which step, with which model, and the length and sha256 of its
+        metrics. Raises OSError if the disk refuses, RunError if run.json is damaged.
+        """
+        ended = {"step": step, "model_sha256": self.model_sha256(), "metrics": dict(metrics)}
+        replace_file(self.path / RUN, _json({**self.info(), "ended": ended}).encode(), self.check)
+
+    def model_sha256(self) -> str | None:
+        """sha256 of the model's file, None where it is missing or cannot be read."""
+        with contextlib.suppress(OSError), open_regular(self.path / MODEL) as file:
+            return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
+        return None
 
     def record_change(self, config: Config, change: Mapping[str, Any], resolved: Mapping[str, Any]) -> None:
         """A resume that changed something: an entry in run.json of what and at which step (its ``changed``: options

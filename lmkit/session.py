@@ -161,8 +161,10 @@ class Session:
                 f"The run is at step {self.train.step:,}, past its end by {' and '.join(self.limits)}: give later ends."
             )
         # only now, when nothing can refuse any more, is a file of the run touched
-        if checkpoint is not None and not (self.finished and self._has_sound_model()):
-            self._best.restore(self.train.annealing.best_step, len(checkpoint.files[WEIGHTS]), self.checkpoints)
+        left = _model_at_end(info, self.train.step)
+        if checkpoint is not None and not (self.finished and self._has_sound_model(left)):
+            size = len(checkpoint.files[WEIGHTS])
+            self._best.restore(self.train.annealing.best_step, size, self.checkpoints, left)
         changed = {**edited, **_changes(stored, config)}
         if changed or differing:
             change = {"step": self.train.step, "changed": changed, "inexact": differing}
@@ -286,7 +288,7 @@ class Session:
         if self.train.step:
             figures = {} if result is None else final_figures(result)
             self.log.add({"kind": "final", "step": step, **figures})
-        self._end(saved=saved)
+        self._end(saved=saved, ended=self.train.step > 0)
         return result
 
     def stop(self) -> None:
@@ -301,12 +303,16 @@ class Session:
         """Let go of the run without saving it, where an exception has ended the training."""
         self._lock.release()
 
-    def _end(self, *, saved: bool) -> None:
+    def _end(self, *, saved: bool, ended: bool = False) -> None:
         try:
             self._best.flush()
             self.log.metrics.sync()
+            if ended:
+                self.run.record_end(self.train.step, self.log.metrics.end())
         except OSError as error:
             self.unsaved = f"The run could not be saved in {self.run.path}: {error.strerror or error}."
+        except RunError as error:  # run.json is gone or damaged: the model is there all the same
+            self.warn(str(error))
         if not saved:
             self.unsaved = self.unsaved or f"The last checkpoint could not be saved in {self.run.path}."
         self._lock.release()
@@ -472,10 +478,12 @@ class Session:
                 )
             self._failed |= not self._best.keep(self.model, is_best=False)
 
-    def _has_sound_model(self) -> bool:
-        """Whether the run's model can be used: that of a finished run may be the closing validation's, which no
-        checkpoint knows of and which will be found again.
+    def _has_sound_model(self, left: str | None) -> bool:
+        """Whether the run's model can be used and is the one that it ended with, where that is recorded: that of a
+        finished run may be the closing validation's, which no checkpoint knows of and which will be found again.
         """
+        if left is not None:
+            return self.run.model_sha256() == left
         try:
             self.run.load_model(self.config, self.corpus.tokenizer.vocab_size, self.device)
         except RunError:
@@ -540,6 +548,13 @@ class Session:
         recurrent = sum(parameter.numel() for parameter in self.model.recurrent.parameters())
         output = self.config.model.hidden_size * self.corpus.tokenizer.vocab_size
         return len(tokens) * (50e-6 + recurrent / 6e9 + output / 50e9) < ONE_STREAM_SECONDS
+
+
+def _model_at_end(info: Mapping[str, Any], step: int) -> str | None:
+    """sha256 of the model that a run ended with at this step, None where run.json does not record it."""
+    ended = info.get("ended")
+    found = ended.get("model_sha256") if isinstance(ended, Mapping) and ended.get("step") == step else None
+    return found if isinstance(found, str) else None
 
 
 def _changes(before: Config, after: Config) -> dict[str, Any]:

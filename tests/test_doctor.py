@@ -419,7 +419,7 @@ def statuses(path: Path) -> dict[str, str]:
 def test_a_sound_run_passes_every_check(trained: Path):
     checks = by_name(check_run(trained / "run", "cpu"))
     assert {check.status for check in checks.values()} == {OK}
-    assert len(checks) == 17
+    assert len(checks) == 23
 
 
 def change_json(path: Path, **values: Any) -> None:

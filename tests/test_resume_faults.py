@@ -452,7 +452,9 @@ def test_a_resume_of_an_ended_run_that_is_broken_off_at_once_leaves_its_model(ma
     go_on(run).release()
     assert (run / "model.safetensors").read_bytes() == best
     (run / "model.safetensors").write_bytes(best[:-1])
-    finish(go_on(run))
+    said: list[str] = []
+    finish(Session.resume(run, warn=said.append))
+    assert [line.partition(" is ")[0] for line in said] == [str(run / "model.safetensors")]
     assert (run / "model.safetensors").read_bytes() == best, "a damaged one is found again"
 
 

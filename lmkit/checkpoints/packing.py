@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+from collections.abc import Collection
 from typing import Any
 
 from safetensors import SafetensorError
@@ -11,7 +13,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-__all__ = ["pack", "unpack"]
+__all__ = ["pack", "unpack", "unpack_plain"]
 
 SCALARS = (str, int, float, bool, type(None))
 
@@ -33,6 +35,21 @@ def unpack(plain: bytes, tensors: bytes) -> Any:
         return _unpack(json.loads(plain), {name: tensor.clone() for name, tensor in loaded.items()})
     except (SafetensorError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"it holds something else than a training state: {error!r}") from error
+
+
+def unpack_plain(plain: bytes, names: Collection[str]) -> dict[str, Any]:
+    """The entries with these names of a packed dictionary, without reading its tensors; those that are not there or
+    hold tensors are left out. Raises ValueError as ``unpack``.
+    """
+    found = {}
+    try:
+        for name, entry in json.loads(plain)["dict"]:
+            if name in names:
+                with contextlib.suppress(KeyError):
+                    found[name] = _unpack(entry, {})
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"it holds something else than a training state: {error!r}") from error
+    return found
 
 
 def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:

@@ -18,6 +18,7 @@ from lmkit.config import Config
 from lmkit.doctor.carried import carried_state_checks, guessing_check
 from lmkit.doctor.check import FAILED, OK, SKIPPED, Check, judged
 from lmkit.doctor.predictions import PROBE_TOKENS, check_predictor
+from lmkit.doctor.records import check_records
 from lmkit.doctor.round_trip import round_trip
 from lmkit.errors import LmkitError
 from lmkit.evaluation.predictor import NetworkPredictor
@@ -54,6 +55,7 @@ def check_run(path: str | os.PathLike[str], device: str = "auto", progress: Prog
         yield Check("everything else", SKIPPED, "needs the files above")
         return
     yield _tokenizer_hash(tokenizer, info)
+    yield from check_records(run, config, tokenizer, info)
     corpus, text = _corpus(config, info, progress or (lambda stage, share: None))
     yield corpus
     yield round_trip(tokenizer, text)

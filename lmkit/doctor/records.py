@@ -1,0 +1,108 @@
+"""Whether a run's files are those that its newest checkpoint and run.json record: edited by nobody, of no other run."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lmkit.checkpoints.folder import WEIGHTS, Checkpoint
+from lmkit.checkpoints.manifest import sha256
+from lmkit.checkpoints.packing import unpack_plain
+from lmkit.config import Config
+from lmkit.doctor.check import FAILED, OK, SKIPPED, Check
+from lmkit.errors import ConfigError
+from lmkit.files import open_regular
+from lmkit.resolved import edited_options
+from lmkit.resuming import config_hash, early_config_hash
+from lmkit.run import METRICS, MODEL, RunDirectory
+from lmkit.session import VALUES
+from lmkit.text.tokenizer import Tokenizer
+
+__all__ = ["check_records"]
+
+NOTHING = "neither run.json nor a checkpoint records it"
+Records = Mapping[str, Any]
+
+
+def check_records(run: RunDirectory, config: Config, tokenizer: Tokenizer, info: Records) -> Iterator[Check]:
+    """The configuration, the model and the metrics, each against what is recorded of it."""
+    checkpoint = run.checkpoints.newest(lambda fault: None)
+    state = {} if checkpoint is None else _state(checkpoint)
+    ended = _end(run, info, checkpoint)
+    yield _configuration(run, config, tokenizer, info, state)
+    yield _model(run, checkpoint, state, ended)
+    yield _metrics(run, state, ended)
+
+
+def _state(checkpoint: Checkpoint) -> Records:
+    """What a checkpoint knows of the other files, nothing where it is a stranger's."""
+    with contextlib.suppress(ValueError, KeyError):
+        return unpack_plain(checkpoint.files[VALUES], ("config_sha256", "best_sha256", "log"))
+    return {}
+
+
+def _end(run: RunDirectory, info: Records, checkpoint: Checkpoint | None) -> Records:
+    """What run.json records of the end of the run, nothing where it goes on, or went on since."""
+    ended = info.get("ended")
+    if not isinstance(ended, Mapping) or not isinstance(ended.get("step"), int) or not run.has_ended:
+        return {}
+    return ended if checkpoint is None or ended["step"] >= checkpoint.step else {}
+
+
+def _configuration(run: RunDirectory, config: Config, tokenizer: Tokenizer, info: Records, state: Records) -> Check:
+    name = "configuration's record"
+    try:
+        edited = edited_options(config, tokenizer, info)
+    except ConfigError as error:
+        return Check(name, FAILED, "does not fit the tokenizer", None, (str(error),))
+    if edited:
+        advice = [f"{option} is {now}, and run.json records {then}." for option, (then, now) in edited.items()]
+        return Check(name, FAILED, "config.json was edited", len(edited), tuple(advice))
+    if "config_sha256" not in state:
+        known = isinstance(info.get("resolved"), Mapping)
+        return Check(name, OK, "as run.json records") if known else Check(name, SKIPPED, NOTHING)
+    if state["config_sha256"] in (config_hash(config), early_config_hash(run.config_values(), info)):
+        return Check(name, OK, "the newest checkpoint's")
+    advice_one = "config.json was edited, or is another run's: the run cannot be resumed with it."
+    return Check(name, FAILED, "not the newest checkpoint's", None, (advice_one,))
+
+
+def _model(run: RunDirectory, checkpoint: Checkpoint | None, state: Records, ended: Records) -> Check:
+    """The best model: recorded at the end, else by the checkpoint, which may be older than the newest best model."""
+    name, found = "model's hash", run.model_sha256()
+    if found is None:
+        return Check(name, SKIPPED, "there is no model")
+    expected = ended.get("model_sha256")
+    if expected is None and checkpoint is not None:
+        best = checkpoint.manifest.get("best_step")
+        if isinstance(best, int) and run.best_after(best):
+            return Check(name, SKIPPED, "it is newer than the newest checkpoint")
+        expected = state.get("best_sha256") or sha256(checkpoint.files.get(WEIGHTS, b""))
+    if expected is None:
+        return Check(name, SKIPPED, NOTHING)
+    if found == expected:
+        return Check(name, OK, f"sha256 {found[:12]}…, as recorded")
+    advice = f"{MODEL} is not the one that the run left: another run's, or changed. A resume puts the right one back."
+    return Check(name, FAILED, f"sha256 {found[:12]}… is not the recorded one", None, (advice,))
+
+
+def _metrics(run: RunDirectory, state: Records, ended: Records) -> Check:
+    """The metrics up to the newest checkpoint, all of them where the run has ended."""
+    name, recorded = "metrics' hash", ended.get("metrics") or state.get("log")
+    if not isinstance(recorded, Mapping) or not isinstance(recorded.get("length"), int):
+        return Check(name, SKIPPED, NOTHING)
+    length = recorded["length"]
+    try:
+        with open_regular(run.path / METRICS) as file:
+            size = os.fstat(file.fileno()).st_size
+            whole = size == length or (size > length >= 0 and not ended)
+            found = hashlib.sha256(file.read(min(length, size))).hexdigest() if whole else ""
+    except OSError as error:
+        return Check(name, FAILED, "cannot be read", None, (f"{METRICS}: {error.strerror or error}.",))
+    if found == recorded.get("sha256"):
+        return Check(name, OK, f"the first {length:,} bytes are as recorded", length)
+    advice = f"{METRICS} was edited, cut, or is another run's: its figures need not be those of the training."
+    return Check(name, FAILED, "not as the run left them", None, (advice,))
