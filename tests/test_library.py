@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import io
 import typing
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ import pytest
 import lmkit
 from lmkit.config import PLACE, RESUMABLE, Config
 from lmkit.console.options import Changes, Options
-from lmkit.console.output import open_console
 from lmkit.fields import fields_of
 
 TEXT = "The cat sat on the mat.\nThe dog ran to the tree.\n" * 60
@@ -114,18 +114,27 @@ def test_a_quiet_training_shows_nothing(lm: lmkit.TrainedModel, capfd: pytest.Ca
     assert capfd.readouterr() == ("", "")
 
 
-def test_in_a_notebook_the_display_is_plain_text_on_standard_output(
-    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+class NotebookStream(io.StringIO):
+    """As ipykernel's: it says that it is a terminal."""
+
+    __module__ = "ipykernel.iostream"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_in_a_notebook_the_display_is_plain_text_on_standard_output(work: Path, monkeypatch: pytest.MonkeyPatch):
     """There standard error is red, and each print of rich's own support for notebooks is a box of HTML."""
-    monkeypatch.setattr("lmkit.console.output._is_notebook", lambda stream: True)
+    shown, red = NotebookStream(), NotebookStream()
+    monkeypatch.setattr("sys.stdout", shown)
+    monkeypatch.setattr("sys.stderr", red)
     monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
-    assert not open_console(stderr=True).is_jupyter
+    monkeypatch.setattr("lmkit.console.progress.PATIENCE", 0.0)
     lmkit.train("text.txt", **SMALL)
-    shown = capsys.readouterr()
-    assert "trained 2 steps" in shown.out
-    assert "\x1b" not in shown.out
-    assert shown.err == ""
+    assert "trained 2 steps" in shown.getvalue()
+    assert "\x1b" not in shown.getvalue()
+    assert "\r" not in shown.getvalue()
+    assert red.getvalue() == ""
 
 
 # What a name alone shows

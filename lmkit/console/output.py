@@ -24,15 +24,16 @@ class _Console(Console):
 def open_console(*, stderr: bool = False, file: TextIO | None = None) -> Console:
     """A console on standard output, standard error or a file. What standard error refuses is dropped.
 
-    In a notebook standard error is shown as if something had gone wrong, so its lines go to standard output there, as
-    text and not as one piece of HTML a line.
+    In a notebook standard error is shown as if something had gone wrong, so its lines go to standard output there; and
+    no line is written over, which a notebook that is stored would keep.
     """
+    notebook = _is_notebook(sys.stderr)
     if stderr and sys.stderr is not None:
-        file = messages(sys.stdout if _is_notebook(sys.stderr) else sys.stderr)
+        file = messages(sys.stdout if notebook else sys.stderr)
     how: dict[str, Any] = {"file": file, "stderr": stderr, "highlight": False, "emoji": False, "force_jupyter": False}
-    console = _Console(**how)
-    return console if console.is_terminal else _Console(**how, width=WIDE)
+    console = _Console(**how, force_terminal=False if notebook else None)
+    return console if console.is_terminal else _Console(**how, force_terminal=False, width=WIDE)
 
 
-def _is_notebook(stream: TextIO) -> bool:
+def _is_notebook(stream: TextIO | None) -> bool:
     return type(stream).__module__.partition(".")[0] == "ipykernel"
