@@ -169,7 +169,7 @@ class TrainingConfig(Section):
     )
     batch_size: int = option(
         32,
-        "Rows trained side by side.",
+        "Parallel streams (batch).",
         flags=("--batch-size", "--bsz", "--bs", "--batchsize", "--mini-batch-size"),
         minimum=1,
     )

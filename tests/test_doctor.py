@@ -351,7 +351,7 @@ def test_a_folder_says_what_it_leaves_out(tmp_path: Path):
     (tmp_path / "b.bin").write_bytes(b"\0\xff")
     check = corpus_checks(tmp_path)["text"]
     assert check.status == WARNING
-    assert check.advice == ("b.bin does not look like text and is left out.",)
+    assert check.advice == ("b.bin does not look like text and is skipped.",)
 
 
 @pytest.mark.parametrize("text", ["", "a", " \n"])

@@ -48,7 +48,7 @@ __all__ = ["command"]
     type=Count(1),
     default=1,
     show_default=True,
-    help="Rows computed side by side; 1 is the unbroken stream.",
+    help="Parallel streams; 1 is the unbroken stream.",
 )
 @click.option("--allow-lossy", is_flag=True, help="Compare different tokenizers that lose text: lower bounds.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -66,7 +66,7 @@ SPLITS = ("train", "valid", "test")
     type=Count(1),
     default=1,
     show_default=True,
-    help="Rows computed side by side; 1 is the unbroken stream.",
+    help="Parallel streams; 1 is the unbroken stream.",
 )
 @click.option(
     "--warmup",
@@ -87,11 +87,11 @@ SPLITS = ("train", "valid", "test")
 @click.option("--dynamic-lr", type=float, default=1e-4, show_default=True, help="Rate of dynamic evaluation.")
 @click.option("--dynamic-decay", type=float, default=0.02, show_default=True, help="Pull towards the trained weights.")
 @click.option("--cache", type=Count(0), default=0, help="Neural cache over so many tokens.")
-@click.option("--cache-weight", type=float, default=0.1, show_default=True, help="Share of the cache.")
+@click.option("--cache-weight", type=float, default=0.1, show_default=True, help="Mixing weight of the cache.")
 @click.option("--cache-flatness", type=float, default=0.2, show_default=True, help="Weight of similarity in the cache.")
 @click.option("--ngram", type=click.IntRange(0, 6), default=0, help="Mix with a Kneser-Ney model of this order.")
 @click.option("--arpa", type=click.Path(), help="Mix with the n-gram model of an ARPA file.")
-@click.option("--ngram-weight", type=float, default=0.1, show_default=True, help="Share of the n-gram model.")
+@click.option("--ngram-weight", type=float, default=0.1, show_default=True, help="Mixing weight of the n-gram model.")
 @click.option(
     "--mix",
     multiple=True,

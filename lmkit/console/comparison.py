@@ -30,7 +30,7 @@ def show_comparison(result: Comparison, *, file: TextIO) -> None:
         f"[..] is {100 * result.confidence:g} % confidence from {result.resamples:,} resamples of the blocks "
         f"(seed {result.seed}); p is that of a paired t test on the blocks."
     )
-    chance = "Both tell how much hangs on this text; training again with another seed moves a model too."
+    chance = "Both speak of the choice of this text alone: training again with another seed changes a model, too."
     for line in (how, chance, *result.notes):
         console.print(escape(line), style="dim", soft_wrap=True)
 
@@ -40,7 +40,7 @@ def _tables(result: Comparison) -> Iterator[Table]:
     yield _differences(result)
     if result.by_frequency is not None:
         yield _bands(result, "times in training", result.by_frequency, _frequency)
-    yield _bands(result, "place in document", result.by_position, _range)
+    yield _bands(result, "position in document", result.by_position, _range)
 
 
 def _runs(result: Comparison) -> Table:

@@ -154,7 +154,7 @@ def show_corpora(entries: Sequence[CorpusEntry], *, whole: bool) -> None:
     for entry in entries:
         table.add_row(escape(entry.name), entry.kind, size(entry.size), escape(entry.title))
     console.print(table)
-    console.print("Any file or folder works by its path. `lmkit corpora NAME` tells more.", style="dim")
+    console.print("Any file or folder works by its path. `lmkit corpora NAME` shows more.", style="dim")
 
 
 def show_statistics(rows: Sequence[TokenizerStatistics]) -> None:

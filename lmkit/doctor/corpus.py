@@ -81,10 +81,10 @@ def count_specials(pieces: Iterable[Piece], specials: Iterable[str] = SPECIALS) 
 def _files(source: Source) -> Iterator[Check]:
     skipped = source.info.get("skipped", [])
     documents = sum(map(len, source.parts.values()))
-    advice = tuple(f"{name} does not look like text and is left out." for name in skipped[:SHOWN])
+    advice = tuple(f"{name} does not look like text and is skipped." for name in skipped[:SHOWN])
     if len(skipped) > SHOWN:
         advice += (f"... and {len(skipped) - SHOWN:,} more.",)
-    figure = f"{source.description}; {documents:,} read, {len(skipped):,} left out"
+    figure = f"{source.description}; {documents:,} read, {len(skipped):,} skipped"
     yield Check("text", WARNING if skipped else OK, figure, documents, advice)
 
 
