@@ -22,6 +22,7 @@ __all__ = [
     "check_new_folder",
     "default_mode",
     "exists",
+    "expanded",
     "is_file",
     "is_folder",
     "open_regular",
@@ -35,6 +36,13 @@ __all__ = [
 
 Check = Callable[[], None]  # asked before a write: raises where it must not be done
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}")
+
+
+def expanded(name: str | os.PathLike[str]) -> Path:
+    """A path with ``~`` as the user's home; a name whose home is not known stays as it is."""
+    with contextlib.suppress(RuntimeError):
+        return Path(name).expanduser()
+    return Path(name)
 
 
 def exists(path: Path) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 
 from lmkit.config import Config, ModelConfig
 from lmkit.errors import ConfigError, DataError
-from lmkit.files import is_file
+from lmkit.files import expanded, is_file
 from lmkit.hardware import choose_device, choose_threads, memory_size
 from lmkit.model.language_model import LanguageModel, stored_shapes
 from lmkit.model.precision import choose_precision
@@ -129,7 +128,7 @@ def _with_absolute_paths(config: Config) -> Config:
     path = local_path(config.data.corpus)
     if path is not None:
         config = config.override({"corpus": str(path.resolve())})
-    tokenizer = Path(config.data.tokenizer).expanduser()
+    tokenizer = expanded(config.data.tokenizer)
     if config.data.tokenizer in TOKENIZERS or not is_file(tokenizer):
         return config
     return config.override({"tokenizer": str(tokenizer.resolve())})

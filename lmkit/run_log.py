@@ -88,18 +88,11 @@ class LogFile:
         lines = b"".join(self._waiting)
         try:
             self._check()
-            file = open_to_append(self.path)
-        except OSError:
-            return False
-        with file:
-            try:
+            with open_to_append(self.path) as file:
                 self._check()  # of the file that was opened, if the folder was replaced a moment ago
-                if os.fstat(file.fileno()).st_size < self.length:  # somebody has cut it: no gap is filled with zeros
-                    self.continue_from(self.length, "")
-                file.truncate(self.length)
-                _write_all(file, lines)
-            except OSError:
-                return self._take_back(file)
+                self._append(file, lines)
+        except OSError:  # of the close, too: it is there that network disks say they are full
+            return False
         self.length += len(lines)
         self._digest.update(lines)
         self._waiting = []
@@ -118,10 +111,16 @@ class LogFile:
         with open_regular(self.path) as file:
             os.fsync(file.fileno())
 
-    def _take_back(self, file: BinaryIO) -> bool:
-        with contextlib.suppress(OSError):  # the next flush begins with the same cut
+    def _append(self, file: BinaryIO, lines: bytes) -> None:
+        try:
+            if os.fstat(file.fileno()).st_size < self.length:  # somebody has cut it: no gap is filled with zeros
+                self.continue_from(self.length, "")
             file.truncate(self.length)
-        return False
+            _write_all(file, lines)
+        except OSError:
+            with contextlib.suppress(OSError):  # the next flush begins with the same cut
+                file.truncate(self.length)
+            raise
 
     def _read(self, length: int) -> bytes:
         with self._opened() as file:

@@ -267,13 +267,19 @@ class Session:
             self.warn(f"Step {self.train.step:,} could not be saved: {error.strerror or error}.")
             self._saved_at = time.monotonic()
             return False
-        with contextlib.suppress(OSError):  # too many checkpoints do no harm
-            self.checkpoints.rotate(
-                self.train.step, self.config.checkpoint.keep_checkpoints, self._rollback_steps()[-1:]
-            )
+        self._rotate()
         self._failed = self._due = False
         self._saved, self._pending, self._saved_at = self._moment, None, time.monotonic()
         return True
+
+    def _rotate(self) -> None:
+        try:
+            self.checkpoints.rotate(
+                self.train.step, self.config.checkpoint.keep_checkpoints, self._rollback_steps()[-1:]
+            )
+        except (OSError, RunError) as error:  # too many do no harm: the next save tries again
+            reason = getattr(error, "strerror", None) or str(error).removesuffix(".")
+            self.warn(f"Older checkpoints could not be removed yet: {reason}.")
 
     def close(self) -> Measurement | None:
         """Put the best weights back and measure them on the test split, or on validation where there is no test; None

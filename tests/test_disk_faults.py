@@ -42,7 +42,7 @@ SMALL: dict[str, Any] = {
     "eval_every": 7,
     "checkpoint_every": 5,
 }
-ERRORS = [errno.ENOSPC, errno.EFBIG, errno.EROFS]
+ERRORS = [errno.ENOSPC, errno.EDQUOT, errno.EROFS]
 Make = Callable[..., Session]
 
 
@@ -55,6 +55,7 @@ class Disk:
         self.folder = folder
         self.error = errno.ENOSPC
         self.refuses: Callable[[str, Path], bool] = lambda call, path: False
+        self.hidden: Path | None = None  # a folder that cannot be listed
         self.calls = 0
 
     def ask(self, call: str, path: Any) -> None:
@@ -84,6 +85,7 @@ class HalfFile:
 
     def __exit__(self, *error: object) -> None:
         self.file.close()
+        self.disk.ask("close", self.path)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.file, name)
@@ -96,6 +98,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
     opened: dict[int, Path] = {}
     real_open, real_os_open, real_fsync = builtins.open, os.open, os.fsync
     real_rename, real_replace, real_mkdir = os.rename, os.replace, os.mkdir
+    real_close, real_listdir = os.close, os.listdir
 
     def open_file(file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
         path = opened.get(file, Path()) if isinstance(file, int) else Path(os.fsdecode(file))
@@ -111,6 +114,17 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
         handle = real_os_open(path, flags, *arguments, **options)
         opened[handle] = Path(path)
         return handle
+
+    def close(handle: int) -> None:
+        real_close(handle)
+        if handle in opened:
+            disk.ask("close", opened.pop(handle))
+
+    def listdir(path: Any = ".") -> list[Any]:
+        if Path(path) == disk.hidden:
+            disk.calls += 1
+            raise OSError(disk.error, os.strerror(disk.error), str(path))
+        return real_listdir(path)
 
     def fsync(handle: int) -> None:
         disk.ask("fsync", os.readlink(f"/proc/self/fd/{handle}"))
@@ -131,7 +145,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
     monkeypatch.setattr(builtins, "open", open_file)
     for name, function in (
         ("open", open_handle), ("fdopen", open_file), ("fsync", fsync), ("rename", rename), ("replace", replace),
-        ("mkdir", mkdir),
+        ("mkdir", mkdir), ("close", close), ("listdir", listdir),
     ):  # fmt: skip
         monkeypatch.setattr(os, name, function)
     return disk
@@ -198,6 +212,12 @@ PLACES: dict[str, Callable[[str, Path], bool]] = {
     "the folder of a checkpoint": lambda call, path: call == "mkdir" and path.name.startswith(".tmp-"),
     "the rename": lambda call, path: call == "rename" and path.name.startswith("step-"),
     "the flush after the rename": lambda call, path: call == "fsync" and path.name == "checkpoints",
+    "the close of a checkpoint's file": lambda call, path: (call, path.name) == ("close", "training.safetensors"),
+    "the close of the manifest": lambda call, path: (call, path.name) == ("close", "manifest.json"),
+    "the close of the metrics": lambda call, path: (call, path.name) == ("close", "metrics.jsonl"),
+    "the close of the timings": lambda call, path: (call, path.name) == ("close", "timings.jsonl"),
+    "the close of the best model": lambda call, path: call == "close" and path.name.startswith(".model.safetensors."),
+    "the close of a folder": lambda call, path: (call, path.name) == ("close", "checkpoints"),
     "the metrics": lambda call, path: path.name == "metrics.jsonl",
     "half a line of the metrics": lambda call, path: (call, path.name) == ("write", "metrics.jsonl"),
     "the flush of the metrics": lambda call, path: (call, path.name) == ("fsync", "metrics.jsonl"),
@@ -228,6 +248,23 @@ def test_a_disk_that_refuses_for_a_while_leaves_no_trace(
     assert_same(session.run.path, undisturbed)
     assert_nothing_left_over(session.run.path)
     assert all(os.strerror(disk.error) in line or "metrics.jsonl cannot be written" in line for line in warnings)
+
+
+def test_checkpoints_that_cannot_be_listed_for_a_while_are_removed_later(
+    make: Make, disk: Disk, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+):
+    warnings: list[str] = []
+    session = make("run", warnings)
+    disk.error = errno.EIO
+    for record in session.records():
+        if isinstance(record, StepRecord) and record.step in (12, 33):
+            disk.hidden = session.checkpoints.path if record.step == 12 else None
+    session.close()
+    assert disk.calls > 0
+    assert warnings != []
+    assert all("could not be removed yet" in line and os.strerror(errno.EIO) in line for line in warnings)
+    assert_same(session.run.path, undisturbed)
+    assert session.checkpoints.steps() == CheckpointFolder(undisturbed / "checkpoints").steps()
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=errno.errorcode.get)

@@ -16,6 +16,7 @@ from lmkit.cli.completers import complete_files, complete_runs
 from lmkit.cli.options import Count, SectionedCommand, checkpoint_option, progress_line, runtime_options, use_runtime
 from lmkit.cli.runs import only_run
 from lmkit.cli.share import ScoredShare
+from lmkit.files import expanded
 
 if TYPE_CHECKING:
     from lmkit.api import TrainedModel
@@ -182,7 +183,7 @@ def _open(names: Sequence[str], stack: contextlib.ExitStack) -> list[_Source]:
         source = stack.enter_context(open_local(name))
         _refuse_output(source.files)
         documents = [document for part in source.parts.values() for document in part]
-        folder = Path(name).expanduser().is_dir()
+        folder = expanded(name).is_dir()
         size = _size(source.files) / max(1, len(documents))
         found += [_Source(f"{name}/{one.name}" if folder else name, one.chunks, size) for one in documents]
     return found

@@ -33,16 +33,24 @@ SURVEY_FORMAT = 3
 
 
 def cache_folder() -> Path:
-    """Where token files are kept: ``$LMKIT_CACHE``, else ``lmkit`` in the platform's folder for caches of the user."""
-    if own := os.environ.get("LMKIT_CACHE"):
-        return Path(own).expanduser()
+    """Where token files are kept: ``$LMKIT_CACHE``, else ``lmkit`` in the platform's folder for caches of the user; a
+    temporary folder for a user without a home.
+    """
+    own = os.environ.get("LMKIT_CACHE")
+    try:
+        return Path(own).expanduser() if own else _users_caches().expanduser() / "lmkit"
+    except RuntimeError:  # ~ stands for nothing
+        return _temporary_folder()
+
+
+def _users_caches() -> Path:
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
     elif sys.platform == "darwin":
         base = "~/Library/Caches"
     else:
         base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "lmkit"
+    return Path(base)
 
 
 def content_key(*parts: Any) -> str:

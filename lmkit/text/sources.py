@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lmkit.errors import CorpusError, DataError
-from lmkit.files import is_folder
+from lmkit.files import expanded, is_folder
 from lmkit.text.builtin import BUILT_IN
 from lmkit.text.generated import GENERATED
 from lmkit.text.reading import looks_like_text, read_text
@@ -68,7 +68,7 @@ def local_path(name: str) -> Path | None:
     kind = name.partition(":")[0]
     if kind in GENERATED or name in BUILT_IN or name in load_registry() or name == "-" or not _exists(name):
         return None
-    return Path(name).expanduser()
+    return expanded(name)
 
 
 @contextlib.contextmanager
@@ -88,7 +88,7 @@ def open_local(name: str | os.PathLike[str], *, stdin: BinaryIO | None = None) -
 
 def _open_path(name: str) -> Source:
     try:
-        path = Path(name).expanduser()
+        path = expanded(name)
         if path.is_dir():
             return _open_folder(path)
         if path.exists():
@@ -172,7 +172,7 @@ def spool(stream: BinaryIO | None = None) -> Iterator[Path]:
 
 def _exists(name: str) -> bool:
     try:
-        return Path(name).expanduser().exists()
+        return expanded(name).exists()
     except (OSError, RuntimeError, ValueError):
         return False
 
@@ -216,7 +216,7 @@ def _missing(name: str) -> str:
     if len(name) > 255 or "\0" in name:
         return f"There is no file or folder {_short(name)!r}: no system can hold such a name."
     try:
-        path = Path(name).expanduser()
+        path = expanded(name)
     except RuntimeError:
         return f"There is no file or folder {name}: nobody is called so here."
     try:

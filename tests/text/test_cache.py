@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import shutil
 import sys
+import tempfile
 import time
 import warnings
 
@@ -356,3 +357,20 @@ def test_the_place_of_the_cache_follows_the_platform(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
     assert cache_folder() == tmp_path / "local" / "lmkit"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a home is found in other ways")
+def test_a_user_without_a_home_has_a_temporary_cache(path, monkeypatch):
+    import pwd
+
+    def nobody(uid):
+        raise KeyError(uid)
+
+    for name in ("LMKIT_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    assert build(path) == TEXT
+    assert cache_folder().is_relative_to(tempfile.gettempdir())
+    assert entries(cache_folder()) != []
+    with pytest.raises(DataError, match=r"no file or folder ~/book\.txt"):
+        build("~/book.txt")
