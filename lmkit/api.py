@@ -43,6 +43,7 @@ from lmkit.run import RunDirectory
 from lmkit.samplers import SequentialSampler, Window
 from lmkit.text.corpus import Progress, build_corpus, encode_path, encode_split, encode_text
 from lmkit.text.documents import EACH_LINE
+from lmkit.text.generated import known_entropy
 from lmkit.text.token_file import TokenFile
 from lmkit.text.tokenizer import StreamDecoder, Tokenizer
 
@@ -272,8 +273,20 @@ class TrainedModel:
         options["state"] = options.get("state") or self.eval_state
         chosen = predictor or NetworkPredictor(self.model, self._arithmetic(precision))
         report = self._stage("measuring the text" if split == "-" else f"measuring {split}")
+        tokens = self._with_known_entropy(tokens, split)
         found = measure(chosen, tokens, self.tokenizer, split=split, precision=precision, report=report, **options)
         return found if predictor is not None else found.with_notes(self._faults_of_state(found, tokens))
+
+    def _with_known_entropy(self, tokens: TokenFile, split: str) -> TokenFile:
+        """The tokens of a split with what is known of its text, where a known machine made it."""
+        if self.run is None or self.run.split_hash(split) != tokens.sha256:
+            return tokens
+        corpus = self.run.info().get("corpus")
+        ranges = corpus.get("ranges") if isinstance(corpus, dict) else None
+        match ranges.get(split) if isinstance(ranges, dict) else None:
+            case [int(begin), int(end)] if begin >= 0 and end - begin == tokens.counts.chars:
+                return dataclasses.replace(tokens, known=known_entropy(self.config.data.corpus, begin, end))
+        return tokens
 
     def _faults_of_state(self, found: Measurement, tokens: TokenFile) -> list[str]:
         """What the carried state has to do with a figure that no sound model has."""
@@ -319,6 +332,7 @@ class TrainedModel:
             settings = tune(made, settings, self._passes(partial(read, state=state, window=steps), len(valid)))
         how: dict[str, Any] = {"state": state, "rows": rows, "warmup": warmup, "window": window}
         how |= {"split": split, "tuned": tuned, "tuned_here": tuned_here, "report": self._stage(f"measuring {split}")}
+        tokens = self._with_known_entropy(tokens, split)
         found = measure_stack(made, settings, tokens, self.tokenizer, **how)
         return dataclasses.replace(found, notes=[*found.notes, *self._faults_of_state(found.network, tokens)])
 

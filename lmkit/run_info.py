@@ -63,6 +63,9 @@ def evaluation_figures(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def final_figures(measurement: Measurement) -> dict[str, Any]:
-    """What metrics.jsonl holds of the closing measurement: its split, and its notes where it has any."""
+    """What metrics.jsonl holds of the closing measurement: its split, what is known of the text, and its notes where it
+    has any.
+    """
     notes = {"notes": list(measurement.notes)} if measurement.notes else {}
-    return {"split": measurement.split, **evaluation_figures(measurement.evaluation), **notes}
+    figures = {**evaluation_figures(measurement.evaluation), **measurement.known_figures()}
+    return {"split": measurement.split, **figures, **notes}

@@ -42,6 +42,7 @@ from lmkit.run_info import evaluation_figures, final_figures, run_info, tokenize
 from lmkit.samplers import IGNORE
 from lmkit.session_log import SessionLog
 from lmkit.text.corpus import Progress
+from lmkit.text.generated import known_entropy
 from lmkit.text.token_file import TokenFile
 from lmkit.training.guard import Skipped
 from lmkit.training.loop import EvaluationRecord, fit, is_finished, progress_of, reached_limits, validation_is_due
@@ -387,6 +388,8 @@ class Session:
         with self._interruptible():
             tokens, eos_id = self.corpus.splits[split], self.corpus.tokenizer.eos_id
             carried = read_carried_state(NetworkPredictor(self.model), tokens, eos_id, state=result.state)
+            known = known_entropy(self.config.data.corpus, *self.corpus.info["ranges"][split])
+        result = result._replace(known=known)
         return result if carried is None else result.with_notes(carried.notes())
 
     def _measure(self, split: str, rows: int, stage: str) -> Measurement:

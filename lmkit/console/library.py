@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Unpack
 from lmkit.api import TrainedModel, load
 from lmkit.config import Config
 from lmkit.console.options import Changes, Options, shows_options
+from lmkit.console.tables import remarks
 from lmkit.console.training import SAMPLE_LENGTH, TrainingDisplay, headline, sample_of
 from lmkit.errors import FailedError
 from lmkit.session import Session
@@ -104,7 +105,8 @@ def _trained(session: Session, display: TrainingDisplay | None) -> TrainedModel:
             display.summary()
             display.say(f"run {session.run.path}")
             if measurement is not None:
-                display.say(headline(measurement))
+                for line in (headline(measurement), *remarks(measurement.figures())):
+                    display.say(line)
     finally:
         session.release()
     if session.unsaved:

@@ -22,10 +22,10 @@ from lmkit.text.registry import CorpusEntry
 from lmkit.text.statistics import TokenizerStatistics
 
 __all__ = [
+    "remarks",
     "show_adapters",
     "show_corpora",
     "show_measurement",
-    "show_notes",
     "show_presets",
     "show_run",
     "show_statistics",
@@ -74,13 +74,23 @@ def show_measurement(measurement: Measurement, *, model: str = "", words_only: b
         console.print(escape(f"figures of {model}"), style="dim", soft_wrap=True)
     how = f"{measurement.split}: state {measurement.state}, {rows_of(measurement)}, {measurement.precision}"
     console.print(escape(how), style="dim", soft_wrap=True)
-    show_notes(measurement.notes, console)
+    for line in remarks(measurement.figures()):
+        console.print(escape(line), soft_wrap=True)
 
 
-def show_notes(notes: Sequence[str], console: Console) -> None:
-    """What a reader must know before comparing a figure."""
-    for note in notes:
-        console.print(escape(f"Note: {note}"), soft_wrap=True)
+def remarks(figures: Mapping[str, Any]) -> list[str]:
+    """What stands beside a headline, from the figures of a measurement or its record: what the machine that made a text
+    needs for it, and what a reader must know before comparing the figures.
+    """
+    lines = []
+    perplexity, rate = figures.get("source_perplexity"), figures.get("source_entropy_nats_per_char")
+    if isinstance(perplexity, float) and isinstance(rate, float):
+        lines.append(
+            f"The machine that made this text has perplexity {number(perplexity)} on it; its entropy rate is "
+            f"{rate / math.log(2):.4f} bits per character: no model does better on average."
+        )
+    notes = figures.get("notes")
+    return lines + [f"Note: {note}" for note in notes if isinstance(note, str)] if isinstance(notes, list) else lines
 
 
 def show_adapters(adapted: Adapted, *, file: TextIO) -> None:
@@ -203,10 +213,12 @@ def show_run(run: RunDirectory) -> None:
     console.print(f"[bold]{escape(str(run.path))}[/bold]", soft_wrap=True)
     corpus = info.get("corpus")
     name = corpus.get("name") if isinstance(corpus, dict) else None
+    rate = corpus.get("entropy_rate_nats_per_char") if isinstance(corpus, dict) else None
     parameters = info.get("parameters")
     facts = [
         f"corpus {name or config.data.corpus}",
         f"{parameters:,} parameters" if isinstance(parameters, int) else "",
+        f"entropy rate {rate / math.log(2):.4f} bits per character" if isinstance(rate, float) else "",
         str(info.get("cpu") or ""),
     ]
     console.print(escape("; ".join(fact for fact in facts if fact)), soft_wrap=True)
@@ -230,8 +242,8 @@ def _show_final(record: Mapping[str, Any], console: Console) -> None:
     perplexity = _figure(record, "final", "perplexity")
     if perplexity is not None:
         console.print(escape(f"{record.get('split')} perplexity {number(perplexity)} per token"), soft_wrap=True)
-    notes = record.get("notes")
-    show_notes([note for note in notes if isinstance(note, str)] if isinstance(notes, list) else [], console)
+    for line in remarks(record):
+        console.print(escape(line), soft_wrap=True)
 
 
 def _figure(record: Mapping[str, Any], kind: str, name: str) -> float | None:

@@ -13,7 +13,7 @@ from lmkit.api import TrainedModel
 from lmkit.console.figures import counted, learning_rate, printable, rounded, rows_of, sparkline
 from lmkit.console.output import open_console
 from lmkit.console.progress import ProgressLine
-from lmkit.console.tables import show_notes
+from lmkit.console.tables import remarks
 from lmkit.errors import RunError
 from lmkit.evaluation.measurement import Measurement
 from lmkit.session import Session
@@ -127,8 +127,8 @@ class TrainingDisplay:
         out = open_console()
         out.print(f"run {self.session.run.path}", markup=False, soft_wrap=True)
         if measurement is not None:
-            out.print(escape(headline(measurement)), soft_wrap=True)
-            show_notes(measurement.notes, out)
+            for line in (headline(measurement), *remarks(measurement.figures())):
+                out.print(escape(line), soft_wrap=True)
         if sample:
             out.print()
             out.print(printable(sample) if out.is_terminal else sample, markup=False, soft_wrap=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from lmkit.errors import ConfigError, DataError
@@ -12,6 +13,7 @@ from lmkit.evaluation.perplexity import Evaluation, evaluate
 from lmkit.evaluation.predictor import Predictor
 from lmkit.samplers import IGNORE, DocumentSampler, Window, check_layout, stream_windows
 from lmkit.text.documents import EACH_LINE
+from lmkit.text.generated import KnownEntropy
 from lmkit.text.token_file import TokenFile
 from lmkit.text.tokenizer import Tokenizer
 
@@ -23,7 +25,7 @@ STATES = ("carry", "reset", "document", "line")
 
 class Measurement(NamedTuple):
     """An evaluation and how it was made: the split, the state policy, rows, warm-up and window in tokens, and the
-    precision; and notes, sentences that a reader must know before comparing the figures.
+    precision; notes, sentences that a reader must know before comparing the figures; and what is known of the text.
     """
 
     evaluation: Evaluation
@@ -35,6 +37,7 @@ class Measurement(NamedTuple):
     precision: str
     lossless: bool
     notes: tuple[str, ...] = ()
+    known: KnownEntropy | None = None
 
     def figures(self) -> dict[str, Any]:
         """All figures by name, ready for JSON. One that does not exist (no word in the text) is None, and so is one
@@ -64,8 +67,24 @@ class Measurement(NamedTuple):
         }
         finite: dict[str, Any] = {name: value if math.isfinite(value) else None for name, value in figures.items()}
         how = self._asdict()
-        del how["evaluation"]
-        return {**finite, "not_finite": not_finite(result), **how, "notes": list(self.notes)}
+        del how["evaluation"], how["known"]
+        return {**finite, **self.known_figures(), "not_finite": not_finite(result), **how, "notes": list(self.notes)}
+
+    def known_figures(self) -> dict[str, float]:
+        """What the machine that made the text needs for it, where that is known: no model needs less on average."""
+        if self.known is None:
+            return {}
+        return {
+            "source_entropy_nats_per_char": self.known.rate,
+            "source_nll_nats": self.known.nll,
+            "source_perplexity": self.known_evaluation.perplexity,
+        }
+
+    @property
+    def known_evaluation(self) -> Evaluation:
+        """The text as the machine that made it would score it, over the same tokens."""
+        nll = math.nan if self.known is None else self.known.nll
+        return replace(self.evaluation, nll=nll, oov_nll=0.0, oov=0, oov_written=0)
 
     def with_notes(self, notes: Iterable[str]) -> Measurement:
         """The same with further notes."""
@@ -125,7 +144,7 @@ def measurement_of(
     used = warmup if rows > 1 and state == "carry" else 0
     read = rows_read(tokens, rows, state)
     notes = tuple(caveats(result, tokenizer.vocab_size))
-    return Measurement(result, split, state, read, used, window, precision, tokenizer.lossless, notes)
+    return Measurement(result, split, state, read, used, window, precision, tokenizer.lossless, notes, tokens.known)
 
 
 def rows_read(tokens: TokenFile, rows: int, state: str) -> int:

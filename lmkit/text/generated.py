@@ -7,9 +7,10 @@ import math
 import random
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import accumulate, islice
+from itertools import accumulate, chain, islice, pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from lmkit.errors import CorpusError
 from lmkit.text.source import WHOLE, Document, Source
 
-__all__ = ["GENERATED", "GENERATORS", "Brackets", "Copy", "Generator", "Markov"]
+__all__ = ["GENERATED", "GENERATORS", "Brackets", "Copy", "Generator", "KnownEntropy", "Markov", "known_entropy"]
 
 DEFAULT_LENGTH = 200_000
 LONGEST = 10**12
@@ -37,8 +38,24 @@ class Generator(ABC):
         """An endless text, a character at a time, the same for the same seed."""
 
     @abstractmethod
+    def surprisals(self, chunks: Iterable[str]) -> Iterator[float]:
+        """Nats that the machine itself gives each chunk of a text after those before; infinite for what it cannot
+        write.
+        """
+
     def nll(self, text: str) -> float:
-        """Nats that the machine itself gives a text from its begin; infinite for a text it cannot write."""
+        """Nats that the machine itself gives a text from its beginning; infinite for a text it cannot write."""
+        return sum(self.surprisals([text]))
+
+    def nll_between(self, begin: int, end: int, seed: int = 0) -> float:
+        """Nats of the characters begin..end of the text with this seed, after all that is before them.
+
+        Whoever knows the machine and has read the text so far needs so many; nobody does better on average.
+        """
+        cuts = chain(range(0, begin, CHUNK), range(begin, end, CHUNK), [end])
+        characters = self.characters(seed)
+        chunks = ("".join(islice(characters, stop - start)) for start, stop in pairwise(cuts))
+        return sum(islice(self.surprisals(chunks), -(-begin // CHUNK), None))
 
     def sample(self, length: int, seed: int = 0) -> str:
         """The first ``length`` characters of the text with this seed."""
@@ -94,15 +111,22 @@ class Markov(Generator):
             yield self.alphabet[last]
             before, last = last, _draw(draw, tables[before][last])
 
-    def nll(self, text: str) -> float:
-        places = [self.alphabet.find(character) for character in text]
-        if -1 in places:
-            return math.inf
-        if len(places) < 2:
-            return -sum(math.log(self.pairs[place].sum()) for place in places)
-        ids = np.array(places)
-        steps = self.transitions[ids[:-2], ids[1:-1], ids[2:]]
-        return float(-np.log(steps).sum() - np.log(self.pairs[ids[0], ids[1]]))
+    def surprisals(self, chunks: Iterable[str]) -> Iterator[float]:
+        single = self.pairs.sum(axis=1)
+        last: list[int] = []  # up to two characters before the chunk
+        for chunk in chunks:
+            places = [self.alphabet.find(character) for character in chunk]
+            if -1 in places:
+                yield math.inf
+                return
+            ids = np.array([*last, *places], dtype=np.int64)
+            total = -float(np.log(self.transitions[ids[:-2], ids[1:-1], ids[2:]]).sum())
+            if len(last) == 0 and len(ids):
+                total -= math.log(single[ids[0]])
+            if len(last) < 2 <= len(ids):
+                total -= math.log(self.pairs[ids[0], ids[1]] / single[ids[0]])
+            yield total
+            last = ids[-2:].tolist()
 
 
 class Brackets(Generator):
@@ -156,25 +180,27 @@ class Brackets(Generator):
             begun = True
             yield self.opening[kind]
 
-    def nll(self, text: str) -> float:
+    def surprisals(self, chunks: Iterable[str]) -> Iterator[float]:
         stack: list[str] = []
         begun = False
-        total = 0.0
-        for character in text:
-            if character in self.opening and len(stack) < self.depth:
-                odds = (self.deeper if stack else 1 - self.end if begun else 1.0) / len(self.opening)
-                stack.append(self.closing[self.opening.index(character)])
-                begun = True
-            elif stack and character == stack[-1]:
-                odds = 1.0 if len(stack) == self.depth else 1 - self.deeper
-                stack.pop()
-            elif character == "\n" and begun and not stack:
-                odds = self.end
-                begun = False
-            else:
-                return math.inf
-            total -= math.log(odds)
-        return total
+        for chunk in chunks:
+            total = 0.0
+            for character in chunk:
+                if character in self.opening and len(stack) < self.depth:
+                    odds = (self.deeper if stack else 1 - self.end if begun else 1.0) / len(self.opening)
+                    stack.append(self.closing[self.opening.index(character)])
+                    begun = True
+                elif stack and character == stack[-1]:
+                    odds = 1.0 if len(stack) == self.depth else 1 - self.deeper
+                    stack.pop()
+                elif character == "\n" and begun and not stack:
+                    odds = self.end
+                    begun = False
+                else:
+                    yield math.inf
+                    return
+                total -= math.log(odds)
+            yield total
 
 
 class Copy(Generator):
@@ -192,18 +218,39 @@ class Copy(Generator):
             word = "".join(self.letters[int(draw.random() * len(self.letters))] for _ in range(self.width))
             yield from f"{word}={word}\n"
 
-    def nll(self, text: str) -> float:
-        free = 0
-        for begin in range(0, len(text), 2 * self.width + 2):
-            line = text[begin : begin + 2 * self.width + 2]
-            word = line[: self.width]
-            if not set(word) <= set(self.letters) or not f"{word}={word}\n".startswith(line):
-                return math.inf
-            free += len(word)
-        return free * math.log(len(self.letters))
+    def surprisals(self, chunks: Iterable[str]) -> Iterator[float]:
+        line = ""
+        for chunk in chunks:
+            free = 0
+            for character in chunk:
+                word = line[: self.width]
+                if len(line) < self.width:
+                    allowed, free = self.letters, free + 1
+                else:
+                    allowed = f"={word}\n"[len(line) - self.width]
+                if character not in allowed:
+                    yield math.inf
+                    return
+                line = "" if character == "\n" else line + character
+            yield free * math.log(len(self.letters))
 
 
 GENERATORS: dict[str, Generator] = {"markov": Markov(), "brackets": Brackets(), "copy": Copy()}
+
+
+class KnownEntropy(NamedTuple):
+    """What is known of a generated text: the entropy rate of the machine in nats per character, and the nats that the
+    machine itself gives the text.
+    """
+
+    rate: float
+    nll: float
+
+
+def known_entropy(corpus: str, begin: int, end: int) -> KnownEntropy | None:
+    """Of the characters begin..end of a corpus, named as for ``open_source``; None where nobody knows the truth."""
+    generator = GENERATORS.get(corpus.partition(":")[0])
+    return None if generator is None else KnownEntropy(generator.entropy_rate, generator.nll_between(begin, end))
 
 
 def open_generated(name: str, setting: str = "") -> Source:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lmkit.text.counts import Counts, TextMeter
 from lmkit.text.documents import EACH_LINE, split_documents
+from lmkit.text.generated import KnownEntropy
 from lmkit.text.sealed import DamagedError
 from lmkit.text.source import Piece
 from lmkit.text.tokenizer import Ids, Tokenizer
@@ -30,7 +31,8 @@ class TokenFile:
 
     ``ids`` is (N,) of the smallest unsigned type, in memory or memory-mapped; ``document_starts`` is (D,) int64, its
     first entry 0; ``sha256`` is that of the split's text; ``documents`` is the rule that cut it; ``path`` is the file
-    behind ``ids``, None in memory. Under the rule EACH_LINE documents are the lines that have a token.
+    behind ``ids``, None in memory. Under the rule EACH_LINE documents are the lines that have a token. ``known`` is the
+    entropy of a text that a known machine made, None where nobody knows or nobody asked.
     """
 
     ids: Ids
@@ -39,6 +41,7 @@ class TokenFile:
     sha256: str
     path: Path | None = None
     documents: str = "file"
+    known: KnownEntropy | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -1,11 +1,12 @@
 """Generated texts: their stated entropy is the truth."""
 
 import math
+from collections import Counter
 from itertools import pairwise, product
 
 import pytest
 
-from lmkit.text.generated import GENERATORS, Brackets, Copy, Markov
+from lmkit.text.generated import GENERATORS, Brackets, Copy, Markov, known_entropy
 from lmkit.text.sources import open_source
 
 NAMES = sorted(GENERATORS)
@@ -54,6 +55,72 @@ def test_every_prefix_of_a_text_can_be_written():
         values = [GENERATORS[name].nll(text[:end]) for end in range(len(text) + 1)]
         assert values[0] == 0
         assert all(later >= earlier - 1e-12 for earlier, later in pairwise(values))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_the_nats_of_a_text_do_not_depend_on_how_it_comes(name, size):
+    generator = GENERATORS[name]
+    text = generator.sample(40)
+    chunks = ["", *(text[begin : begin + size] for begin in range(0, len(text), size)), ""]
+    assert sum(generator.surprisals(chunks)) == pytest.approx(generator.nll(text), rel=1e-12)
+
+
+class TinyMarkov(Markov):
+    alphabet = "ab"
+
+
+class TinyBrackets(Brackets):
+    opening, closing, depth = "(", ")", 2
+
+
+class TinyCopy(Copy):
+    letters, width = "ab", 2
+
+
+TINY = [(TinyMarkov(), "ab"), (TinyBrackets(), "()\n"), (TinyCopy(), "ab=\n")]
+
+
+@pytest.mark.parametrize(("generator", "alphabet"), TINY, ids=["markov", "brackets", "copy"])
+def test_a_text_has_the_odds_of_all_its_continuations_together(generator, alphabet):
+    def odds(text: str, more: int) -> float:
+        return sum(math.exp(-generator.nll(text + "".join(rest))) for rest in product(alphabet, repeat=more))
+
+    assert odds("", 6) == pytest.approx(1.0)
+    text = generator.sample(3)
+    assert odds(text, 3) == pytest.approx(math.exp(-generator.nll(text)))
+
+
+@pytest.mark.parametrize(("generator", "alphabet"), TINY, ids=["markov", "brackets", "copy"])
+def test_texts_come_as_often_as_their_odds_say(generator, alphabet):
+    number = 2000
+    found = Counter(generator.sample(4, seed) for seed in range(number))
+    for text in map("".join, product(alphabet, repeat=4)):
+        odds = math.exp(-generator.nll(text))
+        assert abs(found[text] / number - odds) <= 5 * math.sqrt(odds / number), text
+
+
+@pytest.mark.parametrize(("generator", "alphabet"), TINY, ids=["markov", "brackets", "copy"])
+@pytest.mark.parametrize(("begin", "end"), [(0, 3), (2, 5), (1, 6), (4, 4)])
+def test_the_nats_of_a_split_are_those_of_all_texts_that_go_on_so(generator, alphabet, begin, end, monkeypatch):
+    def odds(text: str) -> float:
+        rest = product(alphabet, repeat=6 - len(text))
+        return sum(math.exp(-generator.nll(text + "".join(more))) for more in rest)
+
+    text = generator.sample(end)
+    expected = math.log(odds(text[:begin])) - math.log(odds(text))
+    for chunk in (1, 2, 100):
+        monkeypatch.setattr("lmkit.text.generated.CHUNK", chunk)
+        assert generator.nll_between(begin, end) == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_entropy_of_a_corpus_is_known_where_it_was_generated():
+    text = GENERATORS["copy"].sample(90)
+    found = known_entropy("copy:90", 40, 90)
+    assert found is not None
+    assert found.nll == pytest.approx(GENERATORS["copy"].nll(text) - GENERATORS["copy"].nll(text[:40]))
+    assert found.rate == GENERATORS["copy"].entropy_rate
+    assert known_entropy("pydoc", 0, 10) is None
 
 
 def test_the_chain_is_stationary():
