@@ -388,6 +388,7 @@ class TrainedModel:
             raise RunError("This model belongs to no run: give a text or a file.")
         if self.config.data.corpus == "-":
             raise RunError("The model was trained on standard input, which is gone: give --file.")
+        self.run.check_text_is_there(self.config)
         corpus = build_corpus(self.config.data, tokenizer=self.tokenizer, progress=self.progress)
         name = split or next((known for known in ("test", "valid") if known in corpus.splits), None)
         if name is None:

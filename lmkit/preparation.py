@@ -25,7 +25,7 @@ from lmkit.text.tokenizer import Tokenizer
 from lmkit.training.optimizers import make_optimizer
 from lmkit.training.state import TrainState
 
-__all__ = ["Material", "Place", "prepare"]
+__all__ = ["Material", "Place", "absolute_corpus", "prepare"]
 
 BYTES_PER_PARAMETER = 16  # float32 weight, gradient, and the two moments of AdamW
 
@@ -123,11 +123,15 @@ def _check_length(config: Config, train: TokenFile) -> None:
         )
 
 
+def absolute_corpus(name: str) -> str:
+    """A local text by its absolute path, another corpus by its name."""
+    path = local_path(name)
+    return name if path is None else str(path.resolve())
+
+
 def _with_absolute_paths(config: Config) -> Config:
     """A local text and tokenizer by their absolute paths, so that the run finds them from any folder."""
-    path = local_path(config.data.corpus)
-    if path is not None:
-        config = config.override({"corpus": str(path.resolve())})
+    config = config.override({"corpus": absolute_corpus(config.data.corpus)})
     tokenizer = expanded(config.data.tokenizer)
     if config.data.tokenizer in TOKENIZERS or not is_file(tokenizer):
         return config

@@ -17,7 +17,7 @@ from lmkit.config_file import format_defaults
 from lmkit.errors import ConfigError, RunError
 from lmkit.fields import flag_of
 from lmkit.hardware import describe_cpu
-from lmkit.preparation import Place
+from lmkit.preparation import Place, absolute_corpus
 from lmkit.run import RunDirectory, lmkit_version
 from lmkit.text.corpus import Corpus
 
@@ -88,7 +88,11 @@ def _first_changes(info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def changed_config(stored: Config, changes: Mapping[str, Any], *, allow_inexact: bool) -> Config:
-    """The run's configuration with the changes. Raises ConfigError for one that would make it another run."""
+    """The run's configuration with the changes. Raises ConfigError for one that would make it another run; another
+    place of the text is none, as long as ``check_corpus`` finds the same text there.
+    """
+    if "corpus" in changes:
+        changes = {**changes, "corpus": absolute_corpus(changes["corpus"])}
     current = {name: value for section in stored.to_dict().values() for name, value in section.items()}
     other = {name: value for name, value in changes.items() if name not in current or current[name] != value}
     for name in other:
@@ -98,9 +102,10 @@ def changed_config(stored: Config, changes: Mapping[str, Any], *, allow_inexact:
             )
         if name == "checkpoint_every" and stored.training.on_nonfinite == "rollback":
             raise ConfigError("--checkpoint-every cannot change under --on-nonfinite rollback: it says how far back.")
-        if name in current and name not in (*RESUMABLE, *PLACE):
+        if name in current and name not in (*RESUMABLE, *PLACE, "corpus"):
             raise ConfigError(
-                f"{_flag(name)} cannot change when a run is resumed: only {', '.join(map(_flag, RESUMABLE))} can."
+                f"{_flag(name)} cannot change when a run is resumed: only {', '.join(map(_flag, RESUMABLE))} can, "
+                "and --corpus where the text has moved."
             )
     return stored.override(other)
 
@@ -157,12 +162,17 @@ def check_place(then: Mapping[str, Any], now: Mapping[str, Any], *, allow_inexac
     return differing
 
 
-def check_corpus(run: RunDirectory, corpus: Corpus) -> None:
-    """Raise RunError where the text is no longer the one that the run began with."""
+def check_corpus(run: RunDirectory, corpus: Corpus, given: str | None = None) -> None:
+    """Raise RunError where the text is no longer the one that the run began with. given: where it is said to be now."""
     recorded = run.info().get("splits")
     names = corpus.splits.keys() | (recorded.keys() if isinstance(recorded, dict) else set())
     for name in sorted(names):
         if name not in corpus.splits or run.split_hash(name) != corpus.splits[name].sha256:
+            if given is not None:
+                raise RunError(
+                    f"{given} is not the text that {run.path} was trained on: its {name} split differs. Give that "
+                    "text, or train a new run on this one."
+                )
             raise RunError(
                 f"The {name} split of {corpus.name} has changed since the run began: put the old text back, or train "
                 "anew."

@@ -188,6 +188,15 @@ class RunDirectory:
             return config
         return config.override({"corpus": str(find_text(self._text_hash()) or corpus)})
 
+    def check_text_is_there(self, config: Config) -> None:
+        """Raise RunError, with what to do, where the run's configuration names a file or folder that is gone."""
+        path = Path(config.data.corpus)
+        if path.is_absolute() and not exists(path):
+            raise RunError(
+                f"The text of {self.path} is no longer at {path}: `lmkit train --resume {self.path} --corpus PATH` "
+                "takes it from where it is now, and eval and compare measure another text with --file PATH."
+            )
+
     def config_values(self) -> dict[str, Any]:
         """The content of config.json, which names the text relative to the run folder."""
         return self._read_json(CONFIG)

@@ -107,10 +107,10 @@ class Session:
         """Go on with a run from its newest whole checkpoint, or from the beginning if it has none.
 
         The records and files that follow are those of the run that was never interrupted, to the last bit. changes:
-        options to change, of those in ``lmkit.config.RESUMABLE``. note: is told, before the text is read, of a run that
-        has ended already, with what would take it on. Raises RunError where another process trains the run,
-        the text has changed, or the machine or a library differs (unless ``allow_inexact``), ConfigError for a change
-        that would make it another run.
+        options to change, of those in ``lmkit.config.RESUMABLE``, and corpus where the text has moved. note: is told,
+        before the text is read, of a run that has ended already, with what would take it on. Raises RunError where
+        another process trains the run, the text is gone or has changed, or the machine or a library differs (unless
+        ``allow_inexact``), ConfigError for a change that would make it another run.
         """
         lock = FolderLock(RunDirectory.open(path).path)
         session = cls.__new__(cls)
@@ -147,11 +147,12 @@ class Session:
         config = changed_config(stored, changes, allow_inexact=allow_inexact)
         run.check_vocabulary(tokenizer.vocab_size)
         edited = take_edits(run, stored, tokenizer, info, warn)
+        run.check_text_is_there(config)
         place = place_of_run(then, config, changes)
         if checkpoint is not None and has_ended and config.training == stored.training:
             note(already_ended(run, config.training, checkpoint.step))
         material = prepare(config, place, tokenizer=tokenizer, progress=progress)
-        check_corpus(run, material.corpus)
+        check_corpus(run, material.corpus, changes.get("corpus"))
         self._take(material, warn, progress)
         self._open(run, lock)
         self.resumed = True

@@ -53,7 +53,7 @@ def test_the_types_of_options_are_the_configuration():
     known = {name: hint for name, (hint, _) in fields().items()}
     assert {"corpus": str, **typing.get_type_hints(Options)} == known
     changes = typing.get_type_hints(Changes)
-    assert changes == {name: known[name] for name in (*RESUMABLE, *PLACE)}
+    assert changes == {name: known[name] for name in ("corpus", *RESUMABLE, *PLACE)}
 
 
 def test_the_signatures_show_the_options_with_their_defaults_and_their_help():

@@ -72,8 +72,9 @@ def resume(
 ) -> TrainedModel:
     """Go on with a run that was interrupted, to the same bits as if it had not been, and return the best model.
 
-    changes: what a resume may change. allow_inexact: go on even where machine, versions, threads or precision differ.
-    quiet, warn: as for ``train``. Raises RunError and ConfigError as ``lmkit.Session.resume`` does.
+    changes: what a resume may change; ``corpus`` where the text has moved. allow_inexact: go on even where machine,
+    versions, threads or precision differ. quiet, warn: as for ``train``. Raises RunError and ConfigError as
+    ``lmkit.Session.resume`` does.
     """
     with _listener(quiet, warn) as listener:
         how = {"allow_inexact": allow_inexact, **listener.arguments()}

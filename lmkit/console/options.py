@@ -69,8 +69,9 @@ class Options(TypedDict, total=False):
 
 
 class Changes(TypedDict, total=False):
-    """What ``lmkit.resume`` may change."""
+    """What ``lmkit.resume`` may change; the text only its place."""
 
+    corpus: str
     epochs: int | None
     max_steps: int | None
     max_seconds: float | None

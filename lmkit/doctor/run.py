@@ -56,7 +56,7 @@ def check_run(path: str | os.PathLike[str], device: str = "auto", progress: Prog
         return
     yield _tokenizer_hash(tokenizer, info)
     yield from check_records(run, config, tokenizer, info)
-    corpus, text = _corpus(config, info, progress or (lambda stage, share: None))
+    corpus, text = _corpus(run, config, info, progress or (lambda stage, share: None))
     yield corpus
     yield round_trip(tokenizer, text)
     yield check_checkpoints(run.checkpoints)
@@ -173,13 +173,14 @@ def _tokenizer_hash(tokenizer: Tokenizer, info: dict[str, Any]) -> Check:
     return Check("tokenizer's hash", FAILED, f"sha256 {found[:12]}… is not the recorded one", None, (advice,))
 
 
-def _corpus(config: Config, info: dict[str, Any], progress: Progress) -> tuple[Check, str]:
+def _corpus(run: RunDirectory, config: Config, info: dict[str, Any], progress: Progress) -> tuple[Check, str]:
     """Whether the training text is still the recorded one, read anew; and its beginning."""
     name, corpus = "corpus", info.get("corpus")
     recorded = corpus.get("sha256") if isinstance(corpus, dict) else None
     if config.data.corpus == "-":
         return Check(name, SKIPPED, "it was standard input, which is gone"), ""
     try:
+        run.check_text_is_there(config)
         with open_source(config.data.corpus) as source:
             found = survey_source(source, Cache(), partial(progress, "reading the corpus"), verify=True).info()
             text = _beginning(source)

@@ -252,7 +252,11 @@ def test_a_corpus_that_changed_is_refused(cli, refused, work, small, text: str):
     assert cli("eval", "run", "--file", "text.txt", "--threads", 1).code == 0
 
 
-def test_a_corpus_that_is_gone_is_named(cli, refused, work, small):
+def test_a_corpus_that_is_gone_is_named(
+    cli, refused, work, small, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+):
+    # a cache of its own: in that of the other tests the same text is known elsewhere, and would be found
+    monkeypatch.setenv("LMKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
     assert cli("train", "--corpus", "text.txt", *small, "--max-steps", 1, "--out", "run").code == 0
     (work / "text.txt").rename(work / "renamed.txt")
     assert "text.txt" in refused("eval", "run", "--threads", 1)
