@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import click
 
 from fuzzing.material import RUNS, SMALL
+from lmkit.cli.options import Count
 
 __all__ = ["CommandLine", "draw_command"]
 
@@ -80,12 +81,15 @@ ABSURD_WHOLE = (
 )
 FRACTIONS = ("0.1", "0.5", "1e-3", "0.01", "0.9", "1", "2")
 ABSURD_FRACTIONS = ("0", "-1", "nan", "inf", "-inf", "1e400", "1e-320", "1e308", "", "x", "-0.0", "9" * 400)
-BOUNDED = ("max_steps", "epochs", "max_seconds", "length", "num", "threads")  # large ones only take their time
+# Large ones only take their time.
+BOUNDED = ("max_steps", "epochs", "max_seconds", "max_minutes", "length", "num", "threads")
 NOT_A_NUMBER = ("0", "-1", "x", "", "nan", "1.5")
 OUT = ("out", "new/deep/out", "text.txt/out", "run", ".", "", "out\x00", "dangling", "pipe.txt", "x" * 300, "/proc/out")
 NAMED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "corpus": (TEXTS, ODD_TEXTS),
     "file": (TEXTS, ODD_TEXTS),
+    "text": (TEXTS, (*ODD_TEXTS, *RUN_NAMES)),
+    "words": (("The", "cat"), STRINGS),
     "files": (TEXTS, ODD_TEXTS),
     "nbest": (("nbest.txt", "-"), ("bad.nbest", *ODD_TEXTS)),
     "tokenizer": (("char", "word", "bpe", "run/tokenizer.json", "bpe/tokenizer.json", "run"), ODD_TEXTS),
@@ -150,7 +154,9 @@ def _positional(draw: random.Random, argument: click.Argument, command: str, odd
     usual = {1: 1, -1: draw.choice((2, 2, 3) if command == "compare" else (1, 1, 2))}[argument.nargs]
     if command == "doctor" and draw.random() < 0.5:
         return ["--corpus", _named(draw, "corpus", odds)]
-    if command == "corpora" and draw.random() < 0.5:
+    if command == "train":  # the text is drawn with what bounds the training
+        return []
+    if argument.name in ("name", "text", "words") and draw.random() < 0.5:
         return []
     number = usual if draw.random() > odds / 3 else draw.choice((0, 1, 2, 5))
     return [_named(draw, argument.name or "", odds) for _ in range(number)]
@@ -180,7 +186,7 @@ def _value(draw: random.Random, option: click.Option, odds: float) -> str:
     if isinstance(kind, click.Choice):
         wrong: tuple[str, ...] = ("", "x", str(kind.choices[0]).upper(), " ")
         return draw.choice(wrong) if absurd else str(draw.choice(list(kind.choices)))
-    if isinstance(kind, (click.types.IntParamType, click.IntRange)):
+    if isinstance(kind, (click.types.IntParamType, Count)):
         if name == "resamples" and not absurd:
             return str(draw.choice((100, 200)))
         right = str(draw.choice(WHOLE))
@@ -192,7 +198,8 @@ def _value(draw: random.Random, option: click.Option, odds: float) -> str:
 
 def _bounded(draw: random.Random, arguments: list[str]) -> list[str]:
     """A training that ends: tiny unless the drawn options, which come later, say otherwise."""
-    corpus = [] if "--corpus" in arguments else ["--corpus", draw.choice(TEXTS)]
+    text = draw.choice(TEXTS)
+    corpus = [] if "--corpus" in arguments else draw.choice((["--corpus", text], [text]))
     out = [] if draw.random() < 0.3 else ["--out", "out"]
     return [*SMALL, *corpus, *out, "--eval-every", "2", *arguments, "--max-steps", str(draw.choice((1, 3)))]
 
