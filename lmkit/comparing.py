@@ -28,7 +28,7 @@ from lmkit.evaluation.alignment import (
 from lmkit.evaluation.caveats import MUCH_UNKNOWN, unknown_words
 from lmkit.evaluation.comparison import Comparison, count_blocks
 from lmkit.evaluation.comparison import compare as compare_units
-from lmkit.evaluation.losses import token_losses
+from lmkit.evaluation.losses import scored_losses
 from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.text.corpus import Progress, build_corpus, encode_text
 from lmkit.text.source import Piece, pieces
@@ -183,10 +183,12 @@ def _readers(
 def _score(model: TrainedModel, run: ScoredRun, rows: int, report: Callable[[float], None] | None) -> ScoredRun:
     predictor, eos = NetworkPredictor(model.model), model.tokenizer.eos_id
     try:
-        losses = token_losses(predictor, run.tokens, eos, state=run.state, rows=rows, warmup=WARMUP, report=report)
+        losses = scored_losses(
+            predictor, run.tokens, eos, state=run.state, rows=rows, warmup=WARMUP, report=report
+        ).checked()
     except FailedError as error:
         raise FailedError(f"{run.name}: {error}") from error
-    return dataclasses.replace(run, losses=losses)
+    return dataclasses.replace(run, losses=losses.values, seams_repaired=losses.seams.repaired)
 
 
 def _units(models: Sequence[TrainedModel], runs: Sequence[ScoredRun], text: _Text) -> tuple[Units, list[str]]:

@@ -59,6 +59,7 @@ def evaluation_figures(evaluation: Evaluation) -> dict[str, Any]:
         "nats_per_token": evaluation.nats_per_token,
         "perplexity": evaluation.perplexity,
         **({"not_finite": reason} if reason else {}),
+        **({"seams_open": evaluation.seams_open} if evaluation.seams_open else {}),
     }
 
 

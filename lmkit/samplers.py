@@ -27,9 +27,11 @@ __all__ = [
     "Sampler",
     "SequentialSampler",
     "Shuffle",
+    "StreamRows",
     "Window",
     "check_layout",
     "first_window_steps",
+    "stream_rows",
     "stream_windows",
 ]
 
@@ -109,9 +111,7 @@ class SequentialSampler(Sampler):
     ) -> None:
         super().__init__(stream, eos_id=eos_id, batch_size=batch_size, window=window, seed=seed)
         self.state = state
-        short, longer = divmod(len(stream), batch_size)
-        self.row_lengths = short + (np.arange(batch_size) < longer)
-        self.row_starts = np.cumsum(self.row_lengths) - self.row_lengths
+        self.row_starts, self.row_lengths, _ = stream_rows(len(stream), rows=batch_size)
 
     def num_windows(self, epoch: int) -> int:
         first = first_window_steps(self.seed, epoch, self.window)
@@ -280,11 +280,30 @@ def check_layout(*, rows: int, window: int, warmup: int = 0) -> None:
             raise ConfigError(f"--{name} must be at least {least}, not {value}.")
 
 
+class StreamRows(NamedTuple):
+    """How a stream is cut into R contiguous rows, (R,) each: the place of a row's first target, how many it has, and
+    how many tokens before them it reads as its warm-up.
+    """
+
+    starts: np.ndarray
+    lengths: np.ndarray
+    heads: np.ndarray
+
+
+def stream_rows(num_tokens: int, *, rows: int, warmup: int = 0) -> StreamRows:
+    """At most ``rows`` rows, no two of which differ by more than one target; the longer ones come first."""
+    rows = min(rows, num_tokens)
+    short, longer = divmod(num_tokens, rows)
+    lengths = short + (np.arange(rows) < longer)
+    starts = np.cumsum(lengths) - lengths
+    return StreamRows(starts, lengths, np.minimum(starts, warmup))
+
+
 def stream_windows(
     stream: np.ndarray, *, eos_id: int, window: int, rows: int = 1, warmup: int = 0, state: str = "carry"
 ) -> Iterator[Window]:
-    """Windows for evaluation: ``rows`` contiguous rows, each first reading up to ``warmup`` tokens before it without
-    predicting them.
+    """Windows for evaluation: ``rows`` contiguous rows, each first reading ``<eos>`` and up to ``warmup`` tokens before
+    it without predicting them; without a warm-up its first input is the token before it.
 
     Every token of the stream is a target exactly once whatever the arguments are; one row is the stream itself. With
     ``state="reset"`` each window starts from a state of zero and there is no warm-up. Raises DataError for an empty
@@ -295,12 +314,14 @@ def stream_windows(
     check_layout(rows=rows, window=window, warmup=warmup)
     if len(stream) == 0:
         raise DataError("There is no token to evaluate: the text is empty.")
-    sampler = SequentialSampler(stream, eos_id=eos_id, batch_size=min(rows, len(stream)), window=window)
-    heads = np.minimum(sampler.row_starts, warmup if state == "carry" else 0)
-    begins, lengths = sampler.row_starts - heads, sampler.row_lengths + heads
+    starts, lengths, heads = stream_rows(len(stream), rows=rows, warmup=warmup if state == "carry" else 0)
+    sampler = SequentialSampler(stream, eos_id=eos_id, batch_size=len(starts), window=window)
+    begins, lengths = starts - heads, lengths + heads
     for begin in range(0, int(lengths.max()), window):
         steps = min(window, int(lengths.max()) - begin)
         reset = np.full(len(begins), begin == 0 or state == "reset")
         block = sampler._spans(begins + begin, np.clip(lengths - begin, 0, steps), reset, steps)
+        if begin == 0:  # a state of zero and <eos> is a beginning that every model was trained on
+            block.inputs[torch.from_numpy(heads > 0), 0] = eos_id
         warming = torch.from_numpy(begin + np.arange(steps) < heads[:, None])
         yield block._replace(targets=block.targets.masked_fill(warming, IGNORE))

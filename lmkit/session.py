@@ -52,6 +52,7 @@ __all__ = ["Session"]
 
 VALIDATION_ROWS = 64
 VALIDATION_WARMUP = 256
+VALIDATION_PASSES = 1
 ONE_STREAM_SECONDS = 60
 MAX_ROLLBACKS = 10
 TENSORS, VALUES, CLOCK = "training.safetensors", "training.json", "clock.json"
@@ -378,7 +379,7 @@ class Session:
         return "valid" in self.corpus.splits
 
     def _validate(self) -> Evaluation:
-        return self._measure("valid", VALIDATION_ROWS, "validating").evaluation
+        return self._measure("valid", VALIDATION_ROWS, "validating", VALIDATION_PASSES).evaluation
 
     def _final_measurement(self) -> Measurement | None:
         split = next((name for name in ("test", "valid") if name in self.corpus.splits), None)
@@ -393,7 +394,7 @@ class Session:
         result = result._replace(known=known)
         return result if carried is None else result.with_notes(carried.notes())
 
-    def _measure(self, split: str, rows: int, stage: str) -> Measurement:
+    def _measure(self, split: str, rows: int, stage: str, max_passes: int | None = None) -> Measurement:
         state = "document" if self.config.training.state_policy == "document" else "carry"
         with self._interruptible():
             return measure(
@@ -405,6 +406,7 @@ class Session:
                 rows=rows,
                 warmup=VALIDATION_WARMUP if rows > 1 else 0,
                 report=partial(self._tell, stage),
+                max_passes=max_passes,
             )
 
     @contextlib.contextmanager

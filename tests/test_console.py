@@ -7,6 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from lmkit.console.figures import duration, learning_rate, number, rounded, spar
 from lmkit.console.output import open_console
 from lmkit.console.progress import ProgressLine
 from lmkit.console.training import TrainingDisplay
+from lmkit.evaluation.measurement import Measurement, measure
+from lmkit.evaluation.perplexity import Evaluation
 from lmkit.session import Session
 from lmkit.training.step import StepRecord
 
@@ -52,7 +55,7 @@ def show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     """Train a few steps with the display; gives standard output and standard error."""
 
     def call(
-        *, terminal: bool = False, columns: int = 80, sample: str = "A sample.", **options: Any
+        *, terminal: bool = False, columns: int = 80, sample: str = "A sample.", out: str = "run", **options: Any
     ) -> tuple[str, str]:
         monkeypatch.setenv("COLUMNS", str(columns))
         monkeypatch.setenv("TERM", "xterm")
@@ -65,7 +68,7 @@ def show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
         values = {**SMALL, "corpus": str(tmp_path / "text.txt"), "max_steps": 6, "eval_every": 3, **options}
         with TrainingDisplay() as display:
-            session = Session(Config().override(values), tmp_path / "run", progress=display.line)
+            session = Session(Config().override(values), tmp_path / out, progress=display.line)
             display.begin(session)
             for record in session.records():
                 if isinstance(record, StepRecord):
@@ -89,6 +92,20 @@ def test_a_number_is_readable_however_large_it_is():
         "1.234e300",
     ]
     assert [number(value) for value in (math.inf, math.nan)] == ["inf", "nan"]
+
+
+def test_a_validation_says_how_many_seams_it_left_open(show: Show, monkeypatch: pytest.MonkeyPatch):
+    assert "open" not in show()[1]
+    monkeypatch.setattr("lmkit.session.measure", partial(measure_with, Evaluation(seams_open=3, seams_repaired=1)))
+    monkeypatch.setattr(Session, "_one_stream_is_quick", lambda self, tokens: False)
+    out, err = show(out="again")
+    assert "3 seams open" in err
+    assert re.search(r"\(\d+ rows with a warm-up of 256, 1 seam repaired, state carry", out)
+
+
+def measure_with(more: Evaluation, *parts: Any, **how: Any) -> Measurement:
+    found = measure(*parts, **how)
+    return found._replace(evaluation=found.evaluation + more)
 
 
 def test_a_sparkline_is_one_character_a_value():

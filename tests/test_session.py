@@ -15,6 +15,8 @@ import torch
 import lmkit
 from lmkit.config import Config
 from lmkit.errors import ConfigError, DataError, LmkitError, NonFiniteError, RunError
+from lmkit.evaluation.measurement import Measurement, measure
+from lmkit.evaluation.perplexity import Evaluation
 from lmkit.session import Session
 from lmkit.training.loop import EvaluationRecord
 from lmkit.training.step import StepRecord
@@ -293,6 +295,25 @@ def test_the_final_record_is_of_the_step_whose_weights_were_measured(make: Make)
     session.close()
     best = [record["step"] for record in lines(session) if record["kind"] == "evaluation" and record["best"]]
     assert final_record(session)["step"] == best[-1]
+
+
+def test_seams_that_a_validation_left_open_are_in_its_record(make: Make, monkeypatch: pytest.MonkeyPatch):
+    passes = []
+
+    def measure_with_open_seams(*parts: Any, **how: Any) -> Measurement:
+        passes.append(how["max_passes"])
+        found = measure(*parts, **how)
+        return found._replace(evaluation=found.evaluation + Evaluation(seams_open=3))
+
+    sound = make(max_steps=4, eval_every=4)
+    list(sound.records())
+    assert all("seams_open" not in record for record in lines(sound))
+    monkeypatch.setattr("lmkit.session.measure", measure_with_open_seams)
+    session = make(max_steps=4, eval_every=4)
+    list(session.records())
+    session.close()
+    assert [record["seams_open"] for record in lines(session) if record["kind"] == "evaluation"] == [3]
+    assert passes == [1, None]
 
 
 def test_without_validation_the_final_record_is_of_the_last_step(make: Make):

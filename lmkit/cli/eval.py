@@ -124,8 +124,9 @@ def command(
 
     TEXT is a file, a .gz, a folder, or - for standard input; without it the model's own test split is measured.
 
-    Every token is scored once and the number does not depend on --window; --rows with a warm-up is quicker and agrees
-    closely. With adapters the figures are those of the network with all of them; the levels below come in a table.
+    Every token is scored once and the number does not depend on --window; --rows is quicker and gives the same, because
+    rows are read on into each other until they agree. With adapters the figures are those of the network with all of
+    them; the levels below come in a table.
     """
     line = progress_line()
     from lmkit.api import load

@@ -31,8 +31,19 @@ def show_comparison(result: Comparison, *, file: TextIO) -> None:
         f"(seed {result.seed}); p is that of a paired t test on the blocks."
     )
     chance = "Both speak of the choice of this text alone: training again with another seed changes a model, too."
-    for line in (how, chance, *result.notes):
+    for line in (how, *_seams(result), chance, *result.notes):
         console.print(escape(line), style="dim", soft_wrap=True)
+
+
+def _seams(result: Comparison) -> Iterator[str]:
+    """How many seams between rows were repaired for each run that carries its state."""
+    counts = [
+        f"{letter} {run.seams_repaired}"
+        for letter, run in zip(_letters(result), result.runs, strict=True)
+        if run.state == "carry"
+    ]
+    if result.rows > 1 and counts:
+        yield f"Read in {result.rows} rows; seams repaired: {', '.join(counts)}."
 
 
 def _tables(result: Comparison) -> Iterator[Table]:

@@ -46,7 +46,8 @@ def rows_of(measurement: Measurement) -> str:
             measurement.state, "one row"
         )
     warmup = f" with a warm-up of {measurement.warmup}" if measurement.warmup else ""
-    return f"{measurement.rows} rows{warmup}"
+    seams = counted(measurement.evaluation.seams_repaired, "seam")
+    return f"{measurement.rows} rows{warmup}" + (f", {seams} repaired" if measurement.state == "carry" else "")
 
 
 def printable(text: str) -> str:

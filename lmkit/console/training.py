@@ -98,6 +98,8 @@ class TrainingDisplay:
         self.curve.append(record.evaluation.nats_per_token)
         mark = f" {BEST}" if record.is_best else "  "
         figures = f"valid {record.evaluation.nats_per_token:.4f} nats  ppl {rounded(record.evaluation.perplexity)}"
+        if record.evaluation.seams_open:
+            figures += f"  {counted(record.evaluation.seams_open, 'seam')} open"
         line = f"step {record.step:>6,}  {self.session.train.elapsed:6.1f} s  {figures}{mark}"
         room = max(20, shutil.get_terminal_size((120, 24)).columns - len(line) - 5)
         self.say(f"{line}  {_one_line(sample, room)}")

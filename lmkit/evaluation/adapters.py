@@ -134,6 +134,10 @@ class Components:
         self.flatness = settings.cache_flatness
         self.others = [*([] if parts.ngram is None else [parts.ngram]), *parts.others]
 
+    @property
+    def tolerance(self) -> float:
+        return max([*(part.tolerance for part in self.networks), *(part.tolerance for part in self.others)])
+
     def initial_state(self, batch_size: int) -> ComponentsState:
         return ComponentsState(
             tuple(network.initial_state(batch_size) for network in self.networks),
@@ -146,6 +150,20 @@ class Components:
             tuple(network.reset(part, rows) for network, part in zip(self.networks, state.networks, strict=True)),
             None if self.cache is None or state.memory is None else self.cache.reset(state.memory, rows),
             tuple(other.reset(part, rows) for other, part in zip(self.others, state.others, strict=True)),
+        )
+
+    def gather(self, rows: Sequence[tuple[ComponentsState, int]]) -> ComponentsState:
+        memories = [(state.memory, row) for state, row in rows if state.memory is not None]
+        return ComponentsState(
+            tuple(
+                network.gather([(state.networks[place], row) for state, row in rows])
+                for place, network in enumerate(self.networks)
+            ),
+            None if self.cache is None else self.cache.gather(memories),
+            tuple(
+                other.gather([(state.others[place], row) for state, row in rows])
+                for place, other in enumerate(self.others)
+            ),
         )
 
     def score(self, tokens: Tensor, targets: Tensor, state: ComponentsState) -> tuple[Tensor, ComponentsState]:

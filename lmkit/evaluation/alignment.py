@@ -43,6 +43,7 @@ class ScoredRun:
     """A model's losses on a text: ``losses`` (N,) in nats, one for each of the text's tokens under its tokenizer.
 
     ``documents`` is the rule by which the text was cut into documents, ``state`` the policy it was read under.
+    ``seams_repaired`` counts the rows that were corrected by reading on from the one before.
     """
 
     name: str
@@ -51,6 +52,7 @@ class ScoredRun:
     losses: Floats
     documents: str = "file"
     state: str = "carry"
+    seams_repaired: int = 0
 
     @property
     def lossless(self) -> bool:

@@ -6,6 +6,7 @@ end beyond them; figures of short rows do not show it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -117,8 +118,8 @@ def read_carried_state(
         return None
     stretch = replace(tokens, ids=ids, document_starts=starts[:1] * 0, documents="file")
     watching = _Watching(predictor)
-    carried = scored_losses(watching, stretch, eos_id, window=WINDOW)
-    fresh = scored_losses(predictor, stretch, eos_id, rows=ROWS, window=WINDOW)
+    carried, _ = scored_losses(watching, stretch, eos_id, window=WINDOW)
+    fresh, _ = scored_losses(predictor, stretch, eos_id, rows=ROWS, window=WINDOW, max_passes=0)
     return CarriedState(np.array(watching.norms), carried, fresh)
 
 
@@ -129,11 +130,18 @@ class _Watching:
         self.predictor = predictor
         self.norms: list[float] = []
 
+    @property
+    def tolerance(self) -> float:
+        return self.predictor.tolerance
+
     def initial_state(self, batch_size: int) -> State:
         return self.predictor.initial_state(batch_size)
 
     def reset(self, state: State, rows: Tensor) -> State:
         return self.predictor.reset(state, rows)
+
+    def gather(self, rows: Sequence[tuple[State, int]]) -> State:
+        return self.predictor.gather(rows)
 
     def score(self, tokens: Tensor, targets: Tensor, state: State) -> tuple[Tensor, State]:
         scores, state = self.predictor.score(tokens, targets, state)

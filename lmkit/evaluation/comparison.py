@@ -62,7 +62,9 @@ class Interval:
 
 @dataclass(frozen=True)
 class RunFigures:
-    """One run by itself: ``loss`` is in the comparison's unit; ``perplexity`` is None where tokens differ."""
+    """One run by itself: ``loss`` is in the comparison's unit; ``perplexity`` is None where tokens differ. Of the rows
+    that were read side by side, ``seams_repaired`` were corrected by reading on from the one before.
+    """
 
     name: str
     nll: float
@@ -73,6 +75,7 @@ class RunFigures:
     perplexity: Interval | None
     lossless: bool
     state: str
+    seams_repaired: int = 0
 
 
 @dataclass(frozen=True)
@@ -276,6 +279,7 @@ def _figures_of(run: ScoredRun, loss: Interval, kind: str) -> RunFigures:
         perplexity=loss.exp() if same else None,
         lossless=run.lossless,
         state=run.state,
+        seams_repaired=run.seams_repaired,
     )
 
 

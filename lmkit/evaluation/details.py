@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -41,11 +41,18 @@ class Looking(Generic[S]):
         self.details = details
         self.seen: dict[str, Tensor] = {}
 
+    @property
+    def tolerance(self) -> float:
+        return self.predictor.tolerance
+
     def initial_state(self, batch_size: int) -> S:
         return self.predictor.initial_state(batch_size)
 
     def reset(self, state: S, rows: Tensor) -> S:
         return self.predictor.reset(state, rows)
+
+    def gather(self, rows: Sequence[tuple[S, int]]) -> S:
+        return self.predictor.gather(rows)
 
     def distribution(self, tokens: Tensor, state: S) -> tuple[Tensor, S]:
         return self.predictor.distribution(tokens, state)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -75,6 +75,10 @@ class DynamicPredictor:
         self.scales = [lr / (root + EPSILON * mean) for root in roots]
         self.pulls = [(decay * root / mean).clamp_max(1.0) for root in roots]
 
+    @property
+    def tolerance(self) -> float:
+        return self.predictor.tolerance
+
     def initial_state(self, batch_size: int) -> DynamicState:
         if batch_size != 1:
             raise ConfigError(ONE_STREAM)
@@ -83,6 +87,10 @@ class DynamicPredictor:
 
     def reset(self, state: DynamicState, rows: Tensor) -> DynamicState:
         return self.initial_state(1) if bool(rows[0]) else state
+
+    def gather(self, rows: Sequence[tuple[DynamicState, int]]) -> DynamicState:
+        ((state, _),) = rows
+        return state
 
     def score(self, tokens: Tensor, targets: Tensor, state: DynamicState) -> tuple[Tensor, DynamicState]:
         _, scores, state = self.hidden_and_scores(tokens, targets, state)

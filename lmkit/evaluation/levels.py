@@ -144,17 +144,24 @@ def measure_stack(
 ) -> Adapted:
     """Measure every level of ``stack`` in one pass over a token file: each network and model reads it once.
 
-    Options are those of ``measure``, and so are the figures of each level measured by itself. In memory are some
+    Options are those of ``measure``, and so are the figures of each level measured by itself; seams are repaired where
+    any of the models needs it, and counted so. In memory are some
     float64 numbers for each token, and the hidden vectors of one window and of the cache. Raises ConfigError for
     impossible settings and for dynamic evaluation of rows side by side.
     """
     check_rows(settings, tokens, rows, state)
-    how: dict[str, Any] = {"state": state, "rows": rows, "warmup": warmup, "window": window}
-    components = -scored_losses(Components(parts, settings), tokens, tokenizer.eos_id, report=report, **how)
-    named = level_log_probs(parts, settings, torch.from_numpy(components))
+    how: dict[str, Any] = {
+        "state": state,
+        "rows": rows_read(tokens, rows, state),
+        "warmup": warmup,
+        "window": window,
+    }
+    components, seams = scored_losses(Components(parts, settings), tokens, tokenizer.eos_id, report=report, **how)
+    named = level_log_probs(parts, settings, torch.from_numpy(-components))
     losses = [-log_probs.numpy() for _, log_probs in named]
     how |= {"split": split, "precision": str(parts.precision).removeprefix("torch.")}
-    measured = [measurement_of(_evaluation(loss, tokens, tokenizer), tokens, tokenizer, **how) for loss in losses]
+    found = [_evaluation(loss, tokens, tokenizer) + seams.evaluation() for loss in losses]
+    measured = [measurement_of(evaluation, tokens, tokenizer, **how) for evaluation in found]
     blocks = blocks_of(len(tokens))
     levels = [
         Level(name, measurement, *of_level)

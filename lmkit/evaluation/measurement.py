@@ -9,15 +9,25 @@ from typing import Any, NamedTuple
 
 from lmkit.errors import ConfigError, DataError
 from lmkit.evaluation.caveats import caveats, not_finite
-from lmkit.evaluation.perplexity import Evaluation, evaluate
-from lmkit.evaluation.predictor import Predictor
+from lmkit.evaluation.perplexity import Evaluation, evaluation_of, token_scores
+from lmkit.evaluation.predictor import Predictor, Scorer
+from lmkit.evaluation.seams import AGREEING, RowScores, Seams, row_scores
 from lmkit.samplers import IGNORE, DocumentSampler, Window, check_layout, stream_windows
 from lmkit.text.documents import EACH_LINE
 from lmkit.text.generated import KnownEntropy
 from lmkit.text.token_file import TokenFile
 from lmkit.text.tokenizer import Tokenizer
 
-__all__ = ["EVAL_WINDOW", "Measurement", "evaluation_windows", "measure", "measurement_of", "rows_read", "watched"]
+__all__ = [
+    "EVAL_WINDOW",
+    "Measurement",
+    "evaluation_windows",
+    "measure",
+    "measurement_of",
+    "rows_read",
+    "text_scores",
+    "watched",
+]
 
 EVAL_WINDOW = 256
 STATES = ("carry", "reset", "document", "line")
@@ -64,6 +74,8 @@ class Measurement(NamedTuple):
             "words_only_perplexity": result.words_only_perplexity,
             "bits_per_char": result.bits_per_char,
             "bits_per_byte": result.bits_per_byte,
+            "seams_repaired": result.seams_repaired,
+            "seams_open": result.seams_open,
         }
         finite: dict[str, Any] = {name: value if math.isfinite(value) else None for name, value in figures.items()}
         how = self._asdict()
@@ -103,21 +115,51 @@ def measure(
     window: int = EVAL_WINDOW,
     precision: str = "float32",
     report: Callable[[float], None] | None = None,
+    max_passes: int | None = None,
 ) -> Measurement:
     """Evaluate a predictor on a token file under a state policy, with the text's counts added.
 
     state: carry (one stream), reset (every window from zero), document, or line: each line by itself from a state of
-    zero with ``<eos>`` before it, which needs tokens encoded by the rule EACH_LINE. rows: parts read side by side;
-    warmup: tokens that each part of a carried stream reads first; window: tokens computed at a time, which change no
-    number unless the state is reset. report: called window by window with the
-    share of the text that was read.
+    zero with ``<eos>`` before it, which needs tokens encoded by the rule EACH_LINE. rows: parts read side by side, at
+    most as many as ``rows_read`` says; warmup: tokens that each part of a carried stream reads first; window: tokens
+    computed at a time, which change no number unless the state is reset. report: called window by window with the
+    share of the text that was read. max_passes: how often the rows of a carried stream are read on into each other, 0
+    for never; by default until they give the figure of the one stream.
 
     Raises ConfigError for a state that is none of them or does not go with the tokens, DataError without tokens.
     """
-    how: dict[str, Any] = {"state": state, "rows": rows, "warmup": warmup, "window": window}
-    windows = watched(evaluation_windows(tokens, tokenizer.eos_id, **how), len(tokens), report)
-    result = evaluate(predictor, windows, tokenizer.unk_id)
+    how: dict[str, Any] = {
+        "state": state,
+        "rows": rows_read(tokens, rows, state, max_passes),
+        "warmup": warmup,
+        "window": window,
+    }
+    scores, seams = text_scores(predictor, tokens, tokenizer.eos_id, report=report, max_passes=max_passes, **how)
+    result = evaluation_of(scores, tokenizer.unk_id) + seams.evaluation()
     return measurement_of(result, tokens, tokenizer, split=split, precision=precision, **how)
+
+
+def text_scores(
+    scorer: Scorer[Any],
+    tokens: TokenFile,
+    eos_id: int,
+    *,
+    state: str,
+    rows: int,
+    warmup: int,
+    window: int,
+    report: Callable[[float], None] | None = None,
+    max_passes: int | None = None,
+) -> RowScores:
+    """The scores of the windows that ``evaluation_windows`` cuts; rows of a carried stream with their seams repaired,
+    as ``row_scores`` does it. report: as in ``measure``.
+    """
+    windows = evaluation_windows(tokens, eos_id, state=state, rows=rows, warmup=warmup, window=window)
+    windows = watched(windows, len(tokens), report)
+    if state != "carry" or rows == 1:
+        return RowScores(token_scores(scorer, windows), Seams())
+    how: dict[str, Any] = {"rows": rows, "warmup": warmup, "window": window, "max_passes": max_passes}
+    return row_scores(scorer, windows, tokens.ids, eos_id=eos_id, **how)
 
 
 def measurement_of(
@@ -132,7 +174,7 @@ def measurement_of(
     window: int,
     precision: str,
 ) -> Measurement:
-    """An evaluation of a token file's tokens, with the text's counts added and the rows that there were."""
+    """An evaluation of a token file's tokens in ``rows`` rows, with the text's counts added."""
     counts = tokens.counts
     result += Evaluation(
         words=counts.words,
@@ -142,16 +184,19 @@ def measurement_of(
         oov_written=counts.oov_written,
     )
     used = warmup if rows > 1 and state == "carry" else 0
-    read = rows_read(tokens, rows, state)
     notes = tuple(caveats(result, tokenizer.vocab_size))
-    return Measurement(result, split, state, read, used, window, precision, tokenizer.lossless, notes, tokens.known)
+    return Measurement(result, split, state, rows, used, window, precision, tokenizer.lossless, notes, tokens.known)
 
 
-def rows_read(tokens: TokenFile, rows: int, state: str) -> int:
-    """How many rows are read side by side where ``rows`` are asked for: a text has no more than it has tokens or
-    documents.
+def rows_read(tokens: TokenFile, rows: int, state: str, max_passes: int | None = None) -> int:
+    """How many rows are read side by side where ``rows`` are asked for. A text has no more than it has documents, or
+    tokens; and no more than it has parts of ``AGREEING`` tokens where each row must prove itself.
     """
-    return min(rows, len(tokens.document_starts) if state in ("document", "line") else len(tokens))
+    if state in ("document", "line"):
+        most = len(tokens.document_starts)
+    else:
+        most = len(tokens) // (AGREEING if state == "carry" and max_passes is None else 1)
+    return min(rows, max(1, most))
 
 
 def evaluation_windows(

@@ -34,11 +34,21 @@ class Mixture:
         self.predictors = [predictors[place] for place in used]
         self.weights = [weights[place] for place in used]
 
+    @property
+    def tolerance(self) -> float:
+        return max(predictor.tolerance for predictor in self.predictors)
+
     def initial_state(self, batch_size: int) -> tuple[Any, ...]:
         return tuple(predictor.initial_state(batch_size) for predictor in self.predictors)
 
     def reset(self, state: tuple[Any, ...], rows: Tensor) -> tuple[Any, ...]:
         return tuple(predictor.reset(part, rows) for predictor, part in zip(self.predictors, state, strict=True))
+
+    def gather(self, rows: Sequence[tuple[tuple[Any, ...], int]]) -> tuple[Any, ...]:
+        return tuple(
+            predictor.gather([(state[place], row) for state, row in rows])
+            for place, predictor in enumerate(self.predictors)
+        )
 
     def score(self, tokens: Tensor, targets: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
         parts = [predictor.score(tokens, targets, part) for predictor, part in zip(self.predictors, state, strict=True)]

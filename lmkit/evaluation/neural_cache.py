@@ -27,6 +27,9 @@ BLOCK = 256  # positions computed at a time: the table of similarities is BLOCK 
 class HiddenPredictor(Carried[S], Protocol[S]):
     """A predictor that also shows its hidden vectors."""
 
+    @property
+    def tolerance(self) -> float: ...
+
     def hidden_and_scores(self, tokens: Tensor, targets: Tensor, state: S) -> tuple[Tensor, Tensor, S]:
         """Hidden vectors (B, T, D), log-probabilities of the targets (B, T), and the new state."""
 
@@ -77,6 +80,9 @@ class Cache:
         return Memory(
             memory.hidden, memory.following.masked_fill(rows.cpu()[:, None], NOTHING), memory.waiting & ~rows.cpu()
         )
+
+    def gather(self, rows: Sequence[tuple[Memory, int]]) -> Memory:
+        return Memory(*(torch.stack([memory[part][row] for memory, row in rows]) for part in range(3)))
 
     def score(
         self, tokens: Tensor, targets: Tensor, hidden: Tensor, memory: Memory, flatnesses: Sequence[float]
@@ -158,11 +164,21 @@ class NeuralCache:
         self.flatness = flatness
         self.weight = weight
 
+    @property
+    def tolerance(self) -> float:
+        return self.predictor.tolerance
+
     def initial_state(self, batch_size: int) -> CacheState:
         return CacheState(self.predictor.initial_state(batch_size), self.cache.initial_state(batch_size))
 
     def reset(self, state: CacheState, rows: Tensor) -> CacheState:
         return CacheState(self.predictor.reset(state.inner, rows), self.cache.reset(state.memory, rows))
+
+    def gather(self, rows: Sequence[tuple[CacheState, int]]) -> CacheState:
+        return CacheState(
+            self.predictor.gather([(state.inner, row) for state, row in rows]),
+            self.cache.gather([(state.memory, row) for state, row in rows]),
+        )
 
     def score(self, tokens: Tensor, targets: Tensor, state: CacheState) -> tuple[Tensor, CacheState]:
         hidden, model, inner = self.predictor.hidden_and_scores(tokens, targets, state.inner)

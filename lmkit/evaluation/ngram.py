@@ -14,6 +14,7 @@ from lmkit.errors import ConfigError
 from lmkit.evaluation.backoff import NOWHERE, BackoffTables, Ngrams
 from lmkit.evaluation.kneser_ney import estimate
 from lmkit.evaluation.ngram_counts import count_ngrams
+from lmkit.evaluation.predictor import TOLERANCE
 from lmkit.samplers import IGNORE
 
 __all__ = ["ORDERS", "NgramModel"]
@@ -69,11 +70,18 @@ class NgramModel:
         places = self.tables.contexts(history, 1)
         return self.tables.log_probs([place[:, 0] for place in places], targets.astype(np.int64))
 
+    @property
+    def tolerance(self) -> float:
+        return TOLERANCE
+
     def initial_state(self, batch_size: int) -> Tensor:
         return torch.full((batch_size, self.order - 1), NOWHERE)
 
     def reset(self, state: Tensor, rows: Tensor) -> Tensor:
         return torch.where(rows[:, None].to(state.device), NOWHERE, state)
+
+    def gather(self, rows: Sequence[tuple[Tensor, int]]) -> Tensor:
+        return torch.stack([state[row] for state, row in rows])
 
     def score(self, tokens: Tensor, targets: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         places, state = self._read(tokens, state)

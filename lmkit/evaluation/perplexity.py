@@ -14,7 +14,7 @@ from torch import Tensor
 from lmkit.evaluation.predictor import Carried, Predictor, Scorer
 from lmkit.samplers import IGNORE, Window
 
-__all__ = ["Evaluation", "TokenScores", "begin", "evaluate", "token_scores"]
+__all__ = ["Evaluation", "TokenScores", "begin", "evaluate", "evaluation_of", "token_scores"]
 
 S = TypeVar("S")
 LN2 = math.log(2.0)
@@ -50,7 +50,9 @@ class Evaluation:
 
     nll: negative log-likelihood in nats, a sum over ``tokens`` targets. oov_nll, oov: the part of it that fell on
     ``<unk>``; oov_written: those of them that the text itself holds. words: words separated by white space; line_ends,
-    chars (code points) and bytes (UTF-8) count the original text.
+    chars (code points) and bytes (UTF-8) count the original text. seams_repaired, seams_open: of the rows of a carried
+    stream, those whose log-probabilities were corrected by reading on from the row before, and those that were not
+    proven to follow it.
     """
 
     nll: float = 0.0
@@ -62,6 +64,8 @@ class Evaluation:
     chars: int = 0
     bytes: int = 0
     oov_written: int = 0
+    seams_repaired: int = 0
+    seams_open: int = 0
 
     def __add__(self, other: Evaluation) -> Evaluation:
         names = [item.name for item in dataclasses.fields(self)]
@@ -131,16 +135,21 @@ class Evaluation:
 
 def evaluate(predictor: Predictor[S], windows: Iterable[Window], unk_id: int | None = None) -> Evaluation:
     """Sum the scores of all windows in float64. Counts of words, characters and bytes are the caller's to add."""
+    return evaluation_of(token_scores(predictor, windows), unk_id)
+
+
+def evaluation_of(scores: Iterable[TokenScores], unk_id: int | None = None) -> Evaluation:
+    """The sums and counts of scores that were made already."""
     nll = torch.zeros((), dtype=torch.float64)
     oov_nll = torch.zeros((), dtype=torch.float64)
     tokens = oov = 0
-    for scores in token_scores(predictor, windows):
-        nll -= scores.log_probs.double().sum()
-        tokens += int((scores.targets != IGNORE).sum())
+    for window in scores:
+        nll -= window.log_probs.double().sum()
+        tokens += int((window.targets != IGNORE).sum())
         if unk_id is not None:
-            unknown = scores.targets == unk_id
+            unknown = window.targets == unk_id
             oov += int(unknown.sum())
-            oov_nll -= scores.log_probs.double()[unknown].sum()
+            oov_nll -= window.log_probs.double()[unknown].sum()
     return Evaluation(nll=float(nll), tokens=tokens, oov_nll=float(oov_nll), oov=oov)
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
+from lmkit.model import state as states
 from lmkit.model.head import IGNORE
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.state import State
 
-__all__ = ["Carried", "NetworkPredictor", "Predictor", "Scorer"]
+__all__ = ["TOLERANCE", "Carried", "NetworkPredictor", "Predictor", "Scorer"]
 
 S = TypeVar("S")
+TOLERANCE = 1e-4  # nats; float32 in another order of sums moves a log-probability by about 1e-6
+TOLERANCE_ON_GPU = 1e-2  # where cuDNN and matrix products may round their inputs to TF32
+TOLERANCE_BFLOAT16 = 1e-1  # a last bit is 2^-8 of the value, and another order of sums moves some
 LOGITS_AT_ONCE = 2**23  # 32 MiB in float32: fits caches of the last level, and no text makes memory grow
 
 
@@ -28,9 +32,18 @@ class Carried(Protocol[S]):
     def reset(self, state: S, rows: Tensor) -> S:
         """The state with the given rows ((B,) bool) as at the beginning."""
 
+    def gather(self, rows: Sequence[tuple[S, int]]) -> S:
+        """A state whose row i is the given row of the i-th given state."""
+
 
 class Scorer(Carried[S], Protocol[S]):
-    """Gives log-probabilities in nats to the tokens of a stream; nothing may depend on how it is cut into windows."""
+    """Gives log-probabilities in nats to the tokens of a stream; nothing may depend on how it is cut into windows.
+
+    tolerance: by how many nats a log-probability may move when the same is computed in a batch of another shape.
+    """
+
+    @property
+    def tolerance(self) -> float: ...
 
     def score(self, tokens: Tensor, targets: Tensor, state: S) -> tuple[Tensor, S]:
         """Log-probabilities (B, T) of the targets after the tokens, 0 where a target is IGNORE; and the new state.
@@ -56,11 +69,20 @@ class NetworkPredictor:
         self.device = next(model.parameters()).device
         self.precision = precision
 
+    @property
+    def tolerance(self) -> float:
+        if self.precision != torch.float32:
+            return TOLERANCE_BFLOAT16
+        return TOLERANCE if self.device.type == "cpu" else TOLERANCE_ON_GPU
+
     def initial_state(self, batch_size: int) -> State:
         return self.model.initial_state(batch_size)
 
     def reset(self, state: State, rows: Tensor) -> State:
         return self.model.reset(state, rows.to(self.device))
+
+    def gather(self, rows: Sequence[tuple[State, int]]) -> State:
+        return states.gather(rows)
 
     def score(self, tokens: Tensor, targets: Tensor, state: State) -> tuple[Tensor, State]:
         _, scores, state = self.hidden_and_scores(tokens, targets, state)

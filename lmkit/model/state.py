@@ -6,12 +6,12 @@ always the first dimension.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ["State", "detach", "map_state", "repeat", "reset", "select"]
+__all__ = ["State", "detach", "gather", "map_state", "repeat", "reset", "select"]
 
 State = tuple[tuple[Tensor, ...], ...]
 
@@ -39,6 +39,12 @@ def reset(state: State, rows: Tensor, initial: State) -> State:
 def select(state: State, rows: Tensor) -> State:
     """The given rows ((N,) integers), in that order."""
     return map_state(lambda tensor: tensor.index_select(0, rows), state)
+
+
+def gather(rows: Sequence[tuple[State, int]]) -> State:
+    """A state whose row i is the given row of the i-th given state."""
+    layers = zip(*(select(state, torch.tensor([row], device=state[0][0].device)) for state, row in rows), strict=True)
+    return tuple(tuple(torch.cat(tensors) for tensors in zip(*layer, strict=True)) for layer in layers)
 
 
 def repeat(state: State, times: int) -> State:

@@ -34,8 +34,8 @@ def predictor(make_model, tokenizer):
     return NetworkPredictor(make_model("lstm", vocab_size=tokenizer.vocab_size))
 
 
-def measured(predictor, tokenizer, documents="file", **options):
-    tokens = encode_text(tokenizer, TEXT, documents=documents)
+def measured(predictor, tokenizer, documents="file", text=TEXT, **options):
+    tokens = encode_text(tokenizer, text, documents=documents)
     return measure(predictor, tokens, tokenizer, **{"split": "test", **options})
 
 
@@ -56,14 +56,14 @@ def test_a_measurement_counts_the_text_in_every_unit(predictor, tokenizer):
 
 
 def test_a_measurement_says_how_it_was_made(predictor, tokenizer):
-    made = measured(predictor, tokenizer, rows=2, warmup=30, window=5, split="valid")
+    made = measured(predictor, tokenizer, text=TEXT * 3, rows=2, warmup=30, window=5, split="valid")
     assert (made.split, made.state, made.rows, made.warmup, made.window) == ("valid", "carry", 2, 30, 5)
     assert made.precision == "float32"
     assert made.lossless == tokenizer.lossless
 
 
 def test_the_rows_that_are_told_are_those_that_were_read(predictor, tokenizer):
-    for state, documents, expected in (("carry", "file", len(TEXT)), ("document", "line", len(LINES))):
+    for state, documents, expected in (("reset", "file", len(TEXT)), ("document", "line", len(LINES))):
         assert measured(predictor, tokenizer, documents, state=state, rows=1000).rows == expected
 
 

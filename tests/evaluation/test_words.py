@@ -30,6 +30,8 @@ TEXT = "the cat sat\n\n\n  on a  mat .\r\nthe é😀 cab\x00\tsat\r12 \u00a0 bad
 class Markov:
     """The next token depends on the last one alone, by a table (V, V) of log-probabilities."""
 
+    tolerance = 1e-4
+
     def __init__(self, table):
         self.table = table
 
@@ -38,6 +40,9 @@ class Markov:
 
     def reset(self, state, rows):
         return state
+
+    def gather(self, rows):
+        return torch.zeros(len(rows))
 
     def score(self, tokens, targets, state):
         known = targets != IGNORE
