@@ -66,7 +66,7 @@ class TraitMeter:
             yield chunk
         for line in hasher.end():
             self._lines.add(line)
-        self._table |= _is_table(name, begin)
+        self._table = self._table or _is_table(name, begin)
 
     @property
     def traits(self) -> Traits:
@@ -91,7 +91,8 @@ def _columns(lines: list[str], separator: str) -> int:
     if separator not in lines[0]:
         return 0
     try:
-        widths = {len(row) for row in csv.reader(lines, delimiter=separator) if row}
+        widths = (len(row) for row in csv.reader(lines, delimiter=separator) if row)
+        first = next(widths, 0)
+        return first if all(width == first for width in widths) else 0  # the first other width ends the reading
     except csv.Error:  # a field that is too long
         return 0
-    return widths.pop() if len(widths) == 1 else 0
