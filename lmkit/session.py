@@ -160,9 +160,8 @@ class Session:
         differing = self._restore(checkpoint, info, allow_inexact)
         moved = {name: getattr(config.training, name) for name in ("epochs", "max_steps", "max_seconds")}
         if self.finished and any(getattr(stored.training, name) != value for name, value in moved.items()):
-            raise ConfigError(
-                f"The run is at step {self.train.step:,}, past its end by {' and '.join(self.limits)}: give later ends."
-            )
+            ends = " and ".join(self.limits)
+            raise ConfigError(f"The run is at step {self.train.step:,}, past its end by {ends}: raise it to continue.")
         # only now, when nothing can refuse any more, is a file of the run touched
         left = _model_at_end(info, self.train.step)
         if checkpoint is not None and not (self.finished and self._has_sound_model(left)):

@@ -430,7 +430,7 @@ def test_new_epochs_that_are_behind_are_refused_by_their_name(make: Make):
 
 def test_seconds_that_are_over_are_named_where_epochs_are_given(make: Make):
     run = finish(make("run", max_steps=None, max_seconds=0.01))
-    with pytest.raises(ConfigError, match=r"past its end by --max-seconds 0\.01: give later ends"):
+    with pytest.raises(ConfigError, match=r"past its end by --max-seconds 0\.01: raise it to continue"):
         go_on(run, epochs=50)
     assert finish(go_on(run, max_seconds=0.01)) == run
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import click
 from click.shell_completion import get_completion_class
 
+from lmkit.cli.options import SectionedCommand
 from lmkit.errors import ConfigError, FailedError
 from lmkit.files import replace_file
 
@@ -20,7 +21,7 @@ SHELLS = ("bash", "zsh", "fish")
 ZSH_HEAD = "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit }\n"
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("shell", type=click.Choice(SHELLS), required=False)
 @click.option("--install", is_flag=True, help="Write the script, and a line that reads it into the start-up file.")
 def command(shell: str | None, install: bool) -> None:
