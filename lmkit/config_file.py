@@ -15,7 +15,7 @@ from typing import Any
 from lmkit.config import CONFIG_FORMAT, Config, flatten
 from lmkit.errors import ConfigError
 
-__all__ = ["EARLIER_DEFAULTS", "changed_values", "config_from_values", "format_defaults", "values_of_config"]
+__all__ = ["EARLIER_DEFAULTS", "FILES", "changed_values", "config_from_values", "format_defaults", "values_of_config"]
 
 # Options whose default has changed since the format began, with the value that a config.json without them stands for.
 EARLIER_DEFAULTS: dict[str, Any] = {}

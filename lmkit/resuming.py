@@ -20,6 +20,7 @@ from lmkit.hardware import describe_cpu
 from lmkit.preparation import Place, absolute_corpus
 from lmkit.run import RunDirectory, lmkit_version
 from lmkit.text.corpus import Corpus
+from lmkit.text.token_file import TokenFile
 
 __all__ = [
     "changed_config",
@@ -163,20 +164,31 @@ def check_place(then: Mapping[str, Any], now: Mapping[str, Any], *, allow_inexac
 
 
 def check_corpus(run: RunDirectory, corpus: Corpus, given: str | None = None) -> None:
-    """Raise RunError where the text is no longer the one that the run began with. given: where it is said to be now."""
+    """Raise RunError where the text is no longer the one that the run began with, or is cut into other documents.
+    given: where it is said to be now.
+    """
     recorded = run.info().get("splits")
     names = corpus.splits.keys() | (recorded.keys() if isinstance(recorded, dict) else set())
     for name in sorted(names):
-        if name not in corpus.splits or run.split_hash(name) != corpus.splits[name].sha256:
-            if given is not None:
-                raise RunError(
-                    f"{given} is not the text that {run.path} was trained on: its {name} split differs. Give that "
-                    "text, or train a new run on this one."
-                )
+        if _is_split(run, name, corpus.splits.get(name)):
+            continue
+        if given is not None:
             raise RunError(
-                f"The {name} split of {corpus.name} has changed since the run began: put the old text back, or train "
-                "anew."
+                f"{given} is not the text that {run.path} was trained on: its {name} split differs. Give that "
+                "text, or train a new run on this one."
             )
+        raise RunError(
+            f"The {name} split of {run.config().data.corpus} has changed since the run began: put the old text back, "
+            "or train anew."
+        )
+
+
+def _is_split(run: RunDirectory, name: str, split: TokenFile | None) -> bool:
+    """Whether a split is the recorded one: its text, and where run.json counts them its tokens and documents."""
+    if split is None or run.split_hash(name) != split.sha256:
+        return False
+    then, now = run.counts(name), {"tokens": len(split), "documents": split.counts.documents}
+    return all(then.get(key, count) == count for key, count in now.items())
 
 
 def _flag(name: str) -> str:

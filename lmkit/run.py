@@ -33,7 +33,7 @@ from torch import Tensor
 
 from lmkit.checkpoints.folder import CheckpointFolder
 from lmkit.config import Config, flatten
-from lmkit.config_file import changed_values, config_from_values, values_of_config
+from lmkit.config_file import FILES, changed_values, config_from_values, values_of_config
 from lmkit.errors import ConfigError, FailedError, RunError
 from lmkit.files import (
     Check,
@@ -311,16 +311,18 @@ class RunDirectory:
 
     def record_change(self, config: Config, change: Mapping[str, Any], resolved: Mapping[str, Any]) -> None:
         """A resume that changed something: an entry in run.json of what and at which step (its ``changed``: options
-        with their values before and after), the options in effect from there on, and the changed ones in config.json.
+        with their values before and after, files as config.json names them), the options in effect from there on, and
+        the changed ones in config.json.
         """
-        info = self.info()
+        info, before = self.info(), self.config_values()
+        options = flatten(config.to_dict())
+        values = changed_values(before, self.path, {name: options[name] for name in change["changed"]})
+        named = {name: [before["data"].get(name), values["data"][name]] for name in FILES if name in change["changed"]}
+        entry = {**change, "changed": {**change["changed"], **named}}
         resumes = info.get("resumes")
         resumes = resumes if isinstance(resumes, list) else []
-        info = {**info, "resolved": resolved, "resumes": [*resumes, dict(change)]}
+        info = {**info, "resolved": resolved, "resumes": [*resumes, entry]}
         write_atomically(self.path / RUN, _json(info), self.check)
-        options = flatten(config.to_dict())
-        changes = {name: options[name] for name in change["changed"]}
-        values = changed_values(self.config_values(), self.path, changes)
         write_atomically(self.path / CONFIG, _json(values), self.check)
 
     def weights(self, content: bytes, name: str, config: Config, vocab_size: int) -> dict[str, Tensor]:

@@ -168,6 +168,19 @@ def test_a_run_that_was_moved_alone_finds_its_text_by_the_hash(project: Path, tm
     assert RunDirectory.open(run).config().data.corpus != str(project / "book.txt")
 
 
+def test_a_text_that_was_cut_into_other_documents_is_refused(tmp_path: Path):
+    """The sha256 is of the text alone, and the folder names no file: what differs is the <eos> between two of them."""
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "1.txt").write_text(TEXT[:800], encoding="utf-8")
+    (folder / "2.txt").write_text(TEXT[800:], encoding="utf-8")
+    Session(Config().override({**SMALL, "corpus": str(folder)}), tmp_path / "run", warn=pytest.fail).release()
+    (folder / "1.txt").write_text(TEXT, encoding="utf-8")
+    (folder / "2.txt").unlink()
+    with pytest.raises(LmkitError, match=r"The train split of .*texts has changed"):
+        lmkit.resume(tmp_path / "run", warn=pytest.fail)
+
+
 def test_a_text_that_is_nowhere_is_named_by_the_place_where_it_was(project: Path):
     (project / "book.txt").unlink()
     result = CliRunner().invoke(main, ["eval", str(project / "runs" / "book-1")])
@@ -218,6 +231,14 @@ def test_an_early_run_is_extended_and_its_configuration_otherwise_left_as_it_is(
     before["training"]["max_steps"] = 62
     assert stored(early) == before
     lmkit.resume(early, allow_inexact=True, max_steps=64)
+
+
+def test_an_early_run_whose_text_has_moved_is_resumed_more_than_once(early: Path, tmp_path: Path):
+    text = (early.parent / "book.txt").rename(tmp_path / "moved.txt")
+    Session.resume(early, {"corpus": str(text)}, allow_inexact=True).release()
+    (change,) = RunDirectory.open(early).info()["resumes"]
+    assert change["changed"] == {"corpus": [str(early.parent / "book.txt"), "../../moved.txt"]}
+    lmkit.resume(early, allow_inexact=True)
 
 
 def test_an_early_run_with_another_option_is_refused(early: Path):

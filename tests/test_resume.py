@@ -676,7 +676,10 @@ def test_a_damaged_best_model_is_put_back(make: Make, damage: Callable[[bytes], 
         path.unlink()
     else:
         path.write_bytes(content)
-    session = go_on(run)
+    said: list[str] = []
+    session = Session.resume(run, warn=said.append)
+    assert ["model.safetensors is not the model that this run left" in line for line in said] == [True] * len(said)
+    assert len(said) == (content is not None)
     assert path.read_bytes() == best
     finish(session)
     assert_same(run, whole.run.path)
@@ -694,7 +697,7 @@ def test_a_best_model_that_came_after_the_checkpoint_is_forgotten(make: Make, va
         session.run.save_model(session.model)
         assert best.read_bytes() != known
     session._lock.release()
-    session = go_on(session.run.path)
+    session = Session.resume(session.run.path, warn=lambda line: None)
     assert best.read_bytes() == known
     finish(session)
     assert_same(session.run.path, varied)
