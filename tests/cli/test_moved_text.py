@@ -7,19 +7,42 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from click.testing import CliRunner
+
+from lmkit.cli import main
+
+
+@pytest.fixture(scope="module")
+def moved_once(tmp_path_factory: pytest.TempPathFactory, text: str, small: tuple[str, ...]) -> Path:
+    """The folder that every ``moved`` is a copy of: text.txt became new/book.txt after four steps of ``run``; ``whole``
+    is that run, resumed to eight steps before.
+    """
+    folder = tmp_path_factory.mktemp("moved")
+    (folder / "text.txt").write_text(text, encoding="utf-8", newline="")
+    train("--corpus", folder / "text.txt", *small, "--max-steps", 4, "--out", folder / "run")
+    shutil.copytree(folder / "run", folder / "whole")
+    train("--resume", folder / "whole", "--max-steps", 8)
+    (folder / "new").mkdir()
+    (folder / "text.txt").rename(folder / "new" / "book.txt")
+    return folder
+
+
+def train(*arguments: object) -> None:
+    result = CliRunner().invoke(main, ["train", *map(str, arguments)])
+    assert result.exit_code == 0, result.output
+    torch.set_num_threads(1)
 
 
 @pytest.fixture
-def moved(cli, work, small, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of four steps out of text.txt, which was then moved to new/book.txt; no cache knows it there. Beside it the
-    same run that went on to eight steps before.
-    """
+def moved(
+    moved_once: Path, work: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The run, and a cache that does not know the text where it is now."""
     monkeypatch.setenv("LMKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
-    assert cli("train", "--corpus", "text.txt", *small, "--max-steps", 4, "--out", "run").code == 0
-    shutil.copytree("run", "whole")
-    assert cli("train", "--resume", "whole", "--max-steps", 8).code == 0
-    (work / "new").mkdir()
-    (work / "text.txt").rename(work / "new" / "book.txt")
+    (work / "text.txt").unlink()
+    for name in ("run", "whole", "new"):
+        shutil.copytree(moved_once / name, work / name)
     return work / "run"
 
 
