@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from shlex import quote
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from lmkit.errors import DataError
 from lmkit.files import open_regular
@@ -43,53 +43,67 @@ def read_text(path: Path) -> Iterator[str]:
 def decode_chunks(blocks: Iterable[bytes], name: str) -> Iterator[str]:
     """Decode UTF-8 strictly, a character cut by a block's border included; nothing is translated or dropped."""
     rest = b""
-    offset, line = 0, 1
+    reached = _Reached(0, 1, True)
     for number, block in enumerate(blocks):
-        if number == 0:
-            _check_kind(block, name)
-        text, used = _decode(rest + block, offset, line, name, final=False)
+        if number == 0 and (kind := _other_kind(block)):
+            raise DataError(f"{name} {kind}")
+        text, used = _decode(rest + block, reached, name, final=False)
         rest = (rest + block)[used:]
-        offset += used
-        line += text.count("\n")
+        reached = reached.after(text, used)
         if text:
             yield text
-    _decode(rest, offset, line, name, final=True)
+    _decode(rest, reached, name, final=True)
 
 
 def looks_like_text(path: Path) -> bool:
-    """Whether the first block of a file is UTF-8 without NUL; False where it cannot be unpacked."""
+    """Whether the first block of a file is UTF-8 without NUL, and no document of another kind; False where it cannot be
+    unpacked.
+    """
     try:
         block = next(iter(read_blocks(path)), b"")
         codecs.utf_8_decode(block, "strict", False)
     except (DataError, UnicodeDecodeError):
         return False
-    return b"\0" not in block
+    return b"\0" not in block and not _other_kind(block)
 
 
-def _check_kind(block: bytes, name: str) -> None:
-    for mark, what in NO_TEXT.items():
-        if block.startswith(mark):
-            raise DataError(f"{name} {what}")
+class _Reached(NamedTuple):
+    """How far a text is decoded: bytes, the line, and whether all of it is ASCII."""
+
+    offset: int
+    line: int
+    is_ascii: bool
+
+    def after(self, text: str, size: int) -> _Reached:
+        return _Reached(self.offset + size, self.line + text.count("\n"), self.is_ascii and text.isascii())
 
 
-def _decode(data: bytes, offset: int, line: int, name: str, *, final: bool) -> tuple[str, int]:
+def _other_kind(block: bytes) -> str:
+    return next((what for mark, what in NO_TEXT.items() if block.startswith(mark)), "")
+
+
+def _decode(data: bytes, reached: _Reached, name: str, *, final: bool) -> tuple[str, int]:
     try:
         return codecs.utf_8_decode(data, "strict", final)
     except UnicodeDecodeError as error:
-        place, value = offset + error.start, data[error.start]
-        line += data.count(b"\n", 0, error.start)
-        fault = f"at byte offset {place}, line {line:,}: byte 0x{value:02x} does not belong there"
-        hint = _what_to_do(data, error.start, name, is_begin=offset == 0)
+        start, value = error.start, data[error.start]
+        place = reached.after(data[:start].decode("utf-8"), start)
+        fault = f"at byte offset {place.offset}, line {place.line:,}: byte 0x{value:02x} does not belong there"
+        hint = "It ends in the middle of a character: the file may be cut off."
+        if "end of data" not in error.reason:
+            hint = _what_to_do(data, place, start, name)
         raise DataError(f"{name} is not UTF-8 {fault}. {hint}") from error
 
 
-def _what_to_do(data: bytes, start: int, name: str, *, is_begin: bool) -> str:
-    """The likeliest encoding of a text that is not UTF-8, and the command that converts it."""
-    if is_begin and data[:2] in UTF16_MARKS:
+def _what_to_do(data: bytes, place: _Reached, start: int, name: str) -> str:
+    """The likeliest encoding of a text that is not UTF-8 at a place, and the command that converts it."""
+    if place.offset == start and data[:2] in UTF16_MARKS:
         return f"It looks like UTF-16: {_conversion('UTF-16', name)}"
     around = data[max(0, start - SAMPLE) : start + SAMPLE]
     if b"\0" in around:
         return "It looks like a binary file: give plain text."
+    if not place.is_ascii:
+        return "What stands before it is UTF-8: mend that line."
     # Windows-1252 has its quotes and dashes where Latin-1 has control characters
     windows = any(0x80 <= byte < 0xA0 for byte in around[min(start, SAMPLE) :])
     encoding, shown = ("WINDOWS-1252", "Windows-1252") if windows else ("LATIN1", "Latin-1")

@@ -162,6 +162,14 @@ def test_the_offset_of_bad_bytes_does_not_depend_on_the_blocks(data, size):
         assert "".join(decode_chunks(blocks, "name")) == text
 
 
+def test_a_document_of_another_kind_in_a_folder_is_skipped(tmp_path):
+    (tmp_path / "a.txt").write_text("text", encoding="utf-8")
+    (tmp_path / "b.rtf").write_bytes(b"{\\rtf1 text}")
+    with open_source(str(tmp_path)) as source:
+        assert [document.name for document in source.parts[WHOLE]] == ["a.txt"]
+        assert source.info["skipped"] == ["b.rtf"]
+
+
 def test_a_truncated_gz_is_an_error(tmp_path):
     path = tmp_path / "a.txt.gz"
     path.write_bytes(gzip.compress(os.urandom(1000).hex().encode())[:-20])
