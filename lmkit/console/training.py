@@ -15,6 +15,7 @@ from lmkit.console.output import open_console
 from lmkit.console.progress import ProgressLine
 from lmkit.console.tables import remarks
 from lmkit.errors import RunError
+from lmkit.evaluation.caveats import not_finite
 from lmkit.evaluation.measurement import Measurement
 from lmkit.session import Session
 from lmkit.training.loop import EvaluationRecord
@@ -103,6 +104,8 @@ class TrainingDisplay:
         line = f"step {record.step:>6,}  {self.session.train.elapsed:6.1f} s  {figures}{mark}"
         room = max(20, shutil.get_terminal_size((120, 24)).columns - len(line) - 5)
         self.say(f"{line}  {_one_line(sample, room)}")
+        if reason := not_finite(record.evaluation):
+            self.say(f"Note: {reason}")
 
     def stopped(self) -> None:
         """How to go on with a run that was stopped."""

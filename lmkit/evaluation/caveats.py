@@ -37,7 +37,7 @@ def not_finite(result: Evaluation) -> str | None:
     if math.isinf(result.nll):
         return "The loss is infinite: a token of the text has no probability at all."
     if math.isinf(result.perplexity):
-        return f"The perplexity is too large for a number: exp({result.nats_per_token:,.1f})."
+        return f"The perplexity is too large for a number: exp({result.nats_per_token:.4g})."
     return None
 
 

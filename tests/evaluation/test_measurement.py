@@ -3,11 +3,12 @@
 import json
 import math
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from lmkit.errors import ConfigError, DataError
-from lmkit.evaluation.measurement import evaluation_windows, measure
+from lmkit.evaluation.measurement import evaluation_windows, measure, measurement_of
 from lmkit.evaluation.perplexity import Evaluation, evaluate, token_scores
 from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.samplers import IGNORE, stream_windows
@@ -77,10 +78,32 @@ def test_more_than_two_in_a_hundred_unknown_words_are_told_with_what_they_mean(m
     assert (figures["unknown_tokens"], figures["oov_written_tokens"]) == (unknown, 5)
     assert figures["oov_tokens"] == unknown + 5
     assert figures["unknown_rate"] == unknown / len(tokens)
-    assert len(figures["notes"]) == noted
+    notes = [note for note in figures["notes"] if "<unk>" in note]
+    assert len(notes) == noted
     if noted:
-        assert f"{unknown} of {len(tokens)} tokens" in figures["notes"][0]
-        assert "same vocabulary" in figures["notes"][0]
+        assert f"{unknown} of {len(tokens)} tokens" in notes[0]
+        assert "same vocabulary" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("nll", "words"),
+    [
+        (math.nan, "not a number"),
+        (math.inf, "infinite"),
+        (8e5, "too large"),
+        (300.0, "worse than guessing"),
+        (10.0, ""),
+    ],
+)
+def test_a_figure_that_no_sound_model_has_comes_with_its_reason(tokenizer, nll, words):
+    tokens = encode_text(tokenizer, "a bad cab" * 10)
+    how: dict[str, Any] = {"split": "test", "state": "carry", "rows": 1, "warmup": 0, "window": 9}
+    made = measurement_of(Evaluation(nll=nll, tokens=len(tokens)), tokens, tokenizer, precision="float32", **how)
+    figures = json.loads(json.dumps(made.figures(), allow_nan=False))
+    assert words in "".join(figures["notes"])
+    assert len(figures["notes"]) == bool(words)
+    assert (figures["perplexity"] is None) == (figures["not_finite"] is not None)
+    assert figures["not_finite"] == (figures["notes"][0] if figures["perplexity"] is None else None)
 
 
 def test_figures_are_ready_for_json(predictor, tokenizer):
