@@ -174,7 +174,7 @@ def check_corpus(run: RunDirectory, corpus: Corpus, given: str | None = None) ->
             continue
         if given is not None:
             raise RunError(
-                f"{given} is not the text that {run.path} was trained on: its {name} split differs. Give that "
+                f"--corpus {given} is not the text that {run.path} was trained on: its {name} split differs. Give that "
                 "text, or train a new run on this one."
             )
         raise RunError(

@@ -59,7 +59,7 @@ def test_a_run_whose_text_has_moved_goes_on_to_the_same_bytes(cli, moved, work):
 def test_another_text_is_refused_and_nothing_changes(refused, moved, work, text: str):
     (work / "other.txt").write_text(text.replace("cat", "cow"), encoding="utf-8", newline="")
     message = refused("train", "--resume", "run", "--corpus", "other.txt", "--max-steps", 8)
-    assert "other.txt is not the text that run was trained on" in message
+    assert "--corpus other.txt is not the text that run was trained on" in message
     assert "no file or folder" in refused("train", "--resume", "run", "--corpus", "nowhere.txt", "--max-steps", 8)
 
 
