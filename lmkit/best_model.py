@@ -43,10 +43,9 @@ class BestModel:
             self.run.write_model(self.content)
             self.content = None
 
-    def restore(self, step: int, size: int, checkpoints: CheckpointFolder, left: str | None) -> None:
+    def restore(self, step: int, size: int, checkpoints: CheckpointFolder, *, known: bool) -> None:
         """Put back the best model with ``sha256``, of step ``step`` (0: none yet) and of so many bytes: a later one
-        may have been written before the crash. left: sha256 of the model that the run ended with, None where it did
-        not end.
+        may have been written before the crash. known: whether the one that is there is the run's own in any case.
         """
         if not step or self._present(size) == self.sha256:
             return
@@ -55,7 +54,6 @@ class BestModel:
         except RunError as error:
             self.warn(f"The best model, of step {step:,}, is gone: {error} The next better one takes its place.")
             return
-        known = self.run.best_after(step) if left is None else self.run.model_sha256() == left
         if exists(self.run.path / MODEL) and not known:
             self.warn(
                 f"{self.run.path / MODEL} is not the model that this run left, but another run's or damaged: the best "

@@ -18,6 +18,7 @@ import difflib
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -71,6 +72,8 @@ __all__ = [
 
 LARGEST_JSON = 1 << 26  # bytes: the list of a corpus' files may be long
 LARGEST_METRICS = 1 << 30
+LARGEST_HEADER = 1 << 24  # bytes of a file of weights before its numbers
+BYTES_PER_NUMBER = 8  # at most
 LONGEST_LINE = 1 << 20
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
@@ -296,17 +299,19 @@ class RunDirectory:
             return any(isinstance(found, int) and found > step for found in best)
         return False
 
-    def record_end(self, step: int, metrics: Mapping[str, Any]) -> None:
+    def record_end(self, step: int, model_sha256: str | None, metrics: Mapping[str, Any]) -> None:
         """Record in run.json that the run has ended: at which step, with which model, and the length and sha256 of its
         metrics. Raises OSError if the disk refuses, RunError if run.json is damaged.
         """
-        ended = {"step": step, "model_sha256": self.model_sha256(), "metrics": dict(metrics)}
+        ended = {"step": step, "model_sha256": model_sha256, "metrics": dict(metrics)}
         replace_file(self.path / RUN, _json({**self.info(), "ended": ended}).encode(), self.check)
 
-    def model_sha256(self) -> str | None:
-        """sha256 of the model's file, None where it is missing or cannot be read."""
-        with contextlib.suppress(OSError), open_regular(self.path / MODEL) as file:
-            return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
+    def model_sha256(self, config: Config, vocab_size: int) -> str | None:
+        """sha256 of the model's file, None where it is missing, cannot be read, or is too long to hold this model."""
+        with contextlib.suppress(OSError, ConfigError), open_regular(self.path / MODEL) as file:
+            numbers = sum(math.prod(shape) for shape in stored_shapes(config.model, vocab_size).values())
+            if os.fstat(file.fileno()).st_size <= LARGEST_HEADER + BYTES_PER_NUMBER * numbers:
+                return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
         return None
 
     def record_change(self, config: Config, change: Mapping[str, Any], resolved: Mapping[str, Any]) -> None:

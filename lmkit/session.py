@@ -166,7 +166,9 @@ class Session:
         left = _model_at_end(info, self.train.step)
         if checkpoint is not None and not (self.finished and self._has_sound_model(left)):
             size = len(checkpoint.files[WEIGHTS])
-            self._best.restore(self.train.annealing.best_step, size, self.checkpoints, left)
+            best = self.train.annealing.best_step
+            known = run.best_after(best) if left is None else self._model_sha256() == left
+            self._best.restore(best, size, self.checkpoints, known=known)
         changed = {**edited, **_changes(stored, config)}
         if changed or differing:
             change = {"step": self.train.step, "changed": changed, "inexact": differing}
@@ -316,7 +318,7 @@ class Session:
             self._best.flush()
             self.log.metrics.sync()
             if ended:
-                self.run.record_end(self.train.step, self.log.metrics.end())
+                self.run.record_end(self.train.step, self._model_sha256(), self.log.metrics.end())
         except OSError as error:
             self.unsaved = f"The run could not be saved in {self.run.path}: {error.strerror or error}."
         except RunError as error:  # run.json is gone or damaged: the model is there all the same
@@ -489,12 +491,15 @@ class Session:
                 )
             self._failed |= not self._best.keep(self.model, is_best=False)
 
+    def _model_sha256(self) -> str | None:
+        return self.run.model_sha256(self.config, self.corpus.tokenizer.vocab_size)
+
     def _has_sound_model(self, left: str | None) -> bool:
         """Whether the run's model can be used and is the one that it ended with, where that is recorded: that of a
         finished run may be the closing validation's, which no checkpoint knows of and which will be found again.
         """
         if left is not None:
-            return self.run.model_sha256() == left
+            return self._model_sha256() == left
         try:
             self.run.load_model(self.config, self.corpus.tokenizer.vocab_size, self.device)
         except RunError:

@@ -33,7 +33,7 @@ def check_records(run: RunDirectory, config: Config, tokenizer: Tokenizer, info:
     state = {} if checkpoint is None else _state(checkpoint)
     ended = _end(run, info, checkpoint)
     yield _configuration(run, config, tokenizer, info, state)
-    yield _model(run, checkpoint, state, ended)
+    yield _model(run, run.model_sha256(config, tokenizer.vocab_size), checkpoint, state, ended)
     yield _metrics(run, state, ended)
 
 
@@ -70,11 +70,13 @@ def _configuration(run: RunDirectory, config: Config, tokenizer: Tokenizer, info
     return Check(name, FAILED, "not the newest checkpoint's", None, (advice_one,))
 
 
-def _model(run: RunDirectory, checkpoint: Checkpoint | None, state: Records, ended: Records) -> Check:
-    """The best model: recorded at the end, else by the checkpoint, which may be older than the newest best model."""
-    name, found = "model's hash", run.model_sha256()
+def _model(
+    run: RunDirectory, found: str | None, checkpoint: Checkpoint | None, state: Records, ended: Records
+) -> Check:
+    """The sha256 of the best model: recorded at the end of the run, else by the checkpoint, which may be older."""
+    name = "model's hash"
     if found is None:
-        return Check(name, SKIPPED, "there is no model")
+        return Check(name, SKIPPED, "there is no model that could be the run's")
     expected = ended.get("model_sha256")
     if expected is None and checkpoint is not None:
         best = checkpoint.manifest.get("best_step")
