@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lmkit.errors import ConfigError
-from lmkit.fields import Section, option
+from lmkit.fields import Section, flag_of, option
 
 __all__ = [
     "CONFIG_FORMAT",
@@ -34,6 +34,10 @@ MAX_WIDTH = 65536  # a network wider than this fits no machine that lmkit runs o
 # What a resume may change: when it ends, and how often it is saved. All else would make it another run.
 RESUMABLE = ("epochs", "max_steps", "max_seconds", "checkpoint_every", "checkpoint_seconds", "keep_checkpoints")
 PLACE = ("device", "precision", "threads")  # of RuntimeConfig: --allow-inexact may change them
+CELLS = (
+    *("rnn", "irnn", "gru", "lstm", "lnlstm", "mogrifier"),
+    *("qrnn", "sru", "mingru", "minlstm", "rglru", "slstm", "mlstm"),
+)
 SAMPLER_STATES = {"sequential": ("carry", "reset"), "random": ("reset",), "document": ("document",)}
 
 
@@ -78,9 +82,7 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """The shape of the network."""
 
-    cell: str = option(
-        "lstm", "Recurrent cell.", flags=("--cell", "--model", "--model-type"), choices=("rnn", "irnn", "gru", "lstm")
-    )
+    cell: str = option("lstm", "Recurrent cell.", flags=("--cell", "--model", "--model-type"), choices=CELLS)
     num_layers: int = option(
         1, "Recurrent layers.", flags=("--layers", "--num-layers", "--nlayers", "--n-layers"), minimum=1, maximum=64
     )
@@ -115,7 +117,32 @@ class ModelConfig(Section):
         flags=("--locked-dropout", "--variational-dropout"),
     )
     forget_bias: float | None = option(
-        None, "Start value of the LSTM's forget-gate bias (default: torch's own, about 0).", minimum=-100, maximum=100
+        None,
+        "Start value of the forget gate's bias (default: about 0).",
+        minimum=-100,
+        maximum=100,
+        cells=("lstm", "lnlstm"),
+    )
+    mogrifier_rounds: int | None = option(
+        None,
+        "Turns in which input and state gate each other (default: 5).",
+        minimum=0,
+        maximum=64,
+        cells=("mogrifier",),
+    )
+    conv_width: int | None = option(
+        None,
+        "Inputs that a step of a QRNN sees, its own included (default: 2).",
+        minimum=1,
+        maximum=64,
+        cells=("qrnn",),
+    )
+    heads: int | None = option(
+        None,
+        "Parts that the units are kept in (default: 4, or fewer where that does not divide the hidden size).",
+        minimum=1,
+        maximum=MAX_WIDTH,
+        cells=("slstm", "mlstm"),
     )
     head: str = option(
         "full", "Output layer: full softmax, or adaptive for large vocabularies.", choices=("full", "adaptive")
@@ -125,8 +152,12 @@ class ModelConfig(Section):
     )
 
     def check(self) -> None:
-        if self.forget_bias is not None and self.cell != "lstm":
-            raise ConfigError(f"--forget-bias needs --cell lstm: a {self.cell} has no forget gate.")
+        for item in dataclasses.fields(self):
+            cells = item.metadata["cells"]
+            if cells and getattr(self, item.name) is not None and self.cell not in cells:
+                raise ConfigError(f"{flag_of(item)} needs --cell {' or '.join(cells)}: {self.cell} does not have it.")
+        if self.heads is not None and self.hidden_size % self.heads:
+            raise ConfigError(f"--heads {self.heads} does not divide --hidden-size {self.hidden_size}.")
         if self.cutoffs is not None and self.head != "adaptive":
             raise ConfigError("--cutoffs needs --head adaptive.")
         if self.cutoffs is not None and (not self.cutoffs or list(self.cutoffs) != sorted(set(self.cutoffs))):

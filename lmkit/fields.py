@@ -31,8 +31,11 @@ def option(
     above: float | None = None,
     maximum: float | None = None,
     below: float | None = None,
+    cells: tuple[str, ...] = (),
 ) -> Any:
-    """A dataclass field with its help text, its flags (the first is the primary one) and its bounds."""
+    """A dataclass field with its help text, its flags (the first is the primary one) and its bounds. cells: those that
+    take the option, where it is not for all.
+    """
     metadata = {
         "help": help,
         "flags": flags,
@@ -41,6 +44,7 @@ def option(
         "above": above,
         "maximum": maximum,
         "below": below,
+        "cells": cells,
     }
     return field(default=default, metadata=metadata)
 

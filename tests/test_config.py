@@ -151,7 +151,7 @@ def test_whole_numbers_may_be_written_as_floats_and_floats_as_whole_numbers():
         {"head": "adaptive", "cutoffs": (5, 5)},
         {"head": "adaptive", "cutoffs": ()},
         {"valid_fraction": 0.5, "test_fraction": 0.5},
-        {"cell": "qrnn"},
+        {"cell": "transformer"},
         {"corpus": ""},
         {"tokenizer": ""},
     ],

@@ -39,6 +39,9 @@ class Options(TypedDict, total=False):
     output_dropout: float | None
     locked_dropout: bool
     forget_bias: float | None
+    mogrifier_rounds: int | None
+    conv_width: int | None
+    heads: int | None
     head: str
     cutoffs: tuple[int, ...] | None
     sampler: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -157,8 +158,8 @@ def stored_shapes(config: ModelConfig, vocab_size: int) -> dict[str, tuple[int, 
 
 def _cell_options(config: ModelConfig) -> dict[str, Any]:
     """What a configuration says to its cell alone; the configuration has checked that the cell takes it."""
-    given = {"forget_bias": config.forget_bias}
-    return {name: value for name, value in given.items() if value is not None}
+    names = [item.name for item in dataclasses.fields(config) if item.metadata["cells"]]
+    return {name: getattr(config, name) for name in names if getattr(config, name) is not None}
 
 
 def default_cutoffs(vocab_size: int) -> tuple[int, ...]:

@@ -107,15 +107,17 @@ def test_resetting_rows_equals_separate_runs(make_model, cell, num_layers):
 
 
 @on_all_shapes
-def test_the_initial_state_is_zero_and_a_value(make_model, cell, num_layers):
+def test_the_initial_state_is_a_value_and_the_same_for_every_row(make_model, cell, num_layers):
     model = make_model(cell, num_layers=num_layers)
     state = model.initial_state(3)
     assert len(state) == num_layers
-    assert all(len(layer) == (2 if cell == "lstm" else 1) for layer in state)
-    assert all(tensor.shape == (3, 6) and not tensor.any() for layer in state for tensor in layer)
+    assert all(tensor[1].equal(tensor[0]) and len(tensor) == 3 for layer in state for tensor in layer)
     tokens = torch.randint(12, (3, 4))
     first, after = model(tokens, state)
-    assert not any(tensor.any() for layer in state for tensor in layer)
+    untouched = (tensor for layer in model.initial_state(3) for tensor in layer)
+    assert all(
+        tensor.equal(other) for tensor, other in zip((t for layer in state for t in layer), untouched, strict=True)
+    )
     snapshot = [tensor.clone() for layer in after for tensor in layer]
     second, _ = model(tokens, state)
     assert first.equal(second)

@@ -111,7 +111,11 @@ def test_training_with_carry_is_a_plain_loop_with_a_hand_carried_state(make_trai
         optimizer.step()
         state = tuple(tuple(tensor.detach() for tensor in layer) for layer in state)
         assert record.nll == pytest.approx(nll.item(), rel=1e-5)
-    torch.testing.assert_close(parameters(training.train.model), parameters(model), rtol=1e-4, atol=1e-6)
+    # a layer normalisation of a state of zero multiplies rounding by 1 / sqrt(1e-5), once a window
+    amplified = 316 if cell == "lnlstm" else 1
+    torch.testing.assert_close(
+        parameters(training.train.model), parameters(model), rtol=1e-4 * amplified, atol=1e-6 * amplified
+    )
 
 
 def test_the_carried_state_has_no_graph_and_is_where_the_window_ended(make_training):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from lmkit.model.cells.cell import CellState
 from lmkit.model.cells.kernel import KernelCell
 
-__all__ = ["LSTM"]
+__all__ = ["LSTM", "lstm_gates", "lstm_memory"]
 
 
 class LSTM(KernelCell, nn.LSTM):  # type: ignore[misc]  # forward has the signature of cells
@@ -34,16 +34,26 @@ class LSTM(KernelCell, nn.LSTM):  # type: ignore[misc]  # forward has the signat
         self.bias_hh_l0[forget] = 0
 
     def look(self, projected: Tensor, state: CellState) -> dict[str, Tensor]:
-        i, f, g, o = (projected + self.from_state(state[0])).chunk(4, dim=1)
-        return {
-            "input": torch.sigmoid(i),
-            "forget": torch.sigmoid(f),
-            "candidate": torch.tanh(g),
-            "output": torch.sigmoid(o),
-        }
+        return lstm_gates(projected + self.from_state(state[0]))
 
     def step(self, projected: Tensor, state: CellState) -> tuple[Tensor, CellState]:
         seen = self.look(projected, state)
-        c = seen["forget"] * state[1] + seen["input"] * seen["candidate"]
+        c = lstm_memory(seen, state[1])
         h = seen["output"] * torch.tanh(c)
         return h, (h, c)
+
+
+def lstm_gates(preactivation: Tensor) -> dict[str, Tensor]:
+    """The gates of an LSTM from their sums (B, 4 H) in the order i, f, g, o: (B, H) each."""
+    i, f, g, o = preactivation.chunk(4, dim=1)
+    return {
+        "input": torch.sigmoid(i),
+        "forget": torch.sigmoid(f),
+        "candidate": torch.tanh(g),
+        "output": torch.sigmoid(o),
+    }
+
+
+def lstm_memory(gates: dict[str, Tensor], c: Tensor) -> Tensor:
+    """c' = f c + i g."""
+    return gates["forget"] * c + gates["input"] * gates["candidate"]

@@ -1,0 +1,255 @@
+"""Cells that torch does not have, against their papers' equations in plain loops: no stabilisers, scans or chunks."""
+
+import pytest
+import torch
+
+from lmkit.model.cells import CELLS
+from lmkit.model.cells import mlstm as mlstm_module
+from lmkit.model.scan import _by_doubling, _one_by_one, scan
+
+E, D, B, T = 5, 6, 2, 11
+sigmoid, tanh = torch.sigmoid, torch.tanh
+
+
+def zeros(*shape):
+    return torch.zeros(*shape, dtype=torch.float64)
+
+
+def lstm(gates, c):
+    i, f, g, o = gates.chunk(4, dim=1)
+    c = sigmoid(f) * c + sigmoid(i) * tanh(g)
+    return c, sigmoid(o)
+
+
+def layer_norm(x, gain, bias=0.0):
+    centred = x - x.mean(1, keepdim=True)
+    return gain * centred / (centred.square().mean(1, keepdim=True) + 1e-5).sqrt() + bias
+
+
+def lnlstm(p, inputs):
+    h, c = zeros(B, D), zeros(B, D)
+    for x in inputs:
+        of_input = layer_norm(x @ p["from_input.weight"].T, p["norm_input.weight"], p["norm_input.bias"])
+        of_state = layer_norm(h @ p["from_state.weight"].T, p["norm_state.weight"])
+        c, o = lstm(of_input + of_state, c)
+        h = o * tanh(layer_norm(c, p["norm_memory.weight"], p["norm_memory.bias"]))
+        yield h
+
+
+def mogrifier(p, inputs, rounds=5):
+    h, c = zeros(B, D), zeros(B, D)
+    for x in inputs:
+        for number in range(rounds):
+            weight = p[f"turns.{number}.weight"]
+            if number % 2 == 0:
+                x = 2 * sigmoid(h @ weight.T) * x
+            else:
+                h = 2 * sigmoid(x @ weight.T) * h
+        c, o = lstm(x @ p["from_input.weight"].T + p["from_input.bias"] + h @ p["from_state.weight"].T, c)
+        h = o * tanh(c)
+        yield h
+
+
+def qrnn(p, inputs, width=2):
+    stream, c = [*[zeros(B, E)] * (width - 1), *inputs], zeros(B, D)
+    for t in range(T):
+        z, f, o = (torch.cat(stream[t : t + width], 1) @ p["linear.weight"].T + p["linear.bias"]).chunk(3, 1)
+        c = sigmoid(f) * c + (1 - sigmoid(f)) * tanh(z)
+        yield sigmoid(o) * c
+
+
+def sru(p, inputs):
+    c = zeros(B, D)
+    for x in inputs:
+        w, f, r = (x @ p["linear.weight"].T).chunk(3, 1)
+        (v_f, v_r), (b_f, b_r) = p["weight_c"].chunk(2), p["bias"].chunk(2)
+        f, r = sigmoid(f + v_f * c + b_f), sigmoid(r + v_r * c + b_r)
+        c = f * c + (1 - f) * w
+        yield r * c + (1 - r) * (x @ p["highway.weight"].T)
+
+
+def g(x):
+    return torch.where(x >= 0, x + 0.5, sigmoid(x))
+
+
+def mingru(p, inputs):
+    h = zeros(B, D)
+    for x in inputs:
+        z, n = (x @ p["linear.weight"].T + p["linear.bias"]).chunk(2, 1)
+        h = (1 - sigmoid(z)) * h + sigmoid(z) * g(n)
+        yield h
+
+
+def minlstm(p, inputs):
+    h = zeros(B, D)
+    for x in inputs:
+        f, i, n = (x @ p["linear.weight"].T + p["linear.bias"]).chunk(3, 1)
+        f, i = sigmoid(f), sigmoid(i)
+        h = f / (f + i) * h + i / (f + i) * g(n)
+        yield h
+
+
+def rglru(p, inputs):
+    h = zeros(B, D)
+    for x in inputs:
+        u = x @ p["branch.weight"].T + p["branch.bias"]
+        r, i = (u @ p["gate.weight"].T + p["gate.bias"]).chunk(2, 1)
+        a = sigmoid(p["decay"]) ** (8 * sigmoid(r))
+        h = a * h + (1 - a**2).sqrt() * sigmoid(i) * u
+        yield h
+
+
+def slstm(p, inputs, heads=2):
+    h, c, n = zeros(B, D), zeros(B, D), zeros(B, D)
+    matrices = [torch.block_diag(*p["recurrent"][gate]) for gate in range(4)]
+    for x in inputs:
+        parts = (x @ p["from_input.weight"].T + p["from_input.bias"]).chunk(4, 1)
+        z, i, f, o = (part + h @ matrix for part, matrix in zip(parts, matrices, strict=True))
+        c = sigmoid(f) * c + torch.exp(i) * tanh(z)
+        n = sigmoid(f) * n + torch.exp(i)
+        h = sigmoid(o) * c / n
+        yield h
+
+
+def mlstm(p, inputs, heads=2):
+    d = D // heads
+    memory, n = zeros(B, heads, d, d), zeros(B, heads, d)
+    for x in inputs:
+        projected = x @ p["linear.weight"].T + p["linear.bias"]
+        q, k, v, o = (part.reshape(B, heads, d) for part in projected[:, : 4 * D].chunk(4, 1))
+        i, f = projected[:, 4 * D :].chunk(2, 1)
+        k = k / d**0.5
+        memory = sigmoid(f)[..., None, None] * memory + torch.exp(i)[..., None, None] * v[..., None] * k[..., None, :]
+        n = sigmoid(f)[..., None] * n + torch.exp(i)[..., None] * k
+        read = (memory * q[..., None, :]).sum(-1) / (n * q).sum(-1, keepdim=True).abs().clamp_min(1)
+        yield (sigmoid(o) * read).reshape(B, D)
+
+
+EQUATIONS = {
+    "lnlstm": lnlstm,
+    "mogrifier": mogrifier,
+    "qrnn": qrnn,
+    "sru": sru,
+    "mingru": mingru,
+    "minlstm": minlstm,
+    "rglru": rglru,
+    "slstm": slstm,
+    "mlstm": mlstm,
+}
+
+
+def make_cell(name, **options):
+    torch.manual_seed(5)
+    cell = CELLS[name](E, D, **options).double()
+    with torch.no_grad():
+        for parameter in cell.parameters():
+            parameter.normal_(std=0.7)
+    return cell, dict(cell.named_parameters())
+
+
+def test_every_cell_has_its_equations_written_out_here_or_in_torch():
+    assert {*EQUATIONS, "rnn", "irnn", "gru", "lstm"} == set(CELLS)
+
+
+@pytest.mark.parametrize("name", EQUATIONS)
+@torch.no_grad()
+def test_a_cell_is_its_paper_s_equations(name):
+    cell, parameters = make_cell(name)
+    inputs = torch.randn(T, B, E, dtype=torch.float64)
+    outputs, _ = cell(inputs, cell.initial_state(B))
+    torch.testing.assert_close(outputs, torch.stack(list(EQUATIONS[name](parameters, inputs))), rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value", "more"),
+    [
+        ("mogrifier", "mogrifier_rounds", 0, {"rounds": 0}),
+        ("mogrifier", "mogrifier_rounds", 2, {"rounds": 2}),
+        ("qrnn", "conv_width", 1, {"width": 1}),
+        ("qrnn", "conv_width", 4, {"width": 4}),
+        ("slstm", "heads", 3, {"heads": 3}),
+        ("mlstm", "heads", 1, {"heads": 1}),
+    ],
+)
+@torch.no_grad()
+def test_options_are_those_of_the_equations(name, option, value, more):
+    cell, parameters = make_cell(name, **{option: value})
+    inputs = torch.randn(T, B, E, dtype=torch.float64)
+    outputs, _ = cell(inputs, cell.initial_state(B))
+    expected = torch.stack(list(EQUATIONS[name](parameters, inputs, **more)))
+    torch.testing.assert_close(outputs, expected, rtol=1e-9, atol=1e-11)
+
+
+@torch.no_grad()
+def test_a_mogrifier_of_no_round_is_an_lstm():
+    cell, parameters = make_cell("mogrifier", mogrifier_rounds=0)
+    lstm_cell = CELLS["lstm"](E, D).double()
+    names = {"weight_ih_l0": "from_input.weight", "weight_hh_l0": "from_state.weight", "bias_ih_l0": "from_input.bias"}
+    weights = {own: parameters[name] for own, name in names.items()}
+    lstm_cell.load_state_dict({**weights, "bias_hh_l0": zeros(4 * D)})
+    inputs = torch.randn(T, B, E, dtype=torch.float64)
+    expected, _ = lstm_cell(inputs, lstm_cell.initial_state(B))
+    torch.testing.assert_close(cell(inputs, cell.initial_state(B))[0], expected)
+
+
+SCANNED = ("qrnn", "mingru", "minlstm", "rglru", "sru", "mlstm")
+
+
+@pytest.mark.parametrize("name", SCANNED)
+def test_over_2048_steps_in_float32_a_window_is_its_steps_in_value_and_gradient(name):
+    torch.manual_seed(3)
+    cell = CELLS[name](8, 8)
+    inputs = torch.randn(2048, 2, 8, requires_grad=True)
+    whole, _ = cell(inputs, cell.initial_state(2))
+    outputs, state = [], cell.initial_state(2)
+    for projected in cell.project(inputs):
+        output, state = cell.step(projected, state)
+        outputs.append(output)
+    steps = torch.stack(outputs)
+    # norms, because an mLSTM divides by numbers that may be small: its steps themselves are 1e-5 off in single places
+    assert (whole - steps).norm() <= 1e-5 * steps.norm()
+    weights = torch.randn_like(whole)
+    one, other = (torch.autograd.grad((values * weights).sum(), inputs)[0] for values in (whole, steps))
+    assert (one - other).norm() <= 1e-5 * other.norm()
+
+
+def test_the_memory_of_an_mlstm_does_not_depend_on_its_chunks(monkeypatch):
+    cell, parameters = make_cell("mlstm")
+    inputs = torch.randn(T, B, E, dtype=torch.float64)
+    expected = torch.stack(list(mlstm(parameters, inputs)))
+    for chunk in (1, 2, 5, 64):
+        monkeypatch.setattr(mlstm_module, "CHUNK", chunk)
+        torch.testing.assert_close(cell(inputs, cell.initial_state(B))[0], expected, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["slstm", "mlstm"])
+def test_gates_of_any_size_overflow_nowhere(name):
+    torch.manual_seed(3)
+    cell = CELLS[name](8, 8)
+    inputs = 200 * torch.randn(20, 3, 8)
+    inputs.requires_grad_()
+    outputs, state = cell(inputs, cell.initial_state(3))
+    (gradient,) = torch.autograd.grad(outputs.sum(), inputs)
+    assert all(bool(torch.isfinite(values).all()) for values in (outputs, gradient, *state))
+
+
+def test_an_rglru_begins_with_decays_near_one():
+    kept = torch.sigmoid(dict(CELLS["rglru"](1, 64).named_parameters())["decay"]) ** 8
+    assert kept.min() >= 0.899
+    assert kept.max() <= 0.9991
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 64, 100])
+def test_the_two_ways_to_scan_are_one_in_value_and_gradient(steps):
+    a, b = torch.rand(steps, 2, 3, dtype=torch.float64), torch.randn(steps, 2, 3, dtype=torch.float64)
+    start = torch.randn(2, 3, dtype=torch.float64)
+    torch.testing.assert_close(_by_doubling(a, b, start), _one_by_one(a, b, start), rtol=1e-12, atol=1e-12)
+    if steps < 5:
+        leaves = tuple(tensor.requires_grad_() for tensor in (a, b, start))
+        assert torch.autograd.gradcheck(scan, leaves)
+
+
+def test_a_scan_in_a_lower_precision_is_kept_in_float32():
+    a, b, start = torch.rand(9, 2, 3).bfloat16(), torch.randn(9, 2, 3).bfloat16(), torch.zeros(2, 3)
+    assert scan(a, b, start).dtype == torch.float32
+    torch.testing.assert_close(scan(a, b, start), _one_by_one(a.float(), b.float(), start))
