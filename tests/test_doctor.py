@@ -26,6 +26,7 @@ from lmkit.doctor.estimate import estimate
 from lmkit.doctor.predictions import check_predictor
 from lmkit.doctor.round_trip import round_trip
 from lmkit.doctor.run import check_run, check_step_decoder, finite_weights
+from lmkit.doctor.starts import check_starts
 from lmkit.errors import DataError, RunError
 from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.generation.decoder import StepDecoder
@@ -146,6 +147,42 @@ def test_what_is_not_a_number_never_passes():
     assert diagnosis(Breaks(make_model())) >= {"carried windows = one pass", "rows are independent", "causality"}
     assert judged("x", math.nan, 1.0, "", "broken").status == FAILED
     assert judged("x", math.nan, 1.0, "", "broken").figures()["value"] is None
+
+
+LONG_IDS = np.random.default_rng(1).integers(VOCABULARY, size=1100)
+
+
+def test_starts_of_a_model_that_forgets_pass():
+    checks = by_name(check_starts(NetworkPredictor(make_model()), LONG_IDS, EOS))
+    assert [check.status for check in checks.values()] == [OK, OK, OK]
+
+
+def test_starts_of_a_model_that_never_forgets_are_found_and_its_rows_are_right():
+    model = make_model(hidden_size=1, embedding_size=VOCABULARY)
+    weights = {name: parameter.data for name, parameter in model.named_parameters()}
+    for name in ("weight_ih_l0", "weight_hh_l0", "bias_hh_l0"):
+        weights[f"recurrent.layers.0.{name}"].zero_()
+    # input, forget, cell, output: the token 0 sets the cell to one, all others leave it as it is
+    weights["embedding.weight"].copy_(torch.eye(VOCABULARY))
+    weights["recurrent.layers.0.bias_ih_l0"].copy_(torch.tensor([-30.0, 30, 0, 30]))
+    weights["recurrent.layers.0.weight_ih_l0"][:, 0] = torch.tensor([60.0, -60, 30, 0])
+    weights["head.weight"].copy_(torch.linspace(-3, 3, VOCABULARY)[:, None])
+    ids = np.where(LONG_IDS == 0, VOCABULARY - 1, LONG_IDS)
+    ids[0] = 0
+    checks = by_name(check_starts(NetworkPredictor(model), ids, EOS))
+    assert [check.status for check in checks.values()] == [WARNING, WARNING, OK]
+    # the first start reads the token 0 where it begins with the token before
+    assert [checks[name].value for name in ("starts in mid-text", "starts with <eos>")] == [63, 64]
+    assert "15 repaired" in checks["rows = one stream"].figure
+
+
+@pytest.mark.parametrize("kind", [Forgets, Breaks])
+def test_rows_of_a_broken_predictor_are_found(kind: type):
+    assert by_name(check_starts(kind(make_model()), LONG_IDS, EOS))["rows = one stream"].status == FAILED
+
+
+def test_starts_need_a_text():
+    assert {check.status for check in check_starts(NetworkPredictor(make_model()), IDS, EOS)} == {SKIPPED}
 
 
 def test_a_step_decoder_with_other_weights_is_found(monkeypatch: pytest.MonkeyPatch):
@@ -419,7 +456,7 @@ def statuses(path: Path) -> dict[str, str]:
 def test_a_sound_run_passes_every_check(trained: Path):
     checks = by_name(check_run(trained / "run", "cpu"))
     assert {check.status for check in checks.values()} == {OK}
-    assert len(checks) == 23
+    assert len(checks) == 26
 
 
 def change_json(path: Path, **values: Any) -> None:

@@ -39,9 +39,10 @@ def command(run: Path | None, preset: str | None, config_file: Path | None, as_j
     """Check a run, or with --corpus a text before training on it.
 
     A run: its files and their hashes, finite weights, the tokenizer's round trip, causality, carried windows = one
-    pass, independence of rows, probabilities that sum to one. A text: faults of UTF-8 with their places, line endings,
-    size against --batch-size and --window, unknown tokens, written special tokens, duplicate lines, overlap between
-    the splits, and an estimate of parameters, memory and time. Takes the options of `lmkit train`.
+    pass, independence of rows, starts in mid-text, probabilities that sum to one. A text: faults of UTF-8 with their
+    places, line endings, size against --batch-size and --window, unknown tokens, written special tokens, duplicate
+    lines, overlap between the splits, and an estimate of parameters, memory and time. Takes the options of `lmkit
+    train`.
 
     The exit code is 1 if a check fails.
     """

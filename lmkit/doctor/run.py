@@ -20,6 +20,7 @@ from lmkit.doctor.check import FAILED, OK, SKIPPED, Check, judged
 from lmkit.doctor.predictions import PROBE_TOKENS, check_predictor
 from lmkit.doctor.records import check_records
 from lmkit.doctor.round_trip import round_trip
+from lmkit.doctor.starts import check_starts
 from lmkit.errors import LmkitError
 from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.generation.decoder import StepDecoder
@@ -36,8 +37,6 @@ from lmkit.text.tokenizer import Tokenizer
 __all__ = ["check_checkpoints", "check_run", "check_step_decoder", "finite_weights"]
 
 T = TypeVar("T")
-TOLERANCE = 1e-4  # nats; float32 in another order of sums moves a log-probability by about 1e-6
-TOLERANCE_ON_GPU = 1e-2  # where cuDNN and matrix products may round their inputs to TF32
 TEXT_CHARS = 20_000
 
 
@@ -69,6 +68,9 @@ def check_run(path: str | os.PathLike[str], device: str = "auto", progress: Prog
     yield finite_weights(model)
     yield from _predictions(model, tokenizer, text)
     policy = "document" if config.training.state_policy == "document" else "carry"  # what eval does, too
+    if policy == "carry":
+        tokens = tokenizer.encode(text) if text else np.zeros(0, dtype=np.int64)
+        yield from check_starts(NetworkPredictor(model), tokens, tokenizer.eos_id)
     documents = config.data.documents if policy == "document" else "file"
     yield from carried_state_checks(model, tokenizer, text, state=policy, documents=documents)
     metrics = _attempt(run.metrics)
@@ -119,12 +121,9 @@ def _predictions(model: LanguageModel, tokenizer: Tokenizer, text: str) -> Itera
     ids = np.random.default_rng(0).integers(tokenizer.vocab_size, size=PROBE_TOKENS)
     own = tokenizer.encode(text)[:PROBE_TOKENS].astype(np.int64) if text else ids[:0]
     ids[: len(own)] = own  # a short text is filled up with tokens drawn at random
-    on_cpu = next(model.parameters()).device.type == "cpu"
-    tolerance = TOLERANCE if on_cpu else TOLERANCE_ON_GPU
-    yield from check_predictor(
-        NetworkPredictor(model), ids, vocab_size=tokenizer.vocab_size, eos_id=tokenizer.eos_id, tolerance=tolerance
-    )
-    yield check_step_decoder(model, ids, tolerance)
+    predictor, size, eos_id = NetworkPredictor(model), tokenizer.vocab_size, tokenizer.eos_id
+    yield from check_predictor(predictor, ids, vocab_size=size, eos_id=eos_id, tolerance=predictor.tolerance)
+    yield check_step_decoder(model, ids, predictor.tolerance)
 
 
 def _attempt(load: Callable[[], T]) -> T | LmkitError:

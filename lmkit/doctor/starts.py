@@ -1,0 +1,90 @@
+"""Checks of starts in mid-text: whether a model that begins with a state of zero forgets where it began, and whether
+rows give the figure of the one stream whatever it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lmkit.doctor.check import OK, SKIPPED, WARNING, Check, judged
+from lmkit.evaluation.perplexity import token_scores
+from lmkit.evaluation.predictor import Predictor
+from lmkit.evaluation.seams import row_scores
+from lmkit.samplers import IGNORE, Window, stream_windows
+
+__all__ = ["LEAST", "check_starts"]
+
+S = TypeVar("S")
+STARTS, ROWS = 64, 16
+PROBED_TOKENS = 4096
+HEAD, SCORED = 256, 256  # tokens after which a start is judged, and by how many
+LEAST = 2 * (HEAD + SCORED)
+WINDOW = 128
+OFF = 0.05  # nats per token
+IN_TEXT, AFTER_EOS, AS_ROWS = "starts in mid-text", "starts with <eos>", "rows = one stream"
+
+
+def check_starts(predictor: Predictor[S], ids: NDArray[np.int64], eos_id: int) -> Iterator[Check]:
+    """Starts from many places of a stream beside the stream that was read from its beginning, and rows of it."""
+    ids = np.asarray(ids[:PROBED_TOKENS], dtype=np.int64)
+    if len(ids) < LEAST:
+        for name in (IN_TEXT, AFTER_EOS, AS_ROWS):
+            yield Check(name, SKIPPED, f"needs the training text, and {LEAST:,} tokens of it")
+        return
+    one = _losses(predictor, ids, eos_id)
+    places = np.linspace(1, len(ids) - HEAD - SCORED, STARTS).astype(np.int64)
+    advice = "The state needs longer to recover: a text that is cut loses there, in windows of its own, too. "
+    yield _judged(IN_TEXT, _excesses(predictor, ids, one, places, None), advice + "Rows are repaired.")
+    advice = "A text that begins anew with <eos> is predicted worse for hundreds of tokens than one that goes on."
+    yield _judged(AFTER_EOS, _excesses(predictor, ids, one, places, eos_id), advice)
+    how: dict[str, Any] = {"eos_id": eos_id, "window": WINDOW, "rows": ROWS, "warmup": 0}
+    scores, seams = row_scores(predictor, stream_windows(ids, **how), ids, **how)
+    rows = -sum(float(part.log_probs.double().sum()) for part in scores) / len(ids)
+    error = abs(rows - float(one.mean()))
+    check = judged(
+        AS_ROWS, error, predictor.tolerance, " nats", "Figures of rows are not those of the stream: use --rows 1."
+    )
+    yield Check(check.name, check.status, f"{check.figure}; {seams.repaired} repaired", check.value, check.advice)
+
+
+def _losses(predictor: Predictor[S], ids: NDArray[np.int64], eos_id: int) -> Tensor:
+    """Of every token of the one stream, (N,)."""
+    windows = stream_windows(ids, eos_id=eos_id, window=WINDOW)
+    return -torch.cat([part.log_probs[0].double() for part in token_scores(predictor, windows)])
+
+
+def _excesses(
+    predictor: Predictor[S], ids: NDArray[np.int64], one: Tensor, places: NDArray[np.int64], first: int | None
+) -> Tensor:
+    """How many nats per token starts (B,) at the given places cost beyond the one stream, once they have read HEAD
+    tokens. Their first input is ``first``, or the token before.
+    """
+    tokens = torch.from_numpy(np.stack([ids[place - 1 : place + HEAD + SCORED] for place in places.tolist()]))
+    inputs, targets = tokens[:, :-1].clone(), tokens[:, 1:].clone()
+    if first is not None:
+        inputs[:, 0] = first
+    targets[:, :HEAD] = IGNORE
+    fresh = torch.arange(len(places)) >= 0
+    windows = (
+        Window(inputs[:, at : at + WINDOW], targets[:, at : at + WINDOW], fresh & (at == 0), WINDOW)
+        for at in range(0, HEAD + SCORED, WINDOW)
+    )
+    losses = -torch.cat([part.log_probs.double() for part in token_scores(predictor, windows)], dim=1)[:, HEAD:]
+    whole = torch.stack([one[place + HEAD : place + HEAD + SCORED] for place in places.tolist()])
+    return (losses - whole).mean(dim=1)
+
+
+def _judged(name: str, excesses: Tensor, advice: str) -> Check:
+    """Differences to either side count: a better start is as far from the stream as a worse one."""
+    off = int((~(excesses.abs() <= OFF)).sum())  # what is no number counts, too
+    worst = float(excesses.abs().max())
+    figure = (
+        f"{off} of {len(excesses)} are off by more than {OFF} nats a token after {HEAD} tokens, at most {worst:.2g}"
+    )
+    return Check(name, WARNING if off else OK, figure, off, (advice,) if off else ())
