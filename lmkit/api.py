@@ -24,7 +24,7 @@ from lmkit.evaluation.caveats import worse_than_guessing
 from lmkit.evaluation.dynamic import gradient_squares
 from lmkit.evaluation.levels import Adapted, check_rows, measure_stack
 from lmkit.evaluation.lines import ScoredLine, scored_lines
-from lmkit.evaluation.measurement import EVAL_WINDOW, Measurement, evaluation_windows, measure, watched
+from lmkit.evaluation.measurement import EVAL_WINDOW, Measurement, check_memory, evaluation_windows, measure, watched
 from lmkit.evaluation.nbest import Hypothesis, Rescored, rescore
 from lmkit.evaluation.ngram import NgramModel
 from lmkit.evaluation.perplexity import Evaluation
@@ -271,6 +271,8 @@ class TrainedModel:
         Options are those of ``lmkit.evaluation.measurement.measure``.
         """
         options["state"] = options.get("state") or self.eval_state
+        cut = {name: options[name] for name in ("state", "rows", "warmup", "window") if name in options}
+        check_memory(self.model, tokens, **cut)
         chosen = predictor or NetworkPredictor(self.model, self._arithmetic(precision))
         report = self._stage("measuring the text" if split == "-" else f"measuring {split}")
         tokens = self._with_known_entropy(tokens, split)
@@ -319,6 +321,7 @@ class TrainedModel:
         """
         state = state or self.eval_state
         check_rows(settings, tokens, rows, state)
+        check_memory(self.model, tokens, state=state, rows=rows, warmup=warmup, window=window)
         made = self.adapter_parts(dynamic_span=settings.dynamic_span if settings.dynamic else 0, **parts)
         if made.others and not settings.mixed_weights:
             share = 1 / (1 + len(made.others))

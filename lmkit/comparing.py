@@ -29,6 +29,7 @@ from lmkit.evaluation.caveats import MUCH_UNKNOWN, unknown_words
 from lmkit.evaluation.comparison import Comparison, count_blocks
 from lmkit.evaluation.comparison import compare as compare_units
 from lmkit.evaluation.losses import scored_losses
+from lmkit.evaluation.measurement import check_memory
 from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.text.corpus import Progress, build_corpus, encode_text
 from lmkit.text.source import Piece, pieces
@@ -182,6 +183,7 @@ def _readers(
 
 def _score(model: TrainedModel, run: ScoredRun, rows: int, report: Callable[[float], None] | None) -> ScoredRun:
     predictor, eos = NetworkPredictor(model.model), model.tokenizer.eos_id
+    check_memory(model.model, run.tokens, state=run.state, rows=rows, warmup=WARMUP)
     try:
         losses = scored_losses(
             predictor, run.tokens, eos, state=run.state, rows=rows, warmup=WARMUP, report=report

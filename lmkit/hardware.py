@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -117,12 +118,21 @@ def describe_cpu() -> str:
     return f"{cpu_name()}, {cores} core{'s' if cores > 1 else ''} ({capability})"
 
 
-def memory_size() -> int | None:
-    """Bytes of memory that the machine has, None where the system does not tell."""
+def memory_size(device: torch.device | None = None) -> int | None:
+    """Bytes of memory of a CUDA device, else those that the machine has and a container's limit allows (Linux control
+    groups, version 2). None where the system does not tell.
+    """
+    if device is not None and device.type == "cuda":
+        import torch
+
+        return int(torch.cuda.get_device_properties(device).total_memory)
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         return None
+    with contextlib.suppress(OSError, ValueError):  # "max" is no limit
+        present = min(present, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return present
 
 
 def _features() -> dict[str, bool]:

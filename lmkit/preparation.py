@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import contextlib
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +14,8 @@ from lmkit.config import Config, ModelConfig
 from lmkit.errors import ConfigError, DataError
 from lmkit.files import expanded, is_file
 from lmkit.hardware import choose_device, choose_threads, memory_size
-from lmkit.model.language_model import LanguageModel, stored_shapes
+from lmkit.model.language_model import LanguageModel
+from lmkit.model.memory import largest, training_bytes
 from lmkit.model.precision import choose_precision
 from lmkit.samplers import SAMPLERS, Sampler
 from lmkit.text.corpus import Corpus, Progress, build_corpus
@@ -22,12 +23,12 @@ from lmkit.text.kinds import TOKENIZERS
 from lmkit.text.sources import local_path
 from lmkit.text.token_file import TokenFile
 from lmkit.text.tokenizer import Tokenizer
-from lmkit.training.optimizers import make_optimizer
+from lmkit.training.optimizers import NUM_MOMENTS, make_optimizer
 from lmkit.training.state import TrainState
 
-__all__ = ["Material", "Place", "absolute_corpus", "prepare"]
+__all__ = ["Material", "Place", "absolute_corpus", "bytes_to_train", "prepare"]
 
-BYTES_PER_PARAMETER = 16  # float32 weight, gradient, and the two moments of AdamW
+LEAST_VOCABULARY = 100  # a smaller one is not suggested
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def prepare(
     _check_length(config, corpus.splits["train"])
     if config.training.patience is not None and "valid" not in corpus.splits:
         raise ConfigError("--patience needs validation: the corpus has no valid split, and --valid-fraction is 0.")
-    _check_memory(config, corpus.tokenizer.vocab_size)
+    _check_memory(config, corpus.tokenizer.vocab_size, place.device)
     torch.manual_seed(config.runtime.seed)
     model = LanguageModel(config.model, corpus.tokenizer.vocab_size, _frequency_order(config, corpus)).to(place.device)
     scaler = torch.amp.GradScaler(place.device.type, enabled=place.precision == torch.float16)
@@ -138,15 +139,38 @@ def _with_absolute_paths(config: Config) -> Config:
     return config.override({"tokenizer": str(tokenizer.resolve())})
 
 
-def _check_memory(config: Config, vocab_size: int) -> None:
-    """Raise ConfigError where the weights, their gradients and the optimiser's memory of them exceed the machine's
-    memory.
-    """
-    numbers = sum(math.prod(shape) for shape in stored_shapes(config.model, vocab_size).values())
-    needed = numbers * BYTES_PER_PARAMETER
-    present = memory_size()
-    if present is not None and needed > present:
-        raise ConfigError(
-            f"A model of {numbers:,} parameters needs about {needed / 2**30:,.0f} GiB to train, and this machine has "
-            f"{present / 2**30:,.0f} GiB: choose a smaller --hidden-size, --embedding-size or --layers."
+def bytes_to_train(config: Config, vocab_size: int, device: torch.device) -> float:
+    """An estimate of the memory that a training takes, from fixed formulas: ``lmkit.model.memory``."""
+    training = config.training
+    with torch.device("meta"):
+        model = LanguageModel(config.model, vocab_size)
+    moments, tokens = NUM_MOMENTS[training.optimizer], training.batch_size * training.window
+    return training_bytes(model, moments=moments, tokens=tokens, device=device)
+
+
+def _check_memory(config: Config, vocab_size: int, device: torch.device) -> None:
+    """Raise ConfigError where a training takes more memory than there is; it says what would fit."""
+    needed, present = bytes_to_train(config, vocab_size, device), memory_size(device)
+    if present is None or needed <= present:
+        return
+    raise ConfigError(
+        f"To train this model with a vocabulary of {vocab_size:,} takes about {needed / 2**30:,.1f} GiB, and this "
+        f"machine has {present / 2**30:,.1f} GiB: {_what_fits(config, vocab_size, device, present)}."
+    )
+
+
+def _what_fits(config: Config, vocab_size: int, device: torch.device, present: int) -> str:
+    def fits(config: Config, vocab_size: int) -> bool:
+        return bytes_to_train(config, vocab_size, device) <= present
+
+    options = []
+    with contextlib.suppress(ConfigError):  # of options that do not go with a smaller size
+        size = largest(
+            lambda number: fits(config.override({"hidden_size": number}), vocab_size), config.model.hidden_size
         )
+        options += [f"--hidden-size {size}"] if size else []
+    if config.data.tokenizer in ("word", "bpe"):
+        with contextlib.suppress(ConfigError):
+            size = largest(lambda number: fits(config, number + LEAST_VOCABULARY), vocab_size - LEAST_VOCABULARY)
+            options += [f"--vocab-size {size + LEAST_VOCABULARY}"] if size else []
+    return f"{' or '.join(options)} would fit" if options else "choose a smaller --batch-size, --window or --layers"

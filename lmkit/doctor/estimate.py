@@ -12,6 +12,7 @@ from lmkit.doctor.check import NOTE, WARNING, Check
 from lmkit.hardware import choose_device, choose_threads
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.precision import choose_precision
+from lmkit.preparation import bytes_to_train
 
 __all__ = ["Estimate", "estimate", "estimate_checks"]
 
@@ -20,8 +21,6 @@ __all__ = ["Estimate", "estimate", "estimate_checks"]
 # where the processor has it, about twice as many.
 CPU_RATE, GPU_RATE = 40e9, 10e12
 GPU_STEP_SECONDS = 30e-6  # of one layer at one step of time, both ways: small steps wait for their launch
-LOGITS_AT_ONCE = 2**23  # the output layer of a CPU works in blocks of this many numbers
-PROGRAM_BYTES = 450e6  # Python and torch themselves
 PARAMETERS_PER_TOKEN = 10  # above it a text is learnt by heart before it is understood
 
 
@@ -39,8 +38,7 @@ def estimate(config: Config, vocab_size: int, train_tokens: int) -> Estimate:
     """What training a configuration on so many tokens takes, validations left out.
 
     Time: 6 operations for each parameter outside the embedding and each token, 2 forwards and 4 backwards (Kaplan et
-    al. 2020, arXiv 2001.08361, section 2.1), over a fixed rate. Memory: weights, gradients and the optimiser's
-    moments, 4 bytes each; what a window's steps keep for their gradients; the output layer's logits; the program.
+    al. 2020, arXiv 2001.08361, section 2.1), over a fixed rate. Memory: ``lmkit.model.memory``.
     """
     with torch.device("meta"):
         model = LanguageModel(config.model, vocab_size)
@@ -50,7 +48,7 @@ def estimate(config: Config, vocab_size: int, train_tokens: int) -> Estimate:
     device = choose_device(config.runtime.device)
     return Estimate(
         parameters=parameters,
-        bytes=_bytes(config, model, parameters, device),
+        bytes=bytes_to_train(config, vocab_size, device),
         seconds=_seconds(config, dense, tokens, device),
         tokens=tokens,
     )
@@ -90,18 +88,6 @@ def _tokens(config: Config, train_tokens: int) -> int:
     if training.max_steps is not None:
         limits.append(training.max_steps * training.batch_size * training.window)
     return min(limits, default=train_tokens)
-
-
-def _bytes(config: Config, model: LanguageModel, parameters: int, device: torch.device) -> float:
-    training = config.training
-    copies = 4 if training.optimizer == "adamw" else 2
-    steps = training.batch_size * training.window
-    of_cells = sum(cell.projected_size + 3 * cell.output_size for cell in model.cells)
-    each = model.embedding.embedding_dim + of_cells
-    logits = 3 * steps * model.vocab_size
-    if device.type == "cpu":
-        logits = min(logits, LOGITS_AT_ONCE)
-    return 4.0 * (copies * parameters + 2 * steps * each + logits) + PROGRAM_BYTES
 
 
 def _seconds(config: Config, dense: int, tokens: int, device: torch.device) -> float:

@@ -12,6 +12,8 @@ from lmkit.evaluation.caveats import caveats, not_finite
 from lmkit.evaluation.perplexity import Evaluation, evaluation_of, token_scores
 from lmkit.evaluation.predictor import Predictor, Scorer
 from lmkit.evaluation.seams import AGREEING, RowScores, Seams, row_scores
+from lmkit.model.language_model import LanguageModel
+from lmkit.model.memory import check_evaluation_memory
 from lmkit.samplers import IGNORE, DocumentSampler, Window, check_layout, stream_windows
 from lmkit.text.documents import EACH_LINE
 from lmkit.text.generated import KnownEntropy
@@ -21,6 +23,7 @@ from lmkit.text.tokenizer import Tokenizer
 __all__ = [
     "EVAL_WINDOW",
     "Measurement",
+    "check_memory",
     "evaluation_windows",
     "measure",
     "measurement_of",
@@ -197,6 +200,15 @@ def rows_read(tokens: TokenFile, rows: int, state: str, max_passes: int | None =
     else:
         most = len(tokens) // (AGREEING if state == "carry" and max_passes is None else 1)
     return min(rows, max(1, most))
+
+
+def check_memory(
+    model: LanguageModel, tokens: TokenFile, *, state: str, rows: int = 1, warmup: int = 0, window: int = EVAL_WINDOW
+) -> None:
+    """Raise ConfigError where a model cannot read a text so within the machine's memory."""
+    read = max(1, rows_read(tokens, rows, state))
+    longest = len(tokens) if state in ("document", "line") else warmup + len(tokens) // read + 1
+    check_evaluation_memory(model, rows=read, steps=min(window, longest))
 
 
 def evaluation_windows(

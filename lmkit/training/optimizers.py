@@ -10,8 +10,9 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from lmkit.config import TrainingConfig
 
-__all__ = ["ADAM_BETAS", "learning_rate", "make_optimizer"]
+__all__ = ["ADAM_BETAS", "NUM_MOMENTS", "learning_rate", "make_optimizer"]
 
+NUM_MOMENTS = {"sgd": 0, "adamw": 2}  # numbers that an optimiser keeps of each parameter
 ADAM_BETAS = (0.9, 0.99)  # a shorter memory of squares than torch's default: runs of minutes have few steps
 
 

@@ -285,3 +285,20 @@ def test_a_damaged_token_cache_changes_no_figure_and_is_said_in_one_line(
         outcome = cli("eval", trained, "--json", "--threads", 1)
     assert outcome.stderr == "Note: The token cache of text was damaged: made again.\n"
     assert json.loads(outcome.stdout) == before
+
+
+@pytest.mark.parametrize("command", ["eval", "adapters", "compare"])
+def test_rows_that_do_not_fit_the_memory_are_refused_with_what_would(
+    refused, trained, monkeypatch: pytest.MonkeyPatch, command: str
+):
+    from lmkit.model import memory
+
+    monkeypatch.setattr(memory, "memory_size", lambda device: int(memory.PROGRAM_BYTES) + 1_000_000)
+    run = {
+        "eval": ["eval", trained],
+        "adapters": ["eval", trained, "--cache", 10],
+        "compare": ["compare", trained, trained],
+    }
+    found = refused(*run[command], "--file", "text.txt", "--rows", 1_000_000, "--threads", 1)
+    assert "this machine has 0.4 GiB: --rows" in found
+    assert "would fit." in found

@@ -1,0 +1,74 @@
+"""How much memory a model takes, from fixed formulas: what cannot fit is refused before anything is allocated.
+
+Expect the estimates within a factor of three, and rather too low than too high: what might fit is tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from lmkit.errors import ConfigError
+from lmkit.hardware import memory_size
+from lmkit.model.language_model import LanguageModel
+
+__all__ = ["check_evaluation_memory", "evaluation_bytes", "largest", "training_bytes"]
+
+PROGRAM_BYTES = 450e6  # Python and torch themselves
+LOGITS_AT_ONCE = 2**23  # numbers; the output layer of a CPU works in blocks of so many, and of 64 rows at least
+LEAST_ROWS = 64
+TOKEN_BYTES = 40  # of a window: input, target and score, and the places they were cut from
+
+
+def training_bytes(model: LanguageModel, *, moments: int, tokens: int, device: torch.device) -> float:
+    """Bytes that training takes with windows of so many tokens, all rows together, and an optimiser that keeps so many
+    moments of each parameter. The model may be on the device ``meta``.
+
+    Weights, gradients and moments; weights and moments twice over while a checkpoint is written; what a window's steps
+    keep for their gradients; the logits; the program.
+    """
+    kept = 1 + moments
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    rows = min(tokens, max(LEAST_ROWS, LOGITS_AT_ONCE // model.vocab_size)) if device.type == "cpu" else tokens
+    numbers = (kept + 1 + 2 * kept) * parameters + 2 * tokens * _numbers_a_token(model) + 3 * rows * model.vocab_size
+    return 4.0 * numbers + PROGRAM_BYTES
+
+
+def evaluation_bytes(model: LanguageModel, *, rows: int, steps: int) -> float:
+    """Bytes that a model takes to read so many rows side by side, so many steps at a time."""
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    states = 4 * sum(cell.output_size for cell in model.cells)  # before and after, h and c
+    logits = 2 * min(rows * steps * model.vocab_size, max(LOGITS_AT_ONCE, model.vocab_size))
+    numbers = parameters + rows * (states + steps * _numbers_a_token(model)) + logits
+    return 4.0 * numbers + TOKEN_BYTES * rows * steps + PROGRAM_BYTES
+
+
+def check_evaluation_memory(model: LanguageModel, *, rows: int, steps: int) -> None:
+    """Raise ConfigError where reading so many rows, so many steps at a time, takes more memory than the machine has."""
+    present = memory_size(next(model.parameters()).device)
+    needed = evaluation_bytes(model, rows=rows, steps=steps)
+    if present is None or needed <= present:
+        return
+    fitting = largest(lambda number: evaluation_bytes(model, rows=number, steps=steps) <= present, rows)
+    option = f"--rows {fitting}"
+    if not fitting:  # one row is too much already
+        option = f"--window {largest(lambda number: evaluation_bytes(model, rows=1, steps=number) <= present, steps)}"
+    raise ConfigError(
+        f"To read {rows:,} rows of {steps:,} tokens at a time takes about {needed / 2**30:,.1f} GiB, and this machine "
+        f"has {present / 2**30:,.1f} GiB: {option} would fit."
+    )
+
+
+def largest(fits: Callable[[int], bool], most: int) -> int:
+    """The largest number up to ``most`` that fits, 0 where even 1 does not. What fits a number fits all below it."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low
+
+
+def _numbers_a_token(model: LanguageModel) -> int:
+    of_cells = sum(cell.projected_size + 3 * cell.output_size for cell in model.cells)
+    return model.embedding.embedding_dim + of_cells

@@ -1,0 +1,74 @@
+"""What cannot fit into the machine's memory is refused before it is allocated, with what would fit."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from lmkit import preparation
+from lmkit.config import Config, ModelConfig
+from lmkit.errors import ConfigError
+from lmkit.model import memory
+from lmkit.model.language_model import LanguageModel
+from lmkit.model.memory import check_evaluation_memory, evaluation_bytes, largest, training_bytes
+
+CPU = torch.device("cpu")
+GIB = 2**30
+
+
+def model(vocab_size: int = 50, hidden_size: int = 8) -> LanguageModel:
+    with torch.device("meta"):
+        return LanguageModel(ModelConfig(hidden_size=hidden_size), vocab_size)
+
+
+@pytest.mark.parametrize("fitting", [0, 1, 2, 6, 7])
+def test_the_largest_number_that_fits_is_found(fitting: int):
+    assert largest(lambda number: number <= fitting, 7) == fitting
+
+
+def test_estimates_grow_with_what_is_asked_for():
+    def training(vocab_size: int = 5000, moments: int = 2, tokens: int = 1000) -> float:
+        return training_bytes(model(vocab_size), moments=moments, tokens=tokens, device=CPU)
+
+    assert training() < training(vocab_size=5001)
+    assert training(moments=0) < training()
+    assert training() < training(tokens=1001)
+    assert evaluation_bytes(model(), rows=2, steps=3) < evaluation_bytes(model(), rows=3, steps=3)
+    assert evaluation_bytes(model(), rows=2, steps=3) < evaluation_bytes(model(), rows=2, steps=4)
+
+
+def test_a_large_vocabulary_counts_weights_gradients_moments_and_logits():
+    """AdamW on two million words: 16 bytes a parameter at the least, and 64 rows of logits."""
+    large = model(2_000_000, 256)
+    parameters = sum(parameter.numel() for parameter in large.parameters())
+    needed = training_bytes(large, moments=2, tokens=1024, device=CPU)
+    assert 16 * parameters + 4 * 64 * 2_000_000 < needed < 64 * parameters
+
+
+@pytest.mark.parametrize(
+    ("rows", "steps", "option"), [(1_000_000, 256, "rows"), (1, 10**9, "window")], ids=["rows", "window"]
+)
+def test_an_evaluation_that_cannot_fit_says_what_would(
+    monkeypatch: pytest.MonkeyPatch, rows: int, steps: int, option: str
+):
+    monkeypatch.setattr(memory, "memory_size", lambda device: GIB)
+    with pytest.raises(ConfigError, match=f"GiB, and this machine has 1.0 GiB: --{option} [0-9]+ would fit") as error:
+        check_evaluation_memory(model(), rows=rows, steps=steps)
+    (number,) = re.findall(r"--\w+ ([0-9]+)", str(error.value))
+    fitting = {"rows": (int(number), steps), "window": (1, int(number))}[option]
+    check_evaluation_memory(model(), rows=fitting[0], steps=fitting[1])
+
+
+@pytest.mark.parametrize("tokenizer", ["word", "character"])
+def test_a_training_that_cannot_fit_says_what_would(monkeypatch: pytest.MonkeyPatch, tokenizer: str):
+    monkeypatch.setattr(preparation, "memory_size", lambda device: 4 * GIB)
+    config = Config().override({"tokenizer": tokenizer, "hidden_size": 200, "cell": "gru"})
+    with pytest.raises(ConfigError, match=r"vocabulary of 2,000,000 takes about [0-9.]+ GiB") as error:
+        preparation._check_memory(config, 2_000_000, CPU)
+    found = dict(re.findall(r"--([\w-]+) ([0-9]+)", str(error.value)))
+    assert ("vocab-size" in found) == (tokenizer == "word")
+    preparation._check_memory(config.override({"hidden_size": int(found["hidden-size"])}), 2_000_000, CPU)
+    if tokenizer == "word":
+        preparation._check_memory(config, int(found["vocab-size"]), CPU)
