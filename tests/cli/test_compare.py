@@ -212,14 +212,18 @@ def test_the_tables_show_what_the_figures_say(cli, compare, runs):
     assert "95 % confidence" in pair
 
 
-def test_without_the_training_text_there_are_no_frequencies(cli, runs, text, tmp_path):
+def test_without_the_training_text_there_are_no_frequencies(
+    cli, runs, text, tmp_path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+):
+    monkeypatch.setenv("LMKIT_CACHE", str(tmp_path_factory.mktemp("cache")))  # others know where the text is as well
+    (tmp_path / "other.txt").write_text(text[:3000], encoding="utf-8", newline="")
     gone = tmp_path / "gone.txt"
     gone.write_text(text, encoding="utf-8", newline="")
     run = Path(shutil.copytree(runs["best"], tmp_path / "run"))
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     config["data"]["corpus"] = str(gone)
     (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    arguments = ("compare", run, runs["worse"], "--file", runs["best"].parent / "text.txt", "--json", "--threads", 1)
+    arguments = ("compare", run, runs["worse"], "--file", tmp_path / "other.txt", "--json", "--threads", 1)
     assert json.loads(cli(*arguments).stdout)["by_frequency"]
     gone.unlink()
     figures = json.loads(cli(*arguments).stdout)
