@@ -37,7 +37,7 @@ from lmkit.resuming import (
     place_of_run,
     without_same_place,
 )
-from lmkit.run import CONFIG, MODEL, RUN, RunDirectory, free_run_path
+from lmkit.run import CONFIG, DISK_FULL, MODEL, RUN, RunDirectory, free_run_path
 from lmkit.run_info import evaluation_figures, final_figures, run_info, tokenizer_hash, versions
 from lmkit.samplers import IGNORE
 from lmkit.session_log import SessionLog
@@ -263,9 +263,7 @@ class Session:
             }
             self._pending = self._moment, self._files(), notes
         try:
-            self._best.flush()
-            self.log.metrics.sync()
-            self.checkpoints.save(self.train.step, *self._pending[1:])
+            self._write_checkpoint(*self._pending[1:])
         except OSError as error:
             self._failed, self._due = True, False
             self.warn(f"Step {self.train.step:,} could not be saved: {error.strerror or error}.")
@@ -275,6 +273,24 @@ class Session:
         self._failed = self._due = False
         self._saved, self._pending, self._saved_at = self._moment, None, time.monotonic()
         return True
+
+    def _write_checkpoint(self, files: Mapping[str, bytes], notes: Mapping[str, Any]) -> None:
+        """Write a checkpoint and what it refers to. On a disk with room for one but not two, the newest gives way."""
+        try:
+            self._best.flush()
+            self.log.metrics.sync()
+            self.checkpoints.save(self.train.step, files, notes)
+        except OSError as error:
+            if error.errno not in DISK_FULL or not self._make_room(files):
+                raise
+            self._best.flush()
+            self.log.metrics.sync()
+            self.checkpoints.save(self.train.step, files, notes)
+
+    def _make_room(self, files: Mapping[str, bytes]) -> bool:
+        with contextlib.suppress(OSError, RunError):
+            return self.checkpoints.make_room(files, self.train.step, self._rollback_steps()[-1:])
+        return False
 
     def _rotate(self) -> None:
         try:

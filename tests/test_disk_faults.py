@@ -250,6 +250,48 @@ def test_a_disk_that_refuses_for_a_while_leaves_no_trace(
     assert all(os.strerror(disk.error) in line or "metrics.jsonl cannot be written" in line for line in warnings)
 
 
+@pytest.mark.parametrize("room", [1, 2])
+def test_a_disk_with_room_for_few_checkpoints_keeps_the_newest_and_the_best(
+    make: Make, disk: Disk, undisturbed: Path, monkeypatch: pytest.MonkeyPatch, room: int
+):
+    """The one before gives way to the next; the best model is on the disk beside it."""
+    checkpoints = CheckpointFolder(undisturbed / "checkpoints")
+    size = checkpoints._size(checkpoints.steps()[-1])
+    session = make("run", [])
+
+    def full(call: str, path: Path) -> bool:
+        return path.parent.name.startswith(".tmp-step-") and len(session.checkpoints.steps()) >= room
+
+    disk.refuses = full
+    monkeypatch.setattr(
+        CheckpointFolder, "_free", lambda self: size // 2 + size * (room - len(session.checkpoints.steps()))
+    )
+    for _ in session.records():
+        assert len(session.checkpoints.steps()) <= room
+    session.close()
+    assert disk.calls > 0
+    assert session.unsaved is None
+    assert_same(session.run.path, undisturbed)
+    best = session.checkpoints.open(48).manifest["best_step"]
+    assert session.checkpoints.steps() == ([48] if room == 1 else sorted({best, 48}))
+
+
+def test_a_full_disk_on_which_no_room_can_be_made_keeps_every_checkpoint(
+    make: Make, disk: Disk, monkeypatch: pytest.MonkeyPatch
+):
+    session = make("run", [])
+    for record in session.records():
+        if record.step == 13:
+            break
+    kept = everything(session.checkpoints.path)
+    disk.refuses = lambda call, path: True
+    for free in (0, 10**9):
+        monkeypatch.setattr(CheckpointFolder, "_free", lambda self, free=free: free)
+        monkeypatch.setattr(CheckpointFolder, "_size", lambda self, step: 1)
+        assert not session.save()
+        assert everything(session.checkpoints.path) == kept
+
+
 def test_checkpoints_that_cannot_be_listed_for_a_while_are_removed_later(
     make: Make, disk: Disk, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ):

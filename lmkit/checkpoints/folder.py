@@ -11,6 +11,7 @@ import errno
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +24,7 @@ from lmkit.files import Check, always, is_folder, sync_folder
 __all__ = ["WEIGHTS", "Checkpoint", "CheckpointFolder"]
 
 WEIGHTS = "model.safetensors"
+BLOCK = 4096  # bytes that a disk hands out at a time
 
 NAME = re.compile(r"step-([0-9]{8,})")
 UNFINISHED, REMOVED = ".tmp-", ".trash-"
@@ -144,6 +146,35 @@ class CheckpointFolder:
             if step not in kept:
                 self._check()
                 self._remove(self._place(step))
+
+    def make_room(self, files: Mapping[str, bytes], newest: int, also: Collection[int] = ()) -> bool:
+        """On a disk that is too small for another checkpoint with these files, remove what the newest one, its best one
+        and ``also`` do not need, then, where that is not enough and its place would be, the newest one itself: the
+        next takes its place. Returns whether there is room now. Nothing is removed where the disk has room, or would
+        have too little all the same. Raises OSError.
+        """
+        needed = sum(-(-len(content) // BLOCK) * BLOCK for content in files.values()) + 2 * BLOCK  # manifest, folder
+        if self._free() >= needed:
+            return False
+        whole = sorted(step for step, _ in self._manifests() if step <= newest)
+        if self._free() + sum(map(self._size, self.steps())) < needed:
+            return False
+        self.rotate(newest, 1, also)
+        gives_way = whole and whole[-1] not in also and self._free() + self._size(whole[-1]) >= needed
+        if self._free() < needed and gives_way:
+            self._check()
+            self._remove(self._place(whole[-1]))
+        return self._free() >= needed
+
+    def _free(self) -> int:
+        if not hasattr(os, "statvfs"):
+            return sys.maxsize
+        found = os.statvfs(self.path)
+        return found.f_bavail * found.f_frsize
+
+    def _size(self, step: int) -> int:
+        """Bytes that a checkpoint takes on the disk."""
+        return sum(path.stat().st_blocks * 512 for path in [self._place(step), *self._place(step).iterdir()])
 
     def clean(self) -> None:
         """Remove what a crash has left: half-written checkpoints and half-removed ones. One that was put away for a
