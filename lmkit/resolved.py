@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from lmkit.config import PLACE, RESUMABLE, Config, ModelConfig, flatten
 from lmkit.errors import RunError
+from lmkit.model.cells import CELLS
+from lmkit.model.cells.heads import choose_heads
 from lmkit.model.head import tail_width
 from lmkit.model.language_model import cutoffs_of
 from lmkit.preparation import Place
@@ -69,7 +72,7 @@ def _values(config: Config, tokenizer: Tokenizer) -> dict[str, Any]:
     model, training = config.model, config.training
     options = {name: value for name, value in flatten(config.to_dict()).items() if name not in (*PLACE, "corpus")}
     embedding, layer, output = model.dropouts
-    options |= {
+    options |= _cell_options(model) | {
         "tokenizer": tokenizer.kind,
         "vocab_size": tokenizer.vocab_size,
         "eos_id": tokenizer.eos_id,
@@ -85,6 +88,13 @@ def _values(config: Config, tokenizer: Tokenizer) -> dict[str, Any]:
     if training.optimizer == "adamw":
         options["adam_betas"] = ADAM_BETAS
     return options | (_clusters(model, tokenizer.vocab_size) if model.head == "adaptive" else {})
+
+
+def _cell_options(model: ModelConfig) -> dict[str, Any]:
+    """The cell's own options that were left open, with the values that it takes for them."""
+    parameters = inspect.signature(CELLS[model.cell]).parameters
+    taken = {name: parameter.default for name, parameter in parameters.items() if getattr(model, name, "") is None}
+    return taken | ({"heads": choose_heads(model.hidden_size, None)} if "heads" in taken else {})
 
 
 def _clusters(model: ModelConfig, vocab_size: int) -> dict[str, Any]:

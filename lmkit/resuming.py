@@ -141,7 +141,7 @@ def place_of_run(info: Mapping[str, Any], config: Config, changes: Mapping[str, 
     try:
         runtime = RuntimeConfig(**then)
     except ConfigError as error:
-        raise RunError(f"run.json is damaged: {error}") from error
+        raise RunError(f"The device, precision or threads that run.json records cannot be used: {error}") from error
     return Place.choose(runtime.device, runtime.precision, runtime.threads, config.model)
 
 
@@ -150,7 +150,7 @@ def check_place(then: Mapping[str, Any], now: Mapping[str, Any], *, allow_inexac
     allowed; another version of lmkit always is.
     """
     if not isinstance(then, Mapping):
-        raise RunError("The record of the machine that the run began on is damaged.")
+        raise RunError("The fingerprint of the machine in run.json or in the newest checkpoint is damaged.")
     differing = [
         f"{name} {then[name]} then, {now[name]} now" for name in now if name in then and then[name] != now[name]
     ]

@@ -29,6 +29,7 @@ SMALL: dict[str, Any] = {
 TOKENIZER = CharacterTokenizer(["<unk>", "<eos>", *"abcdefghijklmnopqrstuvwxyz"])
 # With these null stands for "none", or for what the help says: an epoch between validations, torch's start values.
 OPEN = {"max_steps", "max_seconds", "eval_every", "patience", "checkpoint_every", "forget_bias", "cutoffs"}
+OF_OTHER_CELLS = {"mogrifier_rounds", "conv_width", "heads"}
 
 
 def resolved(**options: Any) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def test_what_config_json_leaves_open_is_filled_in():
         found = resolved(**options)
         chosen = flatten(Config().override(options).to_dict())
         assert chosen.keys() - {"corpus"} <= found.keys()
-        assert {name for name in chosen if name in found and found[name] is None} <= OPEN
+        assert {name for name in chosen if name in found and found[name] is None} <= OPEN | OF_OTHER_CELLS
         assert "auto" not in found.values()
 
 
@@ -81,6 +82,9 @@ def test_the_filled_in_values_are_those_that_the_training_uses():
     assert resolved(max_steps=3)["epochs"] is None
     adaptive = resolved(head="adaptive", hidden_size=64)
     assert (adaptive["cutoffs"], adaptive["tail_widths"]) == ((1, 7), [16, 4])
+    assert resolved(cell="mogrifier")["mogrifier_rounds"] == 5
+    assert (resolved(cell="mlstm")["heads"], resolved(cell="mlstm", hidden_size=6)["heads"]) == (4, 2)
+    assert resolved(cell="mlstm", hidden_size=6, heads=3)["heads"] == 3
     tied = resolved(head="adaptive", hidden_size=64, embedding_size=32, tie_embeddings=True)
     assert tied["tail_widths"] == [32, 32]
 
