@@ -17,6 +17,7 @@ from lmkit.hardware import choose_device, choose_threads, memory_size
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.memory import largest, training_bytes
 from lmkit.model.precision import choose_precision
+from lmkit.model.shapes import shape_model
 from lmkit.samplers import SAMPLERS, Sampler
 from lmkit.text.corpus import Corpus, Progress, build_corpus
 from lmkit.text.kinds import TOKENIZERS
@@ -142,8 +143,7 @@ def _with_absolute_paths(config: Config) -> Config:
 def bytes_to_train(config: Config, vocab_size: int, device: torch.device) -> float:
     """An estimate of the memory that a training takes, from fixed formulas: ``lmkit.model.memory``."""
     training = config.training
-    with torch.device("meta"):
-        model = LanguageModel(config.model, vocab_size)
+    model = shape_model(config.model, vocab_size)
     moments, tokens = NUM_MOMENTS[training.optimizer], training.batch_size * training.window
     return training_bytes(model, moments=moments, tokens=tokens, device=device)
 

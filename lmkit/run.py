@@ -52,7 +52,8 @@ from lmkit.files import (
     write_atomically,
 )
 from lmkit.lock import LOCK, FolderLock, is_locked
-from lmkit.model.language_model import LanguageModel, stored_shapes, stored_tensors
+from lmkit.model.language_model import LanguageModel
+from lmkit.model.shapes import stored_shapes, stored_tensors
 from lmkit.run_log import finite
 from lmkit.text.moved import find_text
 from lmkit.text.tokenizer import LARGEST_FILE, Tokenizer, tokenizer_from_json

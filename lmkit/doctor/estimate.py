@@ -10,8 +10,8 @@ import torch
 from lmkit.config import Config
 from lmkit.doctor.check import NOTE, WARNING, Check
 from lmkit.hardware import choose_device, choose_threads
-from lmkit.model.language_model import LanguageModel
 from lmkit.model.precision import choose_precision
+from lmkit.model.shapes import shape_model
 from lmkit.preparation import bytes_to_train
 
 __all__ = ["Estimate", "estimate", "estimate_checks"]
@@ -40,8 +40,7 @@ def estimate(config: Config, vocab_size: int, train_tokens: int) -> Estimate:
     Time: 6 operations for each parameter outside the embedding and each token, 2 forwards and 4 backwards (Kaplan et
     al. 2020, arXiv 2001.08361, section 2.1), over a fixed rate. Memory: ``lmkit.model.memory``.
     """
-    with torch.device("meta"):
-        model = LanguageModel(config.model, vocab_size)
+    model = shape_model(config.model, vocab_size)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     dense = sum(parameter.numel() for parameter in model.recurrent.parameters()) + _output(config, vocab_size)
     tokens = _tokens(config, train_tokens)

@@ -17,7 +17,7 @@ from lmkit.model.head import AdaptiveSoftmax, FullSoftmax, Head
 from lmkit.model.recurrent import RecurrentStack
 from lmkit.model.state import State
 
-__all__ = ["LanguageModel", "SequenceLoss", "Trace", "cutoffs_of", "default_cutoffs", "stored_shapes", "stored_tensors"]
+__all__ = ["LanguageModel", "SequenceLoss", "Trace", "cutoffs_of", "default_cutoffs"]
 
 
 class Trace(NamedTuple):
@@ -140,20 +140,6 @@ class SequenceLoss(nn.Module):
         """
         nll, state = self.model.nll_sum(inputs, targets, state)
         return nll, (targets >= 0).sum(), state
-
-
-def stored_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """The state dict with a tied weight under its first name only: what a file of weights holds."""
-    names = {id(tensor): name for name, tensor in reversed(list(model.named_parameters(remove_duplicate=False)))}
-    first = set(names.values()) | {name for name, _ in model.named_buffers()}
-    return {name: tensor for name, tensor in model.state_dict().items() if name in first}
-
-
-def stored_shapes(config: ModelConfig, vocab_size: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of ``stored_tensors`` of a model, known without memory for it."""
-    with torch.device("meta"):
-        model = LanguageModel(config, vocab_size)
-    return {name: tuple(tensor.shape) for name, tensor in stored_tensors(model).items()}
 
 
 def _cell_options(config: ModelConfig) -> dict[str, Any]:

@@ -1,11 +1,14 @@
 """What every cell of the table keeps, however it computes."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from lmkit.config import ModelConfig
 from lmkit.model.cells import CELLS
-from lmkit.model.language_model import stored_shapes, stored_tensors
+from lmkit.model.shapes import stored_shapes, stored_tensors
 
 E, D, B, T = 5, 6, 3, 9
 
@@ -182,3 +185,19 @@ def test_stored_shapes_are_known_without_memory(make_model, name):
     assert stored_shapes(model.config, 12) == shapes
     assert torch.get_rng_state().equal(state)
     assert "head.tied" not in shapes
+
+
+def test_shapes_of_no_cell_make_torch_import_its_compiler():
+    code = """
+import sys
+from lmkit.config import ModelConfig
+from lmkit.model.cells import CELLS
+from lmkit.model.shapes import stored_shapes
+for cell in CELLS:
+    for head in ("full", "adaptive"):
+        for tied in (False, True):
+            stored_shapes(ModelConfig(cell=cell, head=head, tie_embeddings=tied, hidden_size=8), 50)
+print("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False)
+    assert done.stdout == "False\n", done.stderr

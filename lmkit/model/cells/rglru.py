@@ -28,8 +28,9 @@ class RGLRU(ScannedCell):
         self.input_size, self.output_size, self.projected_size = input_size, hidden_size, 3 * hidden_size
         self.branch = nn.Linear(input_size, hidden_size)
         self.gate = nn.Linear(hidden_size, 2 * hidden_size)
-        kept = torch.empty(hidden_size).uniform_(FASTEST, SLOWEST) ** (1 / POWER)
-        self.decay = nn.Parameter(torch.log(kept / (1 - kept)))  # L: sigmoid(L)^c is uniform at the start
+        # L, so that sigmoid(L)^c is uniform at the start
+        start = torch.empty(hidden_size).uniform_(FASTEST, SLOWEST).log_().div_(POWER).exp_().logit_()
+        self.decay = nn.Parameter(start)
 
     def initial_state(self, batch_size: int) -> CellState:
         """Zeros (B, H)."""
