@@ -47,7 +47,7 @@ SMALL: dict[str, Any] = {
     "max_steps": 26,
     "eval_every": 9,
 }
-PLATEAU = {"optimizer": "sgd", "schedule": "plateau", "lr": 30.0, "max_grad_norm": 0.0}
+PLATEAU = {"optimizer": "sgd", "schedule": "plateau", "lr": 1.0, "max_grad_norm": 0.0}
 PLACE = ("device", "precision", "threads")
 Record = StepRecord | EvaluationRecord
 When = Callable[[Session, Record], bool]
