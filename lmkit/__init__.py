@@ -30,19 +30,20 @@ if TYPE_CHECKING:
         RunError,
         TokenizerError,
     )
-    from lmkit.evaluation.comparison import Comparison
-    from lmkit.evaluation.lines import ScoredLine
+    from lmkit.evaluation.comparison.comparison import Comparison
     from lmkit.evaluation.perplexity import Evaluation, evaluate, token_scores
     from lmkit.evaluation.predictor import NetworkPredictor, Predictor
-    from lmkit.evaluation.words import ScoredWord
+    from lmkit.evaluation.scoring.lines import ScoredLine
+    from lmkit.evaluation.scoring.words import ScoredWord
     from lmkit.generation.decoder import StepDecoder
     from lmkit.generation.decoding import Decoding
     from lmkit.generation.generate import generate
     from lmkit.model.language_model import LanguageModel
     from lmkit.samplers import DocumentSampler, RandomSampler, SequentialSampler, Window
-    from lmkit.session import Session
+    from lmkit.session.session import Session
     from lmkit.text.corpus import Corpus, build_corpus
-    from lmkit.text.tokenizer import Tokenizer, load_tokenizer
+    from lmkit.text.tokenizers.kinds import load_tokenizer
+    from lmkit.text.tokenizers.tokenizer import Tokenizer
 
 __all__ = [
     "CheckpointConfig",
@@ -105,19 +106,20 @@ _HOMES = {
         "RunError",
         "TokenizerError",
     ),
-    "lmkit.evaluation.comparison": ("Comparison",),
-    "lmkit.evaluation.lines": ("ScoredLine",),
+    "lmkit.evaluation.comparison.comparison": ("Comparison",),
+    "lmkit.evaluation.scoring.lines": ("ScoredLine",),
     "lmkit.evaluation.perplexity": ("Evaluation", "evaluate", "token_scores"),
     "lmkit.evaluation.predictor": ("NetworkPredictor", "Predictor"),
-    "lmkit.evaluation.words": ("ScoredWord",),
+    "lmkit.evaluation.scoring.words": ("ScoredWord",),
     "lmkit.generation.decoder": ("StepDecoder",),
     "lmkit.generation.decoding": ("Decoding",),
     "lmkit.generation.generate": ("generate",),
     "lmkit.model.language_model": ("LanguageModel",),
     "lmkit.samplers": ("DocumentSampler", "RandomSampler", "SequentialSampler", "Window"),
-    "lmkit.session": ("Session",),
+    "lmkit.session.session": ("Session",),
     "lmkit.text.corpus": ("Corpus", "build_corpus"),
-    "lmkit.text.tokenizer": ("Tokenizer", "load_tokenizer"),
+    "lmkit.text.tokenizers.kinds": ("load_tokenizer",),
+    "lmkit.text.tokenizers.tokenizer": ("Tokenizer",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -17,35 +17,35 @@ from torch import Tensor
 
 from lmkit.config import Config
 from lmkit.errors import ConfigError, DataError, RunError
-from lmkit.evaluation.adapters import AdapterSettings, Parts
-from lmkit.evaluation.arpa import read_arpa
+from lmkit.evaluation.adapters.adapters import AdapterSettings, Parts
+from lmkit.evaluation.adapters.dynamic import gradient_squares
+from lmkit.evaluation.adapters.levels import Adapted, check_rows, measure_stack
+from lmkit.evaluation.adapters.tuning import TUNING_TOKENS, tune
 from lmkit.evaluation.carried_state import read_carried_state
 from lmkit.evaluation.caveats import worse_than_guessing
-from lmkit.evaluation.dynamic import gradient_squares
-from lmkit.evaluation.levels import Adapted, check_rows, measure_stack
-from lmkit.evaluation.lines import ScoredLine, scored_lines
 from lmkit.evaluation.measurement import EVAL_WINDOW, Measurement, check_memory, evaluation_windows, measure, watched
-from lmkit.evaluation.nbest import Hypothesis, Rescored, rescore
-from lmkit.evaluation.ngram import NgramModel
+from lmkit.evaluation.ngram.arpa import read_arpa
+from lmkit.evaluation.ngram.ngram import NgramModel
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.evaluation.predictor import NetworkPredictor, Predictor
-from lmkit.evaluation.reading import ScoredBlock
-from lmkit.evaluation.scoring import ScoredToken, score_text, scored_tokens
-from lmkit.evaluation.tuning import TUNING_TOKENS, tune
-from lmkit.evaluation.words import ScoredWord, scored_words
+from lmkit.evaluation.scoring.lines import ScoredLine, scored_lines
+from lmkit.evaluation.scoring.nbest import Hypothesis, Rescored, rescore
+from lmkit.evaluation.scoring.reading import ScoredBlock
+from lmkit.evaluation.scoring.scoring import ScoredToken, score_text, scored_tokens
+from lmkit.evaluation.scoring.words import ScoredWord, scored_words
 from lmkit.generation.decoder import StepDecoder
 from lmkit.generation.decoding import Decoding
 from lmkit.generation.generate import Column, generate, stream_text
 from lmkit.hardware import choose_device
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.precision import choose_precision
-from lmkit.run import RunDirectory
+from lmkit.run.directory import RunDirectory
 from lmkit.samplers import SequentialSampler, Window
 from lmkit.text.corpus import Progress, build_corpus, encode_path, encode_split, encode_text
 from lmkit.text.documents import EACH_LINE
-from lmkit.text.generated import known_entropy
+from lmkit.text.sources.generated import known_entropy
 from lmkit.text.token_file import TokenFile
-from lmkit.text.tokenizer import StreamDecoder, Tokenizer
+from lmkit.text.tokenizers.tokenizer import StreamDecoder, Tokenizer
 
 __all__ = ["ScoredToken", "TrainedModel", "load"]
 
@@ -214,7 +214,7 @@ class TrainedModel:
 
     def score_words(self, text: str, *, state: str = "carry", documents: str = "file") -> list[ScoredWord]:
         """Every word and line end of the text with its log-probability, whatever the tokens are: those of a word are
-        summed, with the correction of ``lmkit.evaluation.words``.
+        summed, with the correction of ``lmkit.evaluation.scoring.words``.
         """
         blocks = self.score_files([[text]], state=state, documents=documents, words=True)
         return list(scored_words(blocks, self.tokenizer))
@@ -235,7 +235,7 @@ class TrainedModel:
         **options: Any,
     ) -> Iterator[ScoredBlock]:
         """Texts of any length in constant memory, each given as chunks, by default as the model was trained; options
-        are those of ``lmkit.evaluation.scoring.score_text``.
+        are those of ``lmkit.evaluation.scoring.scoring.score_text``.
         """
         options |= {"state": state or self.eval_state, "documents": documents or self.config.data.documents}
         return score_text(NetworkPredictor(self.model), self.tokenizer, files, **options)
@@ -348,7 +348,7 @@ class TrainedModel:
         others: Sequence[TrainedModel] = (),
         precision: str = "float32",
     ) -> Parts:
-        """What ``lmkit.evaluation.adapters`` stacks on this model.
+        """What ``lmkit.evaluation.adapters.adapters`` stacks on this model.
 
         dynamic_span: tokens between two updates of dynamic evaluation, 0 for none. ngram: order of a Kneser-Ney model
         of the training split, 0 for none; arpa: the file of another n-gram model instead. others: models to mix with.

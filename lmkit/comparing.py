@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from lmkit.api import TrainedModel, load
 from lmkit.errors import ConfigError, FailedError, LmkitError
-from lmkit.evaluation.alignment import (
+from lmkit.evaluation.caveats import MUCH_UNKNOWN, unknown_words
+from lmkit.evaluation.comparison.alignment import (
     ScoredRun,
     Units,
     coarsest,
@@ -25,15 +26,14 @@ from lmkit.evaluation.alignment import (
     split_slice,
     token_units,
 )
-from lmkit.evaluation.caveats import MUCH_UNKNOWN, unknown_words
-from lmkit.evaluation.comparison import Comparison, count_blocks
-from lmkit.evaluation.comparison import compare as compare_units
-from lmkit.evaluation.losses import scored_losses
+from lmkit.evaluation.comparison.comparison import Comparison, count_blocks
+from lmkit.evaluation.comparison.comparison import compare as compare_units
+from lmkit.evaluation.comparison.losses import scored_losses
 from lmkit.evaluation.measurement import check_memory
 from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.text.corpus import Progress, build_corpus, encode_text
-from lmkit.text.source import Piece, pieces
-from lmkit.text.sources import open_local, open_source, spool
+from lmkit.text.sources.opening import open_local, open_source, spool
+from lmkit.text.sources.source import Piece, pieces
 from lmkit.text.token_file import TokenFile
 
 __all__ = ["compare"]

@@ -48,7 +48,7 @@ def main() -> None:
     import torch
 
     from lmkit.cli.options import make_config
-    from lmkit.session import Session
+    from lmkit.session.session import Session
 
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         given = {"corpus": arguments.corpus, "max_seconds": arguments.seconds, "eval_every": 10**9}

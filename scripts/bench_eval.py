@@ -72,8 +72,8 @@ def make_lmkit(case: str):
 
     from lmkit.config import Config
     from lmkit.model.language_model import LanguageModel
-    from lmkit.text.character import CharacterTokenizer
-    from lmkit.text.word import WordTokenizer
+    from lmkit.text.tokenizers.character import CharacterTokenizer
+    from lmkit.text.tokenizers.word import WordTokenizer
 
     vocab_size, layers, hidden_size, *_ = CASES[case]
     torch.set_num_threads(choose_threads(None))
@@ -109,10 +109,10 @@ def evaluation(case: str, rows: int) -> float:
 
 
 def score(case: str) -> float:
-    from lmkit.evaluation.columns import Layout, token_columns
     from lmkit.evaluation.predictor import NetworkPredictor
-    from lmkit.evaluation.scoring import score_text
-    from lmkit.evaluation.table import rows
+    from lmkit.evaluation.scoring.columns import Layout, token_columns
+    from lmkit.evaluation.scoring.scoring import score_text
+    from lmkit.evaluation.scoring.table import rows
 
     model, tokenizer = make_lmkit(case)
     predictor, layout = NetworkPredictor(model), Layout.choose("token", None, "2")

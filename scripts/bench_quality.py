@@ -79,7 +79,7 @@ def measure(name: str, data: Path | None, seed: int, folder: Path) -> dict[str, 
 
 def known_words(run: Path, seed: int) -> float:
     """Share of the words of a 2,000-character sample that occur in the training text."""
-    from lmkit.run import RunDirectory
+    from lmkit.run.directory import RunDirectory
     from lmkit.text.corpus import build_corpus
 
     directory = RunDirectory.open(run)

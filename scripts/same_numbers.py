@@ -50,7 +50,7 @@ WORDS = {"corpus": "markov:20000"}
 def train(options: dict[str, Any], run: Path, stop: int | None = None) -> None:
     """A whole training, or one that is stopped after a step and resumed."""
     from lmkit.config import Config
-    from lmkit.session import Session
+    from lmkit.session.session import Session
 
     session = Session(Config().override(options), run)
     if stop is not None:

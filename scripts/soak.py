@@ -95,7 +95,7 @@ def _end_with_parent() -> None:
 def arm(kill: Kill) -> None:
     """Make this process end itself when it reaches the point."""
     from lmkit import run_log, session
-    from lmkit.checkpoints import folder
+    from lmkit.run.checkpoints import folder
     from lmkit.training import loop
 
     started = time.monotonic()
@@ -227,7 +227,7 @@ def import_all() -> None:
 
     import lmkit.cli.train
     import lmkit.console.training
-    import lmkit.session  # noqa: F401
+    import lmkit.session.session  # noqa: F401
 
 
 def _start(

@@ -19,15 +19,15 @@ import pytest
 from click.testing import CliRunner
 
 import lmkit
-from lmkit.checkpoints.folder import CheckpointFolder
 from lmkit.cli import main
 from lmkit.config import Config
 from lmkit.errors import FailedError, RunError
 from lmkit.files import Check
-from lmkit.lock import FolderLock
-from lmkit.run import RunDirectory
-from lmkit.run_log import LogFile
-from lmkit.session import Session
+from lmkit.run.checkpoints.folder import CheckpointFolder
+from lmkit.run.directory import RunDirectory
+from lmkit.run.lock import FolderLock
+from lmkit.run.log import LogFile
+from lmkit.session.session import Session
 from lmkit.training.loop import EvaluationRecord
 from lmkit.training.step import StepRecord
 
@@ -431,7 +431,7 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 from lmkit.config import Config
-from lmkit.session import Session
+from lmkit.session.session import Session
 
 text, out, begin, end = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 options = dict(OPTIONS, corpus=text)
@@ -474,7 +474,7 @@ def test_a_limit_on_the_size_of_files_is_a_disk_that_refuses(text: Path, tmp_pat
 HOLD = """
 import sys
 from pathlib import Path
-from lmkit.lock import FolderLock
+from lmkit.run.lock import FolderLock
 
 lock = FolderLock(Path(sys.argv[1]))
 print("held", flush=True)

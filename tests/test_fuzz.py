@@ -50,7 +50,7 @@ def test_commands_damaged_files_and_texts_show_no_fault():
 
 
 def test_a_fault_is_found_and_replayed():
-    broken = "lmkit.text.tokenizer:Tokenizer.save"
+    broken = "lmkit.text.tokenizers.tokenizer:Tokenizer.save"
     outcome = fuzz("--texts", 40, "--seed", 7, broken=broken)
     assert outcome.returncode == 1, outcome.stdout + outcome.stderr
     case = next(line for line in outcome.stdout.splitlines() if "KeyError: 'broken on purpose'" in line).split()[0]
@@ -61,6 +61,6 @@ def test_a_fault_is_found_and_replayed():
 
 
 def test_a_traceback_of_a_command_is_a_fault():
-    outcome = fuzz("--damage", 6, "--seed", 7, broken="lmkit.run:RunDirectory.config")
+    outcome = fuzz("--damage", 6, "--seed", 7, broken="lmkit.run.directory:RunDirectory.config")
     assert outcome.returncode == 1, outcome.stdout + outcome.stderr
     assert "a traceback: KeyError: 'broken on purpose'" in outcome.stdout

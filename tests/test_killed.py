@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from lmkit.config import Config
-from lmkit.lock import FolderLock
-from lmkit.run import RunDirectory
+from lmkit.run.directory import RunDirectory
+from lmkit.run.lock import FolderLock
 from lmkit.text import CharacterTokenizer
 
 pytestmark = [

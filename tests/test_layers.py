@@ -19,14 +19,11 @@ LEVELS = (
     ("errors",),
     ("fields",),
     ("config", "files"),
-    ("lock", "run_log"),
     ("text", "hardware", "presets"),
     ("samplers", "model"),
     ("evaluation", "generation"),
-    ("training", "checkpoints", "weights", "config_file"),
-    ("run", "preparation"),
-    ("resuming", "resolved", "session_log", "best_model"),
-    ("run_info",),
+    ("training",),
+    ("run",),
     ("session",),
     ("api", "report", "doctor"),
     ("comparing",),
@@ -61,7 +58,7 @@ def module_name(path: Path, package: Path) -> str:
 
 
 def room_of(module: str) -> str:
-    """``lmkit.text.bpe`` -> ``text``; the package itself is ``__init__``."""
+    """``lmkit.text.tokenizers.bpe`` -> ``text``; the package itself is ``__init__``."""
     return module.split(".")[1] if "." in module else "__init__"
 
 
@@ -151,7 +148,31 @@ def prints(package: Path) -> list[str]:
     return found
 
 
-RULES = (unplaced_rooms, imports_that_climb, packages_out_of_place, prints)
+def circles(package: Path) -> list[str]:
+    """Files that import each other, directly or through others, inside a room too; those for types alone are free."""
+    names = {module_name(path, package) for path in sources(package)}
+    arrows: dict[str, set[str]] = {}
+    for path in sources(package):
+        module = module_name(path, package)
+        found = {item.name for item in imports_of(path, package) if not item.for_types_only}
+        targets = {name if name in names else name.rpartition(".")[0] for name in found}
+        arrows[module] = {target for target in targets & names if target != module}
+    reached = {module: _reach(module, arrows) for module in arrows}
+    return [f"{module} is imported by what it imports" for module in sorted(arrows) if module in reached[module]]
+
+
+def _reach(module: str, arrows: dict[str, set[str]]) -> set[str]:
+    seen: set[str] = set()
+    waiting = list(arrows[module])
+    while waiting:
+        target = waiting.pop()
+        if target not in seen:
+            seen.add(target)
+            waiting += arrows[target]
+    return seen
+
+
+RULES = (unplaced_rooms, imports_that_climb, packages_out_of_place, prints, circles)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -168,7 +189,7 @@ def test_the_house_keeps_its_rules(rule: Callable[[Path], list[str]]):
         ("text/bpe.py", "from ..samplers import Window", imports_that_climb),
         ("text/bpe.py", "def f():\n    from lmkit.model import cells", imports_that_climb),
         ("text/__init__.py", "from .. import model", imports_that_climb),
-        ("text/bpe.py", "if TYPE_CHECKING:\n    import lmkit.run", imports_that_climb),
+        ("text/bpe.py", "if TYPE_CHECKING:\n    import lmkit.run.directory", imports_that_climb),
         ("samplers.py", "from lmkit.model.state import State", imports_that_climb),
         ("model/head.py", "from lmkit.text import Tokenizer", imports_that_climb),
         ("model/head.py", "from lmkit import load", imports_that_climb),
@@ -186,6 +207,16 @@ def test_a_broken_rule_is_found(tmp_path: Path, file: str, line: str, rule: Call
     path.parent.mkdir(parents=True)
     path.write_text(line, encoding="utf-8")
     assert len(rule(tmp_path / "lmkit")) == 1
+
+
+def test_a_circle_is_found_inside_a_room_too(tmp_path: Path):
+    room = tmp_path / "lmkit" / "text"
+    room.mkdir(parents=True)
+    for name, target in (("a", "b"), ("b", "c"), ("c", "a"), ("d", "a")):
+        (room / f"{name}.py").write_text(f"from lmkit.text.{target} import x", encoding="utf-8")
+    assert [line.split()[0] for line in circles(tmp_path / "lmkit")] == ["lmkit.text.a", "lmkit.text.b", "lmkit.text.c"]
+    (room / "c.py").write_text("if TYPE_CHECKING:\n    from lmkit.text.a import x", encoding="utf-8")
+    assert circles(tmp_path / "lmkit") == []
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ import torch
 from click.testing import CliRunner
 
 import lmkit
-from lmkit.checkpoints.folder import CheckpointFolder
 from lmkit.cli import main
 from lmkit.config import RESUMABLE, Config, TrainingConfig
 from lmkit.errors import ConfigError, LmkitError, RunError
@@ -29,8 +28,9 @@ from lmkit.evaluation.measurement import measure as measured
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.fields import flag_of
 from lmkit.model.cells import CELLS
-from lmkit.resuming import fingerprint
-from lmkit.session import Session
+from lmkit.run.checkpoints.folder import CheckpointFolder
+from lmkit.session.resume import fingerprint
+from lmkit.session.session import Session
 from lmkit.training import loop
 from lmkit.training.loop import EvaluationRecord
 from lmkit.training.state import TrainState
@@ -294,7 +294,7 @@ def break_measurement(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
             raise KeyboardInterrupt
         return result
 
-    monkeypatch.setattr("lmkit.session.measure", measure)
+    monkeypatch.setattr("lmkit.session.session.measure", measure)
 
 
 def test_a_closing_measurement_that_is_broken_off_is_done_again(make: Make, varied: Path, monkeypatch: Any):
@@ -569,7 +569,7 @@ def test_the_number_of_threads_is_the_run_s_own_whatever_the_machine_would_choos
 def test_another_machine_or_library_is_refused_unless_that_is_allowed(
     stopped: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("lmkit.session.fingerprint", lambda place: {**fingerprint(place), name: "another"})
+    monkeypatch.setattr("lmkit.session.session.fingerprint", lambda place: {**fingerprint(place), name: "another"})
     with pytest.raises(RunError, match=rf"{name} .* then, another now.*--allow-inexact") as caught:
         go_on(stopped)
     assert "\n" not in str(caught.value)
@@ -579,7 +579,7 @@ def test_another_machine_or_library_is_refused_unless_that_is_allowed(
 
 
 def test_another_version_of_lmkit_resumes_a_run_and_is_recorded(stopped: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("lmkit.session.fingerprint", lambda place: {**fingerprint(place), "lmkit": "another"})
+    monkeypatch.setattr("lmkit.session.session.fingerprint", lambda place: {**fingerprint(place), "lmkit": "another"})
     session = go_on(stopped)
     assert session.run.info()["resumes"][0]["inexact"] == [
         f"lmkit {fingerprint(session.place)['lmkit']} then, another now"

@@ -20,14 +20,14 @@ import torch
 from click.testing import CliRunner
 
 import lmkit
-from lmkit.checkpoints.folder import CheckpointFolder
-from lmkit.checkpoints.manifest import MANIFEST, _sealed, render_manifest
-from lmkit.checkpoints.packing import pack, unpack
 from lmkit.cli import main
 from lmkit.config import Config
 from lmkit.errors import ConfigError, FailedError, LmkitError, NonFiniteError, RunError
-from lmkit.run import RunDirectory
-from lmkit.session import Session
+from lmkit.run.checkpoints.folder import CheckpointFolder
+from lmkit.run.checkpoints.manifest import MANIFEST, _sealed, render_manifest
+from lmkit.run.checkpoints.packing import pack, unpack
+from lmkit.run.directory import RunDirectory
+from lmkit.session.session import Session
 from lmkit.training.guard import Skipped
 from lmkit.training.step import StepRecord
 
@@ -483,7 +483,7 @@ def test_a_run_that_has_ended_says_so_before_its_text_is_read(ended: Path, monke
         raise AssertionError("the text is read")
 
     said: list[str] = []
-    monkeypatch.setattr("lmkit.session.prepare", unread)
+    monkeypatch.setattr("lmkit.session.session.prepare", unread)
     with pytest.raises(AssertionError, match="the text is read"):
         Session.resume(ended, note=said.append)
     (sentence,) = said

@@ -46,7 +46,7 @@ def _named(entries: Callable[[], Iterable[tuple[str, str | None]]], *, files: bo
 
 
 def _corpora() -> Iterable[tuple[str, str]]:
-    from lmkit.text.registry import load_registry
+    from lmkit.text.sources.registry import load_registry
 
     return [(entry.name, entry.title) for entry in load_registry().values()]
 
@@ -58,7 +58,7 @@ def _presets() -> Iterable[tuple[str, None]]:
 
 
 def _tokenizers() -> Iterable[tuple[str, None]]:
-    from lmkit.text.kinds import TOKENIZERS
+    from lmkit.text.tokenizers.kinds import TOKENIZERS
 
     return [(name, None) for name in TOKENIZERS]
 

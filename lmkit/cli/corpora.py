@@ -22,7 +22,7 @@ def command(name: str | None, as_json: bool) -> None:
 
     from lmkit.console.tables import show_corpora
     from lmkit.errors import CorpusError
-    from lmkit.text.registry import load_registry
+    from lmkit.text.sources.registry import load_registry
 
     entries = load_registry()
     if name is not None and name not in entries:

@@ -69,7 +69,7 @@ def _checks(
     from lmkit.doctor.run import check_run
     from lmkit.errors import ConfigError
     from lmkit.files import is_file
-    from lmkit.text.sources import spool
+    from lmkit.text.sources.opening import spool
 
     if run is not None and given.get("corpus") is None and is_file(run):  # a run is a folder: this is a text
         run, given = None, {**given, "corpus": str(run)}

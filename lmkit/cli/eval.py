@@ -15,7 +15,7 @@ from lmkit.cli.runs import only_run
 
 if TYPE_CHECKING:
     from lmkit.api import TrainedModel
-    from lmkit.evaluation.levels import Adapted
+    from lmkit.evaluation.adapters.levels import Adapted
     from lmkit.text.token_file import TokenFile
 
 __all__ = ["command"]
@@ -185,8 +185,8 @@ def _choose(text: str, split: str | None, file: str | None, run: Path) -> tuple[
 def _adapted(lm: TrainedModel, tokens: TokenFile, options: dict[str, Any], how: dict[str, Any]) -> Adapted | None:
     """Measure with adapters, or None where none was asked for."""
     from lmkit.api import load
-    from lmkit.evaluation.adapters import AdapterSettings
-    from lmkit.evaluation.tuning import TUNING_TOKENS
+    from lmkit.evaluation.adapters.adapters import AdapterSettings
+    from lmkit.evaluation.adapters.tuning import TUNING_TOKENS
 
     tuned, order, runs, arpa = (options.pop(name) for name in ("tune", "ngram", "mix", "arpa"))
     options["cache"] = min(options["cache"], max(len(tokens), TUNING_TOKENS))  # its memory is taken at once

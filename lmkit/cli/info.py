@@ -29,7 +29,7 @@ def command(run: Path | None, presets: bool, as_json: bool) -> None:
         click.echo(json.dumps([dataclasses.asdict(one) for one in found])) if as_json else show_presets(found)
         return
     from lmkit.console.tables import show_run
-    from lmkit.run import RunDirectory
+    from lmkit.run.directory import RunDirectory
 
     folder = RunDirectory.open(run or only_run("info"))
     if as_json:

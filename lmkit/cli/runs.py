@@ -15,7 +15,7 @@ def only_run(command: str) -> Path:
     """The run of a command that names none: the only one in ``runs``. Raises ConfigError where there are none or
     several.
     """
-    from lmkit.run import newest_runs
+    from lmkit.run.directory import newest_runs
 
     runs = newest_runs()
     if len(runs) == 1:

@@ -21,9 +21,9 @@ from lmkit.files import expanded
 if TYPE_CHECKING:
     from lmkit.api import TrainedModel
     from lmkit.console.progress import ProgressLine
-    from lmkit.evaluation.columns import Layout
-    from lmkit.evaluation.reading import ScoredBlock
-    from lmkit.evaluation.table import Column
+    from lmkit.evaluation.scoring.columns import Layout
+    from lmkit.evaluation.scoring.reading import ScoredBlock
+    from lmkit.evaluation.scoring.table import Column
 
 __all__ = ["command"]
 
@@ -109,7 +109,7 @@ def command(
     """
     line = progress_line()
     from lmkit.api import load
-    from lmkit.evaluation.columns import Layout
+    from lmkit.evaluation.scoring.columns import Layout
 
     run = run or only_run("score")
     form = "jsonl" if as_json else form
@@ -143,7 +143,7 @@ class _Table:
         self.begun = False
 
     def write(self, columns: Sequence[Column]) -> None:
-        from lmkit.evaluation.table import header, rows
+        from lmkit.evaluation.scoring.table import header, rows
 
         text = "" if self.begun else header([column.name for column in columns], self.form)
         text += rows(columns, self.form)
@@ -172,8 +172,8 @@ def _open(names: Sequence[str], stack: contextlib.ExitStack) -> list[_Source]:
     """The documents behind file names; standard input is read as it comes. What is not there is found before any
     work.
     """
-    from lmkit.text.reading import decode_chunks
-    from lmkit.text.sources import open_local
+    from lmkit.text.sources.opening import open_local
+    from lmkit.text.sources.reading import decode_chunks
 
     found = []
     for name in names:
@@ -219,9 +219,9 @@ def _standard_input() -> Iterator[bytes]:
 def _score(
     lm: TrainedModel, sources: Sequence[_Source], state: str | None, layout: Layout, top_k: int, table: _Table
 ) -> None:
-    from lmkit.evaluation.blocks import unknown_tokens
     from lmkit.evaluation.caveats import MUCH_UNKNOWN, unknown_words
-    from lmkit.evaluation.table import Column
+    from lmkit.evaluation.scoring.blocks import unknown_tokens
+    from lmkit.evaluation.scoring.table import Column
 
     tokens = oov = unknown = 0
 
@@ -263,9 +263,9 @@ def _rows(
     lm: TrainedModel, blocks: Iterable[ScoredBlock], layout: Layout, *, nested: bool
 ) -> Iterator[tuple[list[int], list[Column]]]:
     """The rows that become known with each block: the file of each, and the columns."""
-    from lmkit.evaluation.columns import line_columns, token_columns, top_columns, word_columns
-    from lmkit.evaluation.lines import lines_by_block
-    from lmkit.evaluation.words import words_by_block
+    from lmkit.evaluation.scoring.columns import line_columns, token_columns, top_columns, word_columns
+    from lmkit.evaluation.scoring.lines import lines_by_block
+    from lmkit.evaluation.scoring.words import words_by_block
 
     if layout.per == "token":
         for scored in blocks:
@@ -281,8 +281,8 @@ def _rows(
 
 def _rescore(lm: TrainedModel, sources: Sequence[_Source], weight: float, table: _Table) -> None:
     from lmkit.errors import DataError
-    from lmkit.evaluation.columns import nbest_columns
-    from lmkit.evaluation.nbest import read_nbest
+    from lmkit.evaluation.scoring.columns import nbest_columns
+    from lmkit.evaluation.scoring.nbest import read_nbest
 
     if len(sources) != 1:
         raise DataError("--nbest takes one file, or - for standard input.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lmkit.console.progress import ProgressLine
-    from lmkit.evaluation.blocks import TokenBlock
+    from lmkit.evaluation.scoring.blocks import TokenBlock
 
 __all__ = ["ScoredShare"]
 
@@ -32,7 +32,7 @@ class ScoredShare:
             yield chunk
 
     def scored(self, block: TokenBlock, tokens: int) -> None:
-        """So many tokens of a block are scored: what ``lmkit.evaluation.scoring.score_text`` reports."""
+        """So many tokens of a block are scored: what ``lmkit.evaluation.scoring.scoring.score_text`` reports."""
         within = len(block.text) * tokens / max(1, len(block))
         done = (self._whole + within) * self._bytes / max(1, self._chars)
         share = self._size if math.isnan(self._size) else min(1.0, done / max(1.0, self._size))

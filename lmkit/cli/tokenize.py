@@ -61,8 +61,7 @@ def _show(file: str, name: str, vocab_size: int | None, limit: int, as_json: boo
     from lmkit.errors import ConfigError
     from lmkit.files import exists, is_folder
     from lmkit.text.corpus import build_corpus
-    from lmkit.text.kinds import TOKENIZERS
-    from lmkit.text.tokenizer import load_tokenizer
+    from lmkit.text.tokenizers.kinds import TOKENIZERS, load_tokenizer
 
     place = Path(name)
     known = None

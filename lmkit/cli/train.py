@@ -21,7 +21,7 @@ from lmkit.presets.preset import preset_names
 if TYPE_CHECKING:
     from lmkit.console.training import TrainingDisplay
     from lmkit.evaluation.measurement import Measurement
-    from lmkit.session import Session
+    from lmkit.session.session import Session
 
 __all__ = ["command"]
 
@@ -88,7 +88,7 @@ def command(
     with ProgressLine() as line:
         line("loading")
         from lmkit.console.training import TrainingDisplay
-        from lmkit.session import Session
+        from lmkit.session.session import Session
 
     with TrainingDisplay() as display:
         told: dict[str, Any] = {"progress": display.line, "warn": display.say, "note": display.say}

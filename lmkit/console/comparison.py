@@ -11,7 +11,7 @@ from rich.table import Table
 
 from lmkit.console.figures import rounded
 from lmkit.console.output import open_console
-from lmkit.evaluation.comparison import Band, Comparison, Interval
+from lmkit.evaluation.comparison.comparison import Band, Comparison, Interval
 
 __all__ = ["show_comparison"]
 

@@ -15,7 +15,7 @@ from lmkit.console.options import Changes, Options, shows_options
 from lmkit.console.tables import remarks
 from lmkit.console.training import SAMPLE_LENGTH, TrainingDisplay, headline, sample_of
 from lmkit.errors import FailedError
-from lmkit.session import Session
+from lmkit.session.session import Session
 from lmkit.training.step import StepRecord
 
 __all__ = ["resume", "train"]

@@ -13,12 +13,12 @@ from rich.table import Table
 
 from lmkit.console.figures import joined, number, rows_of, size, sparkline
 from lmkit.console.output import open_console
-from lmkit.evaluation.comparison import Interval
-from lmkit.evaluation.levels import Adapted
+from lmkit.evaluation.adapters.levels import Adapted
+from lmkit.evaluation.comparison.comparison import Interval
 from lmkit.evaluation.measurement import Measurement
 from lmkit.presets.preset import Preset
-from lmkit.run import RunDirectory
-from lmkit.text.registry import CorpusEntry
+from lmkit.run.directory import RunDirectory
+from lmkit.text.sources.registry import CorpusEntry
 from lmkit.text.statistics import TokenizerStatistics
 
 __all__ = [

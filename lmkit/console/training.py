@@ -17,7 +17,7 @@ from lmkit.console.tables import remarks
 from lmkit.errors import RunError
 from lmkit.evaluation.caveats import not_finite
 from lmkit.evaluation.measurement import Measurement
-from lmkit.session import Session
+from lmkit.session.session import Session
 from lmkit.training.loop import EvaluationRecord
 from lmkit.training.step import StepRecord
 

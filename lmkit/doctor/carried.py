@@ -11,7 +11,7 @@ from lmkit.evaluation.carried_state import LEAST, read_carried_state
 from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.model.language_model import LanguageModel
 from lmkit.text.corpus import encode_text
-from lmkit.text.tokenizer import Tokenizer
+from lmkit.text.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["carried_state_checks", "guessing_check"]
 

@@ -11,14 +11,14 @@ from lmkit.doctor.encoding import byte_checks, scan_source
 from lmkit.doctor.estimate import estimate_checks
 from lmkit.doctor.lines import line_checks
 from lmkit.errors import LmkitError
-from lmkit.evaluation.alignment import split_slice
+from lmkit.evaluation.comparison.alignment import split_slice
 from lmkit.hardware import choose_device
 from lmkit.model.precision import choose_precision
 from lmkit.text.corpus import Corpus, Progress, build_corpus
-from lmkit.text.source import Piece, Slice, Source
-from lmkit.text.sources import open_source
+from lmkit.text.sources.opening import open_source
+from lmkit.text.sources.source import Piece, Slice, Source
+from lmkit.text.tokenizers.word import WordTokenizer
 from lmkit.text.traits import TABLE
-from lmkit.text.word import WordTokenizer
 
 __all__ = ["check_corpus", "count_specials"]
 

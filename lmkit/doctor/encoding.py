@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from lmkit.doctor.check import FAILED, OK, WARNING, Check
-from lmkit.text.reading import read_blocks
-from lmkit.text.source import Source
+from lmkit.text.sources.reading import read_blocks
+from lmkit.text.sources.source import Source
 from lmkit.text.traits import RETURNS
 
 __all__ = ["ByteScan", "Fault", "byte_checks", "scan_source"]

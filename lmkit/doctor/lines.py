@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from lmkit.doctor.check import OK, WARNING, Check
 from lmkit.text.lines import MANY_DUPLICATES, SHORTEST_LINE, LineCounts, line_hashes
-from lmkit.text.source import Slice
+from lmkit.text.sources.source import Slice
 from lmkit.text.traits import LEARNT_BY_HEART
 
 __all__ = ["line_checks"]

@@ -8,18 +8,18 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lmkit.checkpoints.folder import WEIGHTS, Checkpoint
-from lmkit.checkpoints.manifest import sha256
-from lmkit.checkpoints.packing import unpack_plain
 from lmkit.config import Config
 from lmkit.doctor.check import FAILED, OK, SKIPPED, Check
 from lmkit.errors import ConfigError
 from lmkit.files import open_regular
-from lmkit.resolved import edited_options
-from lmkit.resuming import config_hash, early_config_hash
-from lmkit.run import METRICS, MODEL, RunDirectory
-from lmkit.session import VALUES
-from lmkit.text.tokenizer import Tokenizer
+from lmkit.run.checkpoints.folder import WEIGHTS, Checkpoint
+from lmkit.run.checkpoints.manifest import sha256
+from lmkit.run.checkpoints.packing import unpack_plain
+from lmkit.run.directory import METRICS, MODEL, RunDirectory
+from lmkit.session.resolved import edited_options
+from lmkit.session.resume import config_hash, early_config_hash
+from lmkit.session.session import VALUES
+from lmkit.text.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["check_records"]
 

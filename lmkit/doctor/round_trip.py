@@ -6,9 +6,9 @@ import random
 
 from lmkit.doctor.check import FAILED, NOTE, OK, Check
 from lmkit.errors import LmkitError
-from lmkit.text.character import CharacterTokenizer
-from lmkit.text.tokenizer import Tokenizer
-from lmkit.text.word import WordTokenizer
+from lmkit.text.tokenizers.character import CharacterTokenizer
+from lmkit.text.tokenizers.tokenizer import Tokenizer
+from lmkit.text.tokenizers.word import WordTokenizer
 
 __all__ = ["round_trip"]
 

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lmkit.checkpoints.folder import CheckpointFolder
 from lmkit.config import Config
 from lmkit.doctor.carried import carried_state_checks, guessing_check
 from lmkit.doctor.check import FAILED, OK, SKIPPED, Check, judged
@@ -26,13 +25,14 @@ from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.generation.decoder import StepDecoder
 from lmkit.hardware import choose_device
 from lmkit.model.language_model import LanguageModel
-from lmkit.run import RunDirectory
-from lmkit.text.cache import Cache
+from lmkit.run.checkpoints.folder import CheckpointFolder
+from lmkit.run.directory import RunDirectory
+from lmkit.text.cache.store import Cache
+from lmkit.text.cache.survey import survey_source
 from lmkit.text.corpus import Progress
-from lmkit.text.source import Source
-from lmkit.text.sources import open_source
-from lmkit.text.survey import survey_source
-from lmkit.text.tokenizer import Tokenizer
+from lmkit.text.sources.opening import open_source
+from lmkit.text.sources.source import Source
+from lmkit.text.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["check_checkpoints", "check_run", "check_step_decoder", "finite_weights"]
 

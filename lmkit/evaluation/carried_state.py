@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lmkit.evaluation.losses import scored_losses
+from lmkit.evaluation.comparison.losses import scored_losses
 from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.model.state import State
 from lmkit.text.token_file import TokenFile

@@ -16,9 +16,9 @@ from lmkit.model.language_model import LanguageModel
 from lmkit.model.memory import check_evaluation_memory
 from lmkit.samplers import IGNORE, DocumentSampler, Window, check_layout, stream_windows
 from lmkit.text.documents import EACH_LINE
-from lmkit.text.generated import KnownEntropy
+from lmkit.text.sources.generated import KnownEntropy
 from lmkit.text.token_file import TokenFile
-from lmkit.text.tokenizer import Tokenizer
+from lmkit.text.tokenizers.tokenizer import Tokenizer
 
 __all__ = [
     "EVAL_WINDOW",

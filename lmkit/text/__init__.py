@@ -1,15 +1,15 @@
 """Text to ids: sources, tokenizers, and corpora tokenised into files. Imports neither torch nor a console library."""
 
-from lmkit.text.bpe import BPETokenizer
-from lmkit.text.cache import cache_folder
-from lmkit.text.character import CharacterTokenizer
+from lmkit.text.cache.store import cache_folder
 from lmkit.text.corpus import Corpus, build_corpus, encode_path, encode_text
 from lmkit.text.counts import Counts
-from lmkit.text.kinds import TOKENIZERS
-from lmkit.text.registry import CorpusEntry, load_registry
+from lmkit.text.sources.registry import CorpusEntry, load_registry
 from lmkit.text.token_file import TokenFile
-from lmkit.text.tokenizer import StreamDecoder, Tokenizer, load_tokenizer, tokenizer_from_json
-from lmkit.text.word import WordTokenizer
+from lmkit.text.tokenizers.bpe import BPETokenizer
+from lmkit.text.tokenizers.character import CharacterTokenizer
+from lmkit.text.tokenizers.kinds import TOKENIZERS, load_tokenizer, tokenizer_from_json
+from lmkit.text.tokenizers.tokenizer import StreamDecoder, Tokenizer
+from lmkit.text.tokenizers.word import WordTokenizer
 
 __all__ = [
     "TOKENIZERS",

@@ -15,15 +15,15 @@ import numpy as np
 
 from lmkit.config import DataConfig
 from lmkit.errors import ConfigError, DataError
-from lmkit.text.cache import Cache, content_key
-from lmkit.text.entry import encode_slices, watched
-from lmkit.text.kinds import TOKENIZERS
-from lmkit.text.sealed import DamagedError, OutdatedError, seal, unseal, warn_of_damage
-from lmkit.text.source import WHOLE, Piece, Slice, Source, line_cut
-from lmkit.text.sources import local_path, open_local, open_source
-from lmkit.text.survey import Survey, survey_source
+from lmkit.text.cache.entry import encode_slices, watched
+from lmkit.text.cache.sealed import DamagedError, OutdatedError, seal, unseal, warn_of_damage
+from lmkit.text.cache.store import Cache, content_key
+from lmkit.text.cache.survey import Survey, survey_source
+from lmkit.text.sources.opening import local_path, open_local, open_source
+from lmkit.text.sources.source import WHOLE, Piece, Slice, Source, line_cut
 from lmkit.text.token_file import START_DTYPE, TokenFile, write_tokens
-from lmkit.text.tokenizer import Tokenizer, load_tokenizer, tokenizer_from_json
+from lmkit.text.tokenizers.kinds import TOKENIZERS, load_tokenizer, tokenizer_from_json
+from lmkit.text.tokenizers.tokenizer import Tokenizer
 from lmkit.text.traits import Traits, text_notes
 
 __all__ = ["Corpus", "Progress", "build_corpus", "encode_path", "encode_split", "encode_text"]

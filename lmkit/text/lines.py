@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 
-from lmkit.text.source import Piece
+from lmkit.text.sources.source import Piece
 
 __all__ = ["MANY_DUPLICATES", "SHORTEST_LINE", "LineCounts", "LineHasher", "line_hashes"]
 

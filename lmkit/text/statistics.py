@@ -9,8 +9,8 @@ from typing import BinaryIO
 
 from lmkit.config import DataConfig
 from lmkit.text.corpus import Progress, build_corpus
-from lmkit.text.kinds import TOKENIZERS
-from lmkit.text.sources import spool
+from lmkit.text.sources.opening import spool
+from lmkit.text.tokenizers.kinds import TOKENIZERS
 
 __all__ = ["TokenizerStatistics", "tokenizer_statistics"]
 

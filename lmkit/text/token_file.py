@@ -13,12 +13,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from lmkit.text.cache.sealed import DamagedError
 from lmkit.text.counts import Counts, TextMeter
 from lmkit.text.documents import EACH_LINE, split_documents
-from lmkit.text.generated import KnownEntropy
-from lmkit.text.sealed import DamagedError
-from lmkit.text.source import Piece
-from lmkit.text.tokenizer import Ids, Tokenizer
+from lmkit.text.sources.generated import KnownEntropy
+from lmkit.text.sources.source import Piece
+from lmkit.text.tokenizers.tokenizer import Ids, Tokenizer
 
 __all__ = ["START_DTYPE", "TokenFile", "TokenWriter", "map_ids", "write_tokens"]
 

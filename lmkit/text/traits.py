@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from lmkit.text.lines import MANY_DUPLICATES, SHORTEST_LINE, LineCounts, LineHasher
-from lmkit.text.tokenizer import Tokenizer
+from lmkit.text.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["LEARNT_BY_HEART", "RETURNS", "TABLE", "TraitMeter", "Traits", "text_notes"]
 

@@ -64,7 +64,7 @@ class TrainState:
     stopped: Tensor | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values, nested: what ``lmkit.checkpoints.packing`` takes."""
+        """Tensors and plain values, nested: what ``lmkit.run.checkpoints.packing`` takes."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),

@@ -215,7 +215,7 @@ def _json(path: Path) -> Any:
 
 
 def _same_tokenizer(whole: Path, damaged: Path) -> bool:
-    from lmkit.text.tokenizer import load_tokenizer
+    from lmkit.text.tokenizers.kinds import load_tokenizer
 
     return load_tokenizer(whole / "tokenizer.json").to_json() == load_tokenizer(damaged / "tokenizer.json").to_json()
 

@@ -96,9 +96,9 @@ def make_material(folder: Path) -> None:
 
 def make_arpa(tokenizer: Path) -> str:
     """A bigram model over the run's characters, all as probable."""
-    from lmkit.evaluation.arpa import write_arpa
-    from lmkit.evaluation.ngram import NgramModel
-    from lmkit.text.tokenizer import load_tokenizer
+    from lmkit.evaluation.ngram.arpa import write_arpa
+    from lmkit.evaluation.ngram.ngram import NgramModel
+    from lmkit.text.tokenizers.kinds import load_tokenizer
 
     found = load_tokenizer(tokenizer)
     ids = found.encode(make_text(10, 4))

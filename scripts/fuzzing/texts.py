@@ -63,7 +63,7 @@ def draw_text(draw: random.Random, *, surrogates: bool = True) -> str:
 
 
 def _tokenizer(draw: random.Random, text: str) -> Any:
-    from lmkit.text.kinds import TOKENIZERS
+    from lmkit.text.tokenizers.kinds import TOKENIZERS
 
     kind = draw.choice(sorted(TOKENIZERS))
     size = draw.choice((*(None,) * 8, 3, 4, 10, 257, 260, 300, 300, 0, -1, 256, 2**40))
@@ -74,7 +74,7 @@ def _tokenizer(draw: random.Random, text: str) -> Any:
 
 def _round_trip(draw: random.Random, folder: Path) -> None:
     """train, encode, decode, save, load: lossless is lossless, and what was loaded is what was saved."""
-    from lmkit.text.tokenizer import load_tokenizer
+    from lmkit.text.tokenizers.kinds import load_tokenizer
 
     text = draw_text(draw)
     tokenizer = _tokenizer(draw, text)
@@ -120,7 +120,7 @@ def _stream(draw: random.Random, folder: Path) -> None:
 def _foreign_bytes(draw: random.Random, folder: Path) -> None:
     """A damaged tokenizer.json that is still taken must work."""
     from fuzzing.mutations import damage_json
-    from lmkit.text.tokenizer import tokenizer_from_json
+    from lmkit.text.tokenizers.kinds import tokenizer_from_json
 
     text = "the cat sat on the mat.\n" * 3
     size = draw.choice((None, 280))
@@ -135,7 +135,7 @@ def _foreign_bytes(draw: random.Random, folder: Path) -> None:
 
 
 def _kind(draw: random.Random) -> Any:
-    from lmkit.text.kinds import TOKENIZERS
+    from lmkit.text.tokenizers.kinds import TOKENIZERS
 
     return TOKENIZERS[draw.choice(sorted(TOKENIZERS))]
 
@@ -205,7 +205,7 @@ def _toml(draw: random.Random, folder: Path) -> None:
 
 def _reading(draw: random.Random, folder: Path) -> None:
     """Random bytes read as a text: exactly what Python decodes, or refused."""
-    from lmkit.text.reading import decode_chunks
+    from lmkit.text.sources.reading import decode_chunks
 
     data = draw_text(draw, surrogates=False).encode()
     if draw.random() < 0.5:
@@ -218,7 +218,7 @@ def _reading(draw: random.Random, folder: Path) -> None:
 
 def _nbest(draw: random.Random, folder: Path) -> None:
     """An n-best list of random lines."""
-    from lmkit.evaluation.nbest import read_nbest
+    from lmkit.evaluation.scoring.nbest import read_nbest
 
     fields = ("1", "a", "", "-1.5", "nan", "1e400", "\ud800", "|||", "\t", "the cat", "٣", "1_0", "9" * 5000)
     lines = [draw.choice(("\t", "|||", " ")).join(draw.choices(fields, k=draw.choice((1, 2, 3, 4)))) for _ in range(3)]

@@ -84,8 +84,8 @@ def test_tuning_is_told_and_helps_the_validation_split(gains):
 
 def test_an_arpa_file_gives_what_the_ngram_model_gave_that_wrote_it(gains, trained, tmp_path):
     import lmkit
-    from lmkit.evaluation.arpa import write_arpa
-    from lmkit.evaluation.ngram import NgramModel
+    from lmkit.evaluation.ngram.arpa import write_arpa
+    from lmkit.evaluation.ngram.ngram import NgramModel
 
     lm = lmkit.load(trained)
     train = build_corpus(lm.config.data, tokenizer=lm.tokenizer).splits["train"]
@@ -147,7 +147,7 @@ def test_rows_and_state_are_those_of_the_plain_measurement(gains, cli, trained, 
 
 def test_the_python_api_gives_what_the_command_line_shows(gains, trained):
     import lmkit
-    from lmkit.evaluation.adapters import AdapterSettings
+    from lmkit.evaluation.adapters.adapters import AdapterSettings
 
     lm = lmkit.load(trained)
     settings = AdapterSettings(dynamic=True, dynamic_span=40, cache=50)

@@ -12,7 +12,7 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from lmkit.cli import main
-from lmkit.text.kinds import TOKENIZERS
+from lmkit.text.tokenizers.kinds import TOKENIZERS
 
 
 def offered(*words: str) -> list[str]:

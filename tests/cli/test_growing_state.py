@@ -13,7 +13,7 @@ import torch
 from lmkit.config import Config
 from lmkit.doctor.carried import guessing_check
 from lmkit.doctor.check import OK, SKIPPED, WARNING
-from lmkit.session import Session
+from lmkit.session.session import Session
 
 SMALL: dict[str, Any] = {
     "hidden_size": 8,

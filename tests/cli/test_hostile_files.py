@@ -25,13 +25,14 @@ from safetensors.torch import load_file, save_file
 from lmkit.doctor.check import Check
 from lmkit.doctor.round_trip import round_trip
 from lmkit.errors import DataError, LmkitError, RunError
-from lmkit.evaluation.nbest import read_nbest
-from lmkit.run import RunDirectory
-from lmkit.run_log import LogFile
+from lmkit.evaluation.scoring.nbest import read_nbest
+from lmkit.run.directory import RunDirectory
+from lmkit.run.log import LogFile
 from lmkit.text.documents import split_documents
-from lmkit.text.reading import read_text
-from lmkit.text.tokenizer import Tokenizer, load_tokenizer, rechunk
-from lmkit.text.word import WordTokenizer
+from lmkit.text.sources.reading import read_text
+from lmkit.text.tokenizers.kinds import load_tokenizer
+from lmkit.text.tokenizers.tokenizer import Tokenizer, rechunk
+from lmkit.text.tokenizers.word import WordTokenizer
 
 resource = pytest.importorskip("resource")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pipes, devices and limits as Linux has them")
@@ -262,9 +263,9 @@ def test_a_compressed_text_is_never_held_whole(tmp_path: Path):
 
 
 def test_a_text_that_cannot_be_cut_is_refused_before_it_fills_the_memory(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("lmkit.text.tokenizer.LONGEST_PART", 1000)
+    monkeypatch.setattr("lmkit.text.tokenizers.tokenizer.LONGEST_PART", 1000)
     monkeypatch.setattr("lmkit.text.documents.LONGEST_DOCUMENT", 1000)
-    monkeypatch.setattr("lmkit.evaluation.nbest.LONGEST_LIST", 1000)
+    monkeypatch.setattr("lmkit.evaluation.scoring.nbest.LONGEST_LIST", 1000)
     read = 0
 
     def endless() -> Iterator[str]:
@@ -286,7 +287,7 @@ def test_a_text_that_cannot_be_cut_is_refused_before_it_fills_the_memory(monkeyp
 
 
 def test_a_long_text_is_read_where_it_can_be_cut(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("lmkit.text.tokenizer.LONGEST_PART", 1000)
+    monkeypatch.setattr("lmkit.text.tokenizers.tokenizer.LONGEST_PART", 1000)
     monkeypatch.setattr("lmkit.text.documents.LONGEST_DOCUMENT", 1000)
     chunks = ["some words and a line end\n" * 30] * 50
     assert "".join(rechunk(chunks, WordTokenizer(["<unk>", "<eos>", "x"]).cut)) == "".join(chunks)
@@ -410,7 +411,7 @@ def test_a_configuration_file_that_is_only_long_is_not_read(limited, work):
     ids=str,
 )
 def test_merges_that_make_no_tokens_are_refused(tmp_path: Path, merges: Any):
-    from lmkit.text.bpe import BPETokenizer
+    from lmkit.text.tokenizers.bpe import BPETokenizer
 
     document = BPETokenizer.train(["the cat sat on the mat"] * 20, vocab_size=262).document()
     document["model"]["merges"] = merges
@@ -431,7 +432,7 @@ def test_a_vocabulary_of_half_characters_is_refused(refused, damaged):
 
 @pytest.mark.parametrize("kind", ["char", "word", "bpe"])
 def test_a_tokenizer_is_not_trained_on_half_characters(kind: str):
-    from lmkit.text.kinds import TOKENIZERS
+    from lmkit.text.tokenizers.kinds import TOKENIZERS
 
     with pytest.raises(LmkitError, match="lone surrogate"):
         TOKENIZERS[kind].train(["some text \udc00 and more"])

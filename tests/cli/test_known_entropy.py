@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from lmkit.text.generated import GENERATORS
+from lmkit.text.sources.generated import GENERATORS
 
 
 @pytest.mark.parametrize("corpus", ["markov", "brackets", "copy"])

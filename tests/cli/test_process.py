@@ -46,7 +46,7 @@ print(json.dumps(codes))
 SIGNALLED = """
 import gc, json, os, signal, sys
 import lmkit.api, lmkit.cli, lmkit.console.training
-from lmkit.session import Session
+from lmkit.session.session import Session
 codes = []
 gc.freeze()
 for method, number, arguments in json.loads(sys.argv[1]):

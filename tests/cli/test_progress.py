@@ -12,8 +12,8 @@ import pytest
 import lmkit
 from lmkit.console import progress as console_progress
 from lmkit.console.progress import ProgressLine
-from lmkit.evaluation.arpa import read_arpa, write_arpa
-from lmkit.evaluation.ngram import NgramModel
+from lmkit.evaluation.ngram.arpa import read_arpa, write_arpa
+from lmkit.evaluation.ngram.ngram import NgramModel
 from lmkit.text import CharacterTokenizer
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -124,7 +124,7 @@ def test_a_measurement_reports_rising_shares_up_to_one_and_stays_the_same_number
 
 
 def test_an_arpa_file_is_read_with_its_share(tmp_path: Path, monkeypatch):
-    from lmkit.evaluation import arpa_sections
+    from lmkit.evaluation.ngram import arpa_sections
 
     tokenizer = CharacterTokenizer.train(["abc"])
     ids = np.array([2, 3, 4, 3, 2, 4, 4, 2])

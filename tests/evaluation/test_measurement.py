@@ -14,7 +14,7 @@ from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.samplers import IGNORE, stream_windows
 from lmkit.text.corpus import encode_text
 from lmkit.text.documents import EACH_LINE
-from lmkit.text.kinds import TOKENIZERS
+from lmkit.text.tokenizers.kinds import TOKENIZERS
 
 LINES = ["a cab", "dad had a bad bed", "é", "be a bee", "a cab", "", "ha"]
 TEXT = "\n".join(LINES) + "\n"

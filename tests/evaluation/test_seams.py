@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lmkit.config import ModelConfig
-from lmkit.evaluation.adapters import AdapterSettings, Components, Parts, stack
-from lmkit.evaluation.alignment import ScoredRun, token_units
-from lmkit.evaluation.comparison import compare
-from lmkit.evaluation.levels import measure_stack
-from lmkit.evaluation.losses import scored_losses
+from lmkit.evaluation.adapters.adapters import AdapterSettings, Components, Parts, stack
+from lmkit.evaluation.adapters.levels import measure_stack
+from lmkit.evaluation.comparison.alignment import ScoredRun, token_units
+from lmkit.evaluation.comparison.comparison import compare
+from lmkit.evaluation.comparison.losses import scored_losses
 from lmkit.evaluation.measurement import measure, rows_read, text_scores
-from lmkit.evaluation.ngram import NgramModel
+from lmkit.evaluation.ngram.ngram import NgramModel
 from lmkit.evaluation.perplexity import Evaluation, evaluate, evaluation_of
 from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.evaluation.seams import AGREEING

@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lmkit.generation.generate import stream_text
-from lmkit.text.kinds import TOKENIZERS
+from lmkit.text.tokenizers.kinds import TOKENIZERS
 
 
 class Pieces:

@@ -7,12 +7,12 @@ import re
 import pytest
 import torch
 
-from lmkit import preparation
 from lmkit.config import Config, ModelConfig
 from lmkit.errors import ConfigError
 from lmkit.model import memory
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.memory import check_evaluation_memory, evaluation_bytes, largest, training_bytes
+from lmkit.session import setup as preparation
 
 CPU = torch.device("cpu")
 GIB = 2**30

@@ -17,7 +17,7 @@ from lmkit.errors import ConfigError, DataError, TokenizerError
 from lmkit.text import CharacterTokenizer, Counts, WordTokenizer, build_corpus, encode_path, encode_text
 from lmkit.text.counts import TextMeter
 from lmkit.text.documents import EACH_LINE
-from lmkit.text.source import Document, line_cut, pieces
+from lmkit.text.sources.source import Document, line_cut, pieces
 from lmkit.text.whitespace import split_words
 
 TEXT = "".join(f"line {number} of the text\n" for number in range(50))

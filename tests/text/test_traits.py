@@ -7,7 +7,7 @@ import pytest
 
 from lmkit.config import DataConfig
 from lmkit.text import build_corpus
-from lmkit.text import survey as survey_module
+from lmkit.text.cache import survey as survey_module
 from lmkit.text.traits import LEARNT_BY_HEART, RETURNS, TABLE, TraitMeter, Traits
 
 PROSE = "".join(f"This is line {number}, and no other line is the same.\n" for number in range(100))

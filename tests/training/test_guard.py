@@ -17,11 +17,11 @@ import pytest
 import torch
 
 import lmkit.training.loop
-from lmkit.checkpoints.packing import pack, unpack
 from lmkit.config import Config
 from lmkit.errors import ConfigError, NonFiniteError
+from lmkit.run.checkpoints.packing import pack, unpack
 from lmkit.samplers import IGNORE
-from lmkit.session import Session
+from lmkit.session.session import Session
 from lmkit.training.guard import MAX_SKIPPED_IN_A_ROW, Guard
 from lmkit.training.loop import EvaluationRecord
 from lmkit.training.step import StepRecord, take_step, train_step

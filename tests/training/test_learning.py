@@ -8,8 +8,8 @@ from lmkit.evaluation.perplexity import evaluate
 from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.model.cells import CELLS
 from lmkit.samplers import Window, stream_windows
-from lmkit.text.generated import Markov
-from lmkit.text.kinds import TOKENIZERS
+from lmkit.text.sources.generated import Markov
+from lmkit.text.tokenizers.kinds import TOKENIZERS
 from lmkit.training.step import train_step
 
 

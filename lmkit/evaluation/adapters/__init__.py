@@ -1,0 +1,1 @@
+"""Adapters: what is put on a network while it reads a text: dynamic evaluation, caches, mixtures."""

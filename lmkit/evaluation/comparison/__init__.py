@@ -1,0 +1,1 @@
+"""Comparison: losses of several models on one text, aligned, with confidence intervals that know of dependence."""

@@ -1,0 +1,1 @@
+"""n-gram models: Kneser-Ney of a training text, and ARPA files."""

@@ -1,0 +1,1 @@
+"""Scoring: every token, word, line or hypothesis of a text with its log-probability."""

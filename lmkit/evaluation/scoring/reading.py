@@ -1,0 +1,197 @@
+"""Blocks of tokens read by a predictor: their scores, in the order of the text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lmkit.errors import ConfigError, DataError
+from lmkit.evaluation.perplexity import token_scores
+from lmkit.evaluation.predictor import Predictor
+from lmkit.evaluation.scoring.blocks import Integers, TokenBlock
+from lmkit.evaluation.scoring.details import Details, Looking
+from lmkit.samplers import IGNORE, Window
+
+__all__ = ["Report", "ScoredBlock", "score_blocks"]
+
+S = TypeVar("S")
+Floats = NDArray[np.float64]
+Columns = dict[str, NDArray[Any]]
+Report = Callable[[TokenBlock, int], None]
+WINDOW = 256  # tokens computed at a time
+ROWS = 64  # lines computed side by side
+NUMBERS_AT_ONCE = 2**22  # of a window's distributions: 16 MiB in float32
+
+
+class ScoredBlock(NamedTuple):
+    """The scores of a block of N tokens, in nats: log_probs (N,), 0 where the id is IGNORE; and what was asked for.
+
+    boundary: (N,) log-probability, just before each token, that the word before it has ended.
+    """
+
+    block: TokenBlock
+    log_probs: Floats
+    entropy: Floats | None = None
+    rank: Integers | None = None
+    top_ids: Integers | None = None
+    top_log_probs: Floats | None = None
+    boundary: Floats | None = None
+
+
+def score_blocks(
+    predictor: Predictor[S],
+    blocks: Iterable[TokenBlock],
+    *,
+    eos_id: int,
+    vocab_size: int,
+    details: Details | None = None,
+    window: int = WINDOW,
+    rows: int = ROWS,
+    report: Report | None = None,
+) -> Iterator[ScoredBlock]:
+    """Score block after block, each as soon as it is there; memory is that of a block.
+
+    Segments that are whole (lines, short documents) are read side by side in up to ``rows`` rows, all else as one
+    stream. Neither ``window`` nor ``rows`` changes a score by more than rounding. report: called with a block and how
+    many of its tokens are scored, window by window. Raises DataError where there is no token at all.
+    """
+    if window < 1 or rows < 1:
+        raise ConfigError("--window and --rows must be at least 1.")
+    reader = _Reader(predictor, eos_id, vocab_size, details or Details(), window, rows, report)
+    held: list[ScoredBlock] | None = []  # until there is a token, so that a mistake is told before any score
+    for whole, group in groupby(blocks, key=lambda block: block.whole):
+        for scored in map(reader.side_by_side, group) if whole else reader.one_stream(group):
+            if held is not None:
+                held.append(scored)
+                if len(scored.block):
+                    yield from held
+                    held = None
+            else:
+                yield scored
+    if held is not None:
+        what = "has only white space that the model does not read" if held else "is empty"
+        raise DataError(f"The text {what}: there is nothing to score.")
+
+
+@dataclass
+class _Reader(Generic[S]):
+    """Cuts blocks into windows and puts the scores of windows together to those of blocks."""
+
+    predictor: Predictor[S]
+    eos_id: int
+    vocab_size: int
+    details: Details
+    window: int
+    rows: int
+    report: Report | None
+
+    def one_stream(self, blocks: Iterable[TokenBlock]) -> Iterator[ScoredBlock]:
+        """Blocks that follow each other, in one row."""
+        reading: list[tuple[TokenBlock, Columns, int, int]] = []
+
+        def windows() -> Iterator[Window]:
+            previous = self.eos_id
+            for block in blocks:
+                columns, fresh = self._columns(len(block)), set(block.segments.tolist())
+                cuts = self._cuts(block)
+                reading.extend([(block, columns, 0, 0)] if len(block) == 0 else [])
+                for begin, end in pairwise(cuts):
+                    reading.append((block, columns, begin, end))
+                    targets = block.ids[None, begin:end]
+                    yield _window(self.eos_id if begin in fresh else previous, targets, begin in fresh)
+                    previous = int(targets[0, -1])
+
+        for part in self._scores(windows()):
+            *empty, (block, columns, begin, end) = reading
+            reading.clear()
+            yield from (ScoredBlock(other, **nothing) for other, nothing, _, _ in empty)
+            for name, values in part.items():
+                columns[name][begin:end] = values[0]
+            self._tell(block, end)
+            if end == len(block):
+                yield ScoredBlock(block, **columns)
+        yield from (ScoredBlock(other, **nothing) for other, nothing, _, _ in reading)
+
+    def side_by_side(self, block: TokenBlock) -> ScoredBlock:
+        """A block of whole segments, those of similar length together."""
+        columns = self._columns(len(block))
+        lengths = np.diff(block.segments, append=len(block))
+        order = np.argsort(lengths, kind="stable")
+        order = order[lengths[order] > 0]
+        rows = self._at_once(self.rows, 1)
+        for begin in range(0, len(order), rows):
+            chosen = order[begin : begin + rows]
+            steps = np.arange(lengths[chosen].max())
+            places = block.segments[chosen, None] + steps
+            there = steps < lengths[chosen, None]
+            targets = np.where(there, block.ids[np.minimum(places, len(block) - 1)], IGNORE)
+            size = self._at_once(self.window, len(chosen))
+            for number, part in enumerate(self._scores(self._row_windows(targets, size))):
+                span = slice(number * size, (number + 1) * size)
+                wanted = there[:, span]
+                for name, values in part.items():
+                    columns[name][places[:, span][wanted]] = values[wanted]
+            self._tell(block, int(lengths[order[: begin + rows]].sum()))
+        return ScoredBlock(block, **columns)
+
+    def _tell(self, block: TokenBlock, scored: int) -> None:
+        if self.report is not None:
+            self.report(block, scored)
+
+    def _row_windows(self, targets: Integers, size: int) -> Iterator[Window]:
+        previous: Any = self.eos_id
+        for begin in range(0, targets.shape[1], size):
+            part = targets[:, begin : begin + size]
+            yield _window(previous, part, begin == 0)
+            previous = part[:, -1]
+
+    def _cuts(self, block: TokenBlock) -> list[int]:
+        """Where the windows of a block begin and end: at its segments, and after so many tokens."""
+        size = self._at_once(self.window, 1)
+        cuts: list[int] = []
+        for begin, end in pairwise(sorted({0, *block.segments.tolist(), len(block)})):
+            cuts += range(begin, end, size)
+        return [*cuts, len(block)]
+
+    def _at_once(self, wished: int, others: int) -> int:
+        """Rows or steps of a window, fewer where the distributions of a window would be too large."""
+        return max(1, min(wished, NUMBERS_AT_ONCE // (self.vocab_size * others))) if self.details else wished
+
+    def _columns(self, length: int) -> Columns:
+        """What a block's scores are written to."""
+        details, many = self.details, min(self.details.top_k, self.vocab_size)
+        columns: Columns = {"log_probs": np.zeros(length)}
+        if details.entropy:
+            columns["entropy"] = np.zeros(length)
+        if details.rank:
+            columns["rank"] = np.zeros(length, dtype=np.int64)
+        if details.top_k:
+            columns |= {"top_ids": np.zeros((length, many), dtype=np.int64), "top_log_probs": np.zeros((length, many))}
+        if details.begins is not None:
+            columns["boundary"] = np.zeros(length)
+        return columns
+
+    def _scores(self, windows: Iterable[Window]) -> Iterator[Columns]:
+        """Of each window, every column as (B, T) or (B, T, k)."""
+        looking = Looking(self.predictor, self.details)
+        predictor: Predictor[S] = looking if self.details else self.predictor
+        for scores in token_scores(predictor, windows):
+            yield {
+                name: values.cpu().numpy() for name, values in ({"log_probs": scores.log_probs} | looking.seen).items()
+            }
+
+
+def _window(previous: Any, targets: Integers, fresh: bool) -> Window:
+    """A window of rows (B, T) that go on after the tokens ``previous``, or begin with them."""
+    rows, steps = targets.shape
+    inputs = np.empty_like(targets)
+    inputs[:, 0] = previous
+    inputs[:, 1:] = targets[:, :-1]
+    inputs = np.maximum(inputs, 0)  # behind a row's end anything may be read
+    return Window(torch.from_numpy(inputs), torch.from_numpy(targets), torch.full((rows,), fresh), steps)

@@ -1,0 +1,1 @@
+"""The run directory: its files, log, lock, weights and checkpoints."""

@@ -1,0 +1,237 @@
+"""A run's checkpoints: written so that no crash leaves half of one, read so that no damaged one is taken for whole.
+
+After Pillai et al. (2014), "All file systems are not created equal", OSDI: content is flushed before the rename that
+makes it visible, and the folder after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lmkit.errors import RunError
+from lmkit.files import Check, always, is_folder, sync_folder
+from lmkit.run.checkpoints.manifest import MANIFEST, open_sealed, read_manifest, render_manifest, sha256
+
+__all__ = ["WEIGHTS", "Checkpoint", "CheckpointFolder"]
+
+WEIGHTS = "model.safetensors"
+BLOCK = 4096  # bytes that a disk hands out at a time
+
+NAME = re.compile(r"step-([0-9]{8,})")
+UNFINISHED, REMOVED = ".tmp-", ".trash-"
+PUT_AWAY = re.compile(r"\.trash-step-([0-9]{8,})-[0-9]+")
+
+
+class Checkpoint(NamedTuple):
+    """A whole checkpoint: its step, its manifest, and the content of its files by name."""
+
+    step: int
+    manifest: dict[str, Any]
+    files: dict[str, bytes]
+
+
+class CheckpointFolder:
+    """The folder ``checkpoints`` of a run, with a folder ``step-N`` for each checkpoint. ``check`` is asked before
+    anything is written, renamed or removed.
+    """
+
+    def __init__(self, path: Path, check: Check = always) -> None:
+        self.path = path
+        self._check = check
+
+    def save(self, step: int, files: Mapping[str, bytes], notes: Mapping[str, Any]) -> None:
+        """Add a checkpoint, in the place of an older one of the same step. Raises OSError if the disk refuses; then
+        nothing is left of it and all others are as they were.
+        """
+        self._check()
+        self.path.mkdir(exist_ok=True)
+        if self.path.is_symlink():
+            raise OSError(errno.ELOOP, "a link to another place", str(self.path))
+        place = self._place(step)
+        staging = self.path / f"{UNFINISHED}{place.name}-{os.getpid()}"
+        shutil.rmtree(staging, ignore_errors=True)
+        older = None
+        try:
+            staging.mkdir()
+            with ThreadPoolExecutor(1) as pool:  # sums take as long as writing, and both leave Python's lock alone
+                sums = {name: pool.submit(sha256, content) for name, content in files.items()}
+                for name, content in files.items():
+                    _write(staging / name, content)
+                known = {name: done.result() for name, done in sums.items()}
+            _write(staging / MANIFEST, render_manifest(step, files, notes, known))
+            sync_folder(staging)
+            reached("written")
+            self._check()
+            older = self._put_away(place) if place.exists() else None
+            reached("before the rename")
+            staging.rename(place)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            if older is not None and not place.exists():
+                older.rename(place)
+            raise
+        if older is not None:
+            shutil.rmtree(older, ignore_errors=True)
+        sync_folder(self.path)
+        reached("renamed")
+
+    def steps(self) -> list[int]:
+        """The steps that have a folder, whole or not, in ascending order."""
+        matches = (NAME.fullmatch(entry.name) for entry in self._entries())
+        steps = {match[0]: int(match[1]) for match in matches if match}
+        return sorted(step for name, step in steps.items() if name == self._place(step).name)
+
+    def _entries(self) -> list[Path]:
+        try:
+            return sorted(self.path.iterdir()) if is_folder(self.path) else []
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be read: {error.strerror or error}.") from error
+
+    def newest(
+        self, report: Callable[[str], None], wanted: Callable[[int], bool] = lambda step: True
+    ) -> Checkpoint | None:
+        """The newest whole checkpoint among the wanted steps, None if there is none. ``report`` is told of each one
+        that was passed over, and of the file that is to blame.
+        """
+        for step in reversed(self.steps()):
+            if not wanted(step):
+                continue
+            try:
+                return self.open(step)
+            except RunError as error:
+                report(f"Checkpoint {step:,} is passed over: {error}")
+        return None
+
+    def open(self, step: int) -> Checkpoint:
+        """A checkpoint, checked to the last byte. Raises RunError that names the file which is not as it should be."""
+        return Checkpoint(step, *open_sealed(self._place(step)))
+
+    def weights(self, which: str | int) -> tuple[str, bytes]:
+        """The weights of ``last`` or of a step: the file's name inside the run, and its content. Raises RunError where
+        there is no such checkpoint, or it is damaged.
+        """
+        there = ", ".join(f"{step}" for step in self.steps()) or "none"
+        if which == "last":
+            found = self.newest(lambda fault: None)
+            if found is None:
+                raise RunError(f"{self.path} holds no whole checkpoint.")
+        elif str(which).isdecimal() and int(which) in self.steps():
+            found = self.open(int(which))
+        else:
+            raise RunError(
+                f"There is no checkpoint {which} in {self.path}: choose best, last, or one of these steps: {there}."
+            )
+        if WEIGHTS not in found.files:
+            raise RunError(f"{self._place(found.step)} holds no {WEIGHTS}.")
+        return f"{self.path.name}/{self._place(found.step).name}/{WEIGHTS}", found.files[WEIGHTS]
+
+    def rotate(self, newest: int, keep: int, also: Collection[int] = ()) -> None:
+        """Remove all but the newest ``keep``, the best ones that these name, and ``also``. Those whose manifest or
+        sizes are wrong do not count, nor those after ``newest``, which a resume has passed over. Raises OSError.
+        """
+        whole = {step: manifest for step, manifest in self._manifests() if step <= newest}
+        kept = set(sorted(whole)[-keep:]) | set(also)
+        best = (whole[step].get("best_step") for step in kept & whole.keys())
+        kept |= {step for step in best if isinstance(step, int)}
+        for step in self.steps():
+            if step not in kept:
+                self._check()
+                self._remove(self._place(step))
+
+    def make_room(self, files: Mapping[str, bytes], newest: int, also: Collection[int] = ()) -> bool:
+        """On a disk that is too small for another checkpoint with these files, remove what the newest one, its best one
+        and ``also`` do not need, then, where that is not enough and its place would be, the newest one itself: the
+        next takes its place. Returns whether there is room now. Nothing is removed where the disk has room, or would
+        have too little all the same. Raises OSError.
+        """
+        needed = sum(-(-len(content) // BLOCK) * BLOCK for content in files.values()) + 2 * BLOCK  # manifest, folder
+        if self._free() >= needed:
+            return False
+        whole = sorted(step for step, _ in self._manifests() if step <= newest)
+        if self._free() + sum(map(self._size, self.steps())) < needed:
+            return False
+        self.rotate(newest, 1, also)
+        gives_way = whole and whole[-1] not in also and self._free() + self._size(whole[-1]) >= needed
+        if self._free() < needed and gives_way:
+            self._check()
+            self._remove(self._place(whole[-1]))
+        return self._free() >= needed
+
+    def _free(self) -> int:
+        if not hasattr(os, "statvfs"):
+            return sys.maxsize
+        found = os.statvfs(self.path)
+        return found.f_bavail * found.f_frsize
+
+    def _size(self, step: int) -> int:
+        """Bytes that a checkpoint takes on the disk."""
+        return sum(path.stat().st_blocks * 512 for path in [self._place(step), *self._place(step).iterdir()])
+
+    def clean(self) -> None:
+        """Remove what a crash has left: half-written checkpoints and half-removed ones. One that was put away for a
+        newer one of its step comes back if that never came.
+        """
+        if self.path.is_symlink():
+            raise RunError(f"{self.path} is a link to another place, which is not followed here.")
+        self._check()
+        for entry in self._entries():
+            if entry.name.startswith((UNFINISHED, REMOVED)) and not self._came_back(entry):
+                shutil.rmtree(entry, ignore_errors=True)
+
+    def _came_back(self, entry: Path) -> bool:
+        """Whether a checkpoint that was put away is whole, has no successor, and is in its place again."""
+        match = PUT_AWAY.fullmatch(entry.name)
+        if match is None or self._place(int(match[1])).exists():
+            return False
+        place = self._place(int(match[1]))
+        try:
+            entry.rename(place)
+            self.open(int(match[1]))
+        except OSError:
+            return False
+        except RunError:
+            place.rename(entry)
+            return False
+        return True
+
+    def _manifests(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        for step in self.steps():
+            with contextlib.suppress(RunError, OSError, ValueError):  # a name that no file can have
+                manifest = read_manifest(self._place(step))
+                sizes = {name: entry["size"] for name, entry in manifest["files"].items()}
+                if all((self._place(step) / name).stat().st_size == size for name, size in sizes.items()):
+                    yield step, manifest
+
+    def _remove(self, place: Path) -> None:
+        """Under another name first: a crash in the middle leaves nothing that looks like a checkpoint."""
+        shutil.rmtree(self._put_away(place), ignore_errors=True)
+
+    def _put_away(self, place: Path) -> Path:
+        trash = place.with_name(f"{REMOVED}{place.name}-{os.getpid()}")
+        shutil.rmtree(trash, ignore_errors=True)
+        place.rename(trash)
+        reached("removing")
+        return trash
+
+    def _place(self, step: int) -> Path:
+        return self.path / f"step-{step:08d}"
+
+
+def reached(point: str) -> None:
+    """Called at the points where a crash would hurt most; tests put one there."""
+
+
+def _write(path: Path, content: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

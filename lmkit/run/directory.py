@@ -1,0 +1,463 @@
+"""The run directory: everything that a training run leaves behind, in files that hold no pickles.
+
+RUN/  config.json        the options as they were chosen (config_file.py)
+      tokenizer.json     opens in Hugging Face tokenizers
+      model.safetensors  the best model on validation
+      run.json           corpus and its hashes, versions, threads, precision, device
+      metrics.jsonl      functions of the run: training and evaluation records
+      timings.jsonl      clocks and speeds of the same records
+      checkpoints/       what a resume needs, a folder step-N for each
+      reports/           steps that were left out: not finite, or spikes
+      lock               held while a process trains the run
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import errno
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from lmkit.config import Config, flatten
+from lmkit.errors import ConfigError, FailedError, RunError
+from lmkit.files import (
+    Check,
+    always,
+    check_new_folder,
+    default_mode,
+    exists,
+    is_file,
+    is_folder,
+    open_regular,
+    read_regular,
+    remove_temporary_files,
+    replace_file,
+    sync_folder,
+    write_atomically,
+)
+from lmkit.model.language_model import LanguageModel
+from lmkit.model.shapes import stored_shapes, stored_tensors
+from lmkit.run.checkpoints.folder import CheckpointFolder
+from lmkit.run.config_file import FILES, changed_values, config_from_values, values_of_config
+from lmkit.run.lock import LOCK, FolderLock, is_locked
+from lmkit.run.log import finite
+from lmkit.run.weights import load_weights, pack_weights, unpack_weights
+from lmkit.text.sources.moved import find_text
+from lmkit.text.tokenizers.kinds import tokenizer_from_json
+from lmkit.text.tokenizers.tokenizer import LARGEST_FILE, Tokenizer
+
+__all__ = [
+    "CONFIG",
+    "METRICS",
+    "MODEL",
+    "RUN",
+    "TIMINGS",
+    "RunDirectory",
+    "free_run_path",
+    "lmkit_version",
+    "newest_runs",
+]
+
+LARGEST_JSON = 1 << 26  # bytes: the list of a corpus' files may be long
+LARGEST_METRICS = 1 << 30
+LARGEST_HEADER = 1 << 24  # bytes of a file of weights before its numbers
+BYTES_PER_NUMBER = 8  # at most
+LONGEST_LINE = 1 << 20
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+CONFIG, TOKENIZER, MODEL, RUN, METRICS, TIMINGS = (
+    "config.json",
+    "tokenizer.json",
+    "model.safetensors",
+    "run.json",
+    "metrics.jsonl",
+    "timings.jsonl",
+)
+REPORTS = "reports"
+UNFINISHED = ".unfinished-"
+RUNS = Path("runs")  # where runs are made unless --out says otherwise
+
+
+class RunDirectory:
+    """A run folder that exists: its files are read and written through this. ``check`` is asked before each write."""
+
+    def __init__(self, path: Path, check: Check = always) -> None:
+        self.path = path
+        self.check = check
+
+    @classmethod
+    def create(cls, path: Path, config: Config, tokenizer: Tokenizer, info: Mapping[str, Any]) -> RunDirectory:
+        """Make the folder with its first files, whole or not at all. Raises RunError if it exists already."""
+        check_new_folder(path)
+        staging = lock = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            staging = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}{UNFINISHED}"))
+            lock = FolderLock(staging)
+            _remove_unfinished(path)  # ours is locked by now, so of two that do this at once no more than one loses
+            values = values_of_config(config, path, lmkit_version(), tokenizer.vocab_size)
+            write_atomically(staging / CONFIG, _json(values))
+            write_atomically(staging / TOKENIZER, tokenizer.to_json())
+            write_atomically(staging / RUN, _json(dict(info)))
+            (staging / METRICS).touch()
+            (staging / TIMINGS).touch()
+            staging.chmod(default_mode(0o777))
+            lock.release()
+            (staging / LOCK).unlink()
+            staging.rename(path)
+            sync_folder(path.parent)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                raise RunError(f"{path} exists already: choose another --out, or remove it first.") from error
+            kind = FailedError if error.errno in DISK_FULL else RunError
+            raise kind(f"Cannot make the run folder {path}: {error.strerror or error}.") from error
+        finally:
+            if lock is not None:
+                lock.release()
+            if staging is not None and staging.exists():
+                shutil.rmtree(staging, ignore_errors=True)
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> RunDirectory:
+        """Open an existing run; a name without a folder is looked for in ``runs`` too. Raises RunError if the folder is
+        not there or is not a run of lmkit's.
+        """
+        folder = _known_path(Path(path))
+        if not exists(folder):
+            raise RunError(f"There is no run folder {folder}.{_nearby(folder)}")
+        if not is_folder(folder):
+            raise RunError(f"{folder} is a file, not a run: give the run's folder.{_nearby(folder)}")
+        for name in (CONFIG, TOKENIZER):
+            if not is_file(folder / name):
+                fault = "is no regular file" if exists(folder / name) else "is missing"
+                raise RunError(f"{folder} is not a run of lmkit's: {name} {fault}.")
+        return cls(folder)
+
+    @property
+    def checkpoints(self) -> CheckpointFolder:
+        """The run's checkpoints."""
+        return CheckpointFolder(self.path / "checkpoints", self.check)
+
+    def closing_record(self) -> dict[str, Any] | None:
+        """The last record of metrics.jsonl that a run which has ended writes, with its closing figures; None before."""
+        found = [record for record in self.metrics() if record.get("kind") == "final"]
+        return found[-1] if found else None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the run's closing record is written; not where its metrics cannot be read."""
+        with contextlib.suppress(RunError):
+            return self.closing_record() is not None
+        return False
+
+    @property
+    def status(self) -> str:
+        """``in training`` while a process trains the run, then ``finished`` or ``interrupted``."""
+        if is_locked(self.path):
+            return "in training"
+        return "finished" if self.has_ended else "interrupted"
+
+    def clean(self) -> None:
+        """Remove what a crash has left of files that were being written. Only for who holds the run's lock."""
+        self.check()
+        remove_temporary_files(self.path)
+        if not (self.path / REPORTS).is_symlink():
+            remove_temporary_files(self.path / REPORTS)
+
+    def config(self) -> Config:
+        """The run's configuration, its text by the absolute path where it is now: where config.json says, or else where
+        the cache knows a text of the recorded hash. Raises RunError if it is damaged or of a newer format.
+        """
+        values = self.config_values()
+        try:
+            config = config_from_values(values, self.path)
+        except ConfigError as error:
+            raise RunError(f"{self.path / CONFIG} {_fault(values, error)}") from error
+        corpus = Path(config.data.corpus)
+        if not corpus.is_absolute() or exists(corpus):
+            return config
+        return config.override({"corpus": str(find_text(self._text_hash()) or corpus)})
+
+    def check_text_is_there(self, config: Config) -> None:
+        """Raise RunError, with what to do, where the run's configuration names a file or folder that is gone."""
+        path = Path(config.data.corpus)
+        if path.is_absolute() and not exists(path):
+            raise RunError(
+                f"The text of {self.path} is no longer at {path}: `lmkit train --resume {self.path} --corpus PATH` "
+                "takes it from where it is now, and eval and compare measure another text with --file PATH."
+            )
+
+    def config_values(self) -> dict[str, Any]:
+        """The content of config.json, which names the text relative to the run folder."""
+        return self._read_json(CONFIG)
+
+    def _text_hash(self) -> Any:
+        """What run.json records of the text's sha256, None where it is damaged."""
+        with contextlib.suppress(RunError, AttributeError):
+            return self.info().get("corpus", {}).get("sha256")
+
+    def tokenizer(self) -> Tokenizer:
+        """The run's tokenizer. Raises RunError where its sha256 is not the one in run.json, if there is one."""
+        tokenizer, recorded = self.unchecked_tokenizer(), self.tokenizer_hash()
+        if recorded not in (None, _sha256(self._read_text(TOKENIZER, LARGEST_FILE)), _sha256(tokenizer.to_json())):
+            raise RunError(
+                f"{self.path / TOKENIZER} has changed since the run began: its sha256 is not the one in {RUN}, and its "
+                "ids may mean other tokens. Put the old file back."
+            )
+        return tokenizer
+
+    def unchecked_tokenizer(self) -> Tokenizer:
+        """The tokenizer, whatever run.json says of it."""
+        return tokenizer_from_json(self._read_text(TOKENIZER, LARGEST_FILE), str(self.path / TOKENIZER))
+
+    def tokenizer_hash(self) -> Any:
+        """What run.json records of the tokenizer's sha256, None where it is missing, damaged or has none."""
+        with contextlib.suppress(RunError):
+            return self.info().get("tokenizer_sha256")
+
+    def info(self) -> dict[str, Any]:
+        """Corpus, hashes, versions, threads, precision."""
+        return self._read_json(RUN)
+
+    def counts(self, split: str) -> dict[str, int]:
+        """The recorded counts of a split (tokens, documents, oov, ...); empty where run.json is damaged or has none."""
+        try:
+            splits = self.info().get("splits")
+        except RunError:
+            return {}
+        counts = splits.get(split) if isinstance(splits, dict) else None
+        if not isinstance(counts, dict):
+            return {}
+        return {name: value for name, value in counts.items() if isinstance(value, int)}
+
+    def split_hash(self, split: str) -> str | None:
+        """The recorded sha256 of a split's text, None where run.json has none."""
+        splits = self.info().get("splits")
+        recorded = splits.get(split) if isinstance(splits, dict) else None
+        found = recorded.get("sha256") if isinstance(recorded, dict) else None
+        return found if isinstance(found, str) else None
+
+    def save_model(self, model: LanguageModel) -> None:
+        """Write the weights, shared ones once."""
+        write_atomically(self.path / MODEL, self.model_bytes(model), self.check)
+
+    def model_bytes(self, model: LanguageModel) -> bytes:
+        """The weights as the file of the run holds them: the same bytes for the same weights."""
+        return pack_weights(stored_tensors(model), lmkit_version())
+
+    def write_model(self, content: bytes) -> None:
+        """Put other weights in place. Raises OSError if the disk refuses."""
+        replace_file(self.path / MODEL, content, self.check)
+
+    def load_model(
+        self, config: Config, vocab_size: int, device: torch.device, checkpoint: tuple[str, bytes] | None = None
+    ) -> LanguageModel:
+        """The best model of the run, or that of a checkpoint: its file's name and content. Raises RunError if the file
+        is missing, damaged, or does not fit the configuration.
+        """
+        path = self.path / (MODEL if checkpoint is None else checkpoint[0])
+        shapes = stored_shapes(config.model, vocab_size)
+        if checkpoint is not None:
+            tensors = unpack_weights(checkpoint[1], path, shapes, CONFIG)
+        elif exists(path):
+            tensors = load_weights(path, shapes, CONFIG)
+        else:
+            raise RunError(f"{self.path} holds no trained model yet: {MODEL} is missing.")
+        self.check_vocabulary(vocab_size)
+        order = tensors.get("head.order")
+        if order is not None and not torch.equal(order.sort().values, torch.arange(vocab_size)):
+            raise RunError(f"{path} is damaged: head.order does not name each token once.")
+        with torch.random.fork_rng(devices=[]):
+            model = LanguageModel(config.model, vocab_size, order)
+        # names were compared above: only second names of tied weights are absent
+        model.load_state_dict(tensors, strict=False)
+        return model.to(device).eval()
+
+    def check_vocabulary(self, vocab_size: int) -> None:
+        """Raise RunError if the configuration was written for another number of tokens than the tokenizer has."""
+        declared = self._read_json(CONFIG).get("vocab_size")
+        if declared != vocab_size:
+            raise RunError(f"{self.path / CONFIG} tells of {declared!s:.20} tokens, and {TOKENIZER} has {vocab_size}.")
+
+    def best_after(self, step: int) -> bool:
+        """Whether the metrics tell of a best validation after a step: its model may be there without a checkpoint."""
+        with contextlib.suppress(RunError):
+            best = [record.get("step") for record in self.metrics() if record.get("best") is True]
+            return any(isinstance(found, int) and found > step for found in best)
+        return False
+
+    def record_end(self, step: int, model_sha256: str | None, metrics: Mapping[str, Any]) -> None:
+        """Record in run.json that the run has ended: at which step, with which model, and the length and sha256 of its
+        metrics. Raises OSError if the disk refuses, RunError if run.json is damaged.
+        """
+        ended = {"step": step, "model_sha256": model_sha256, "metrics": dict(metrics)}
+        replace_file(self.path / RUN, _json({**self.info(), "ended": ended}).encode(), self.check)
+
+    def model_sha256(self, config: Config, vocab_size: int) -> str | None:
+        """sha256 of the model's file, None where it is missing, cannot be read, or is too long to hold this model."""
+        with contextlib.suppress(OSError, ConfigError), open_regular(self.path / MODEL) as file:
+            numbers = sum(math.prod(shape) for shape in stored_shapes(config.model, vocab_size).values())
+            if os.fstat(file.fileno()).st_size <= LARGEST_HEADER + BYTES_PER_NUMBER * numbers:
+                return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
+        return None
+
+    def record_change(self, config: Config, change: Mapping[str, Any], resolved: Mapping[str, Any]) -> None:
+        """A resume that changed something: an entry in run.json of what and at which step (its ``changed``: options
+        with their values before and after, files as config.json names them), the options in effect from there on, and
+        the changed ones in config.json.
+        """
+        info, before = self.info(), self.config_values()
+        options = flatten(config.to_dict())
+        values = changed_values(before, self.path, {name: options[name] for name in change["changed"]})
+        named = {name: [before["data"].get(name), values["data"][name]] for name in FILES if name in change["changed"]}
+        entry = {**change, "changed": {**change["changed"], **named}}
+        resumes = info.get("resumes")
+        resumes = resumes if isinstance(resumes, list) else []
+        info = {**info, "resolved": resolved, "resumes": [*resumes, entry]}
+        write_atomically(self.path / RUN, _json(info), self.check)
+        write_atomically(self.path / CONFIG, _json(values), self.check)
+
+    def weights(self, content: bytes, name: str, config: Config, vocab_size: int) -> dict[str, Tensor]:
+        """The tensors of a file of weights that was read; ``name`` is the file's in messages. Raises RunError if they
+        are not those of the configuration.
+        """
+        return unpack_weights(content, self.path / name, stored_shapes(config.model, vocab_size), CONFIG)
+
+    def write_report(self, name: str, values: Mapping[str, Any]) -> Path:
+        """A JSON file in the folder ``reports``; returns where it is. Raises OSError if the disk refuses."""
+        path = self.path / REPORTS / name
+        self.check()
+        path.parent.mkdir(exist_ok=True)
+        if path.parent.is_symlink():
+            raise OSError(errno.ELOOP, "it is a link to another place, which is not followed here")
+        replace_file(path, _json(finite(values)).encode(), self.check)
+        return path
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All records of metrics.jsonl; lines that are no records, as a crash may leave one, are passed over."""
+        records = []
+        try:
+            with open_regular(self.path / METRICS) as file:
+                if os.fstat(file.fileno()).st_size > LARGEST_METRICS:
+                    raise OSError(errno.EFBIG, f"it has more than {LARGEST_METRICS:,} bytes")
+                for line in iter(partial(file.readline, LONGEST_LINE), b""):
+                    with contextlib.suppress(ValueError, RecursionError):
+                        record = _parse(line)
+                        if isinstance(record, dict):
+                            records.append(record)
+        except OSError as error:
+            raise RunError(f"Cannot read {self.path / METRICS}: {error.strerror or error}.") from error
+        return records
+
+    def _read_text(self, name: str, most: int) -> str:
+        try:
+            return read_regular(self.path / name, most).decode("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            shown = getattr(error, "strerror", None) or error
+            raise RunError(f"Cannot read {self.path / name}: {shown}.") from error
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        try:
+            values = _parse(self._read_text(name, LARGEST_JSON))
+        except (ValueError, RecursionError) as error:
+            raise RunError(f"{self.path / name} is damaged: {error}.") from error
+        if not isinstance(values, dict):
+            raise RunError(f"{self.path / name} is damaged: it holds no object.")
+        return values
+
+
+def _remove_unfinished(path: Path) -> None:
+    """Remove what earlier attempts at this folder have left that were killed: those that nobody holds the lock of."""
+    with contextlib.suppress(OSError):
+        for folder in path.parent.iterdir():
+            if folder.name.startswith(f".{path.name}{UNFINISHED}") and not folder.is_symlink():
+                with contextlib.suppress(RunError):
+                    FolderLock(folder).release()
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_run_path(corpus: str, parent: Path = RUNS) -> Path:
+    """The first of runs/<corpus>-1, runs/<corpus>-2, ... that does not exist."""
+    stem = re.sub(r"[^\w.-]+", "-", Path(corpus).name.removesuffix(".gz").removesuffix(".txt")).strip("-.") or "text"
+    number = 1
+    while (parent / f"{stem}-{number}").exists():
+        number += 1
+    return parent / f"{stem}-{number}"
+
+
+def lmkit_version() -> str:
+    """The installed version, or "unknown" where lmkit is used without being installed."""
+    try:
+        return metadata.version("lmkit")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _fault(values: Mapping[str, Any], error: ConfigError) -> str:
+    """What to say of a config.json that cannot be read: a later version wrote it, or it is damaged."""
+    version, own = values.get("lmkit"), lmkit_version()
+    if isinstance(version, str) and _numbers(version) > _numbers(own):
+        return (
+            f"was written by lmkit {version:.20}: install that version or a later one, because lmkit {own} does not "
+            "know all of its options."
+        )
+    return f"is damaged: {error}"
+
+
+def _numbers(version: str) -> list[int]:
+    """``0.10.2`` -> [0, 10, 2]; nothing for what is no version."""
+    return [int(part) for part in re.findall(r"\d{1,9}", version, re.ASCII)[:3]]
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _parse(text: str | bytes) -> Any:
+    """JSON whose strings can be written again. Raises ValueError, and RecursionError where it is too deep."""
+    values = json.loads(text)
+    if SURROGATE.search(text if isinstance(text, bytes) else text.encode()):
+        # A lone surrogate is no text: UnicodeEncodeError, unless it stands for a byte of a file's name.
+        json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    return values
+
+
+def newest_runs(parent: Path = RUNS) -> list[Path]:
+    """The run folders in a folder, the newest first."""
+    found = [entry.parent for entry in parent.glob(f"*/{CONFIG}")] if is_folder(parent) else []
+    return sorted(found, key=lambda run: (-(run / CONFIG).stat().st_mtime_ns, run.name))
+
+
+def _known_path(path: Path) -> Path:
+    """The path itself, or that of a run in ``runs`` which has this name."""
+    inside = RUNS / path
+    return inside if len(path.parts) == 1 and not exists(path) and is_file(inside / CONFIG) else path
+
+
+def _nearby(folder: Path) -> str:
+    """The runs that a name which is none may stand for."""
+    parents = (folder.parent,) if len(folder.parts) > 1 else (RUNS, Path())
+    runs = {run.name: run for parent in parents for run in newest_runs(parent)}
+    close = difflib.get_close_matches(folder.name, runs, n=1)
+    if close:
+        return f" Did you mean {runs[close[0]]}?"
+    return f" Runs here: {', '.join(str(run) for run in list(runs.values())[:5])}." if runs else ""
+
+
+def _json(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, indent=2) + "\n"

@@ -1,0 +1,96 @@
+"""What a session writes into its two logs: a line for every 20 steps, each validation, and the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lmkit.files import Check, always
+from lmkit.run.directory import METRICS, TIMINGS
+from lmkit.run.log import LogFile
+from lmkit.training.state import TrainState
+from lmkit.training.step import StepRecord
+
+__all__ = ["SessionLog"]
+
+LOG_EVERY = 20
+
+
+class SessionLog:
+    """metrics.jsonl and timings.jsonl, and sums over the steps since the last line. started: training seconds at that
+    line.
+    """
+
+    def __init__(self, folder: Path, check: Check = always) -> None:
+        self.metrics, self.timings = LogFile(folder / METRICS, check), LogFile(folder / TIMINGS, check)
+        self._clear(0.0)
+
+    def _clear(self, started: float) -> None:
+        self.nll, self.tokens, self.largest_norm, self.skipped = 0.0, 0, 0.0, 0
+        self.last: tuple[int, int, float] | None = None  # step, epoch and learning rate of the newest step
+        self.started = started
+
+    def add(self, metrics: Mapping[str, Any], timings: Mapping[str, Any] | None = None) -> None:
+        """A line in each log; one that the disk refuses waits."""
+        self.metrics.add(metrics)
+        if timings is not None:
+            self.timings.add(timings)
+
+    def add_step(self, record: StepRecord, train: TrainState) -> None:
+        """Take note of steps; a line for every 20."""
+        self.nll += record.nll
+        self.tokens += record.tokens
+        self.largest_norm = max(self.largest_norm, record.grad_norm)
+        self.skipped += len(record.skipped)
+        self.last = (record.step, record.epoch, record.lr)
+        if record.step % LOG_EVERY == 0:
+            self.end_interval(train)
+
+    def end_interval(self, train: TrainState) -> None:
+        """A line for the steps since the last one, if there are any."""
+        if self.last is None:
+            return
+        step, epoch, lr = self.last
+        place = {"kind": "training", "step": step, "epoch": epoch, "tokens": train.tokens}
+        loss = {
+            "nll": self.nll,
+            "tokens_scored": self.tokens,
+            "nats_per_token": self.nll / self.tokens if self.tokens else None,
+        }
+        skipped = {"skipped": self.skipped} if self.skipped else {}
+        seconds = train.elapsed - self.started
+        self.add(
+            {**place, **loss, "lr": lr, "grad_norm": self.largest_norm, **skipped},
+            {
+                **place,
+                "seconds": round(train.elapsed, 3),
+                "tokens_per_second": round(self.tokens / seconds) if seconds > 0 else None,
+                "time": round(time.time(), 3),
+            },
+        )
+        self._clear(train.elapsed)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint holds of the log: where it ends, and the sums since."""
+        return {
+            **self.metrics.end(),
+            "interval": (self.nll, self.tokens, self.largest_norm, self.skipped),
+            "last": self.last,
+        }
+
+    def continue_from(self, values: Mapping[str, Any] | None, started: float = 0.0) -> bool:
+        """Go on where a checkpoint was made (None: at the beginning). Returns whether the metrics up to there are as
+        they were left. Timings are kept whole: they tell of the steps that were lost, too.
+        """
+        self.timings.continue_at_the_end()
+        if values is None:
+            return self.metrics.continue_from(0, None)
+        self._clear(started)
+        nll, tokens, norm, skipped = values["interval"]
+        self.nll, self.tokens, self.largest_norm, self.skipped = float(nll), int(tokens), float(norm), int(skipped)
+        if values["last"] is not None:
+            step, epoch, lr = values["last"]
+            self.last = int(step), int(epoch), float(lr)
+        return self.metrics.continue_from(int(values["length"]), str(values["sha256"]))

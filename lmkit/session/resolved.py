@@ -1,0 +1,106 @@
+"""The options as they were in effect: what run.json records, so that a reader of a run needs no source of lmkit's."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lmkit.config import PLACE, RESUMABLE, Config, ModelConfig, flatten
+from lmkit.errors import RunError
+from lmkit.model.cells import CELLS
+from lmkit.model.cells.heads import choose_heads
+from lmkit.model.head import tail_width
+from lmkit.model.language_model import cutoffs_of
+from lmkit.run.directory import CONFIG, RUN, RunDirectory
+from lmkit.session.setup import Place
+from lmkit.text.tokenizers.tokenizer import Tokenizer
+from lmkit.training.optimizers import ADAM_BETAS
+
+__all__ = ["edited_options", "place_info", "resolved_options", "take_edits"]
+
+
+def resolved_options(config: Config, tokenizer: Tokenizer, place: Place) -> dict[str, Any]:
+    """Every option with the value that was in effect where config.json says null or auto, and what else follows from
+    them; without the text, which has an entry of its own.
+    """
+    return {**_values(config, tokenizer), **place_info(place)}
+
+
+def place_info(place: Place) -> dict[str, Any]:
+    """Device, precision and threads, as options name them."""
+    precision = str(place.precision).removeprefix("torch.")
+    return {"device": str(place.device), "threads": place.threads, "precision": precision}
+
+
+def edited_options(config: Config, tokenizer: Tokenizer, info: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Options that have another value than run.json records as ``resolved``, with the recorded one and the new one;
+    none where it records nothing, as in runs of early versions.
+    """
+    recorded = info.get("resolved")
+    if not isinstance(recorded, Mapping):
+        return {}
+    now = {name: value for name, value in vars(config.runtime).items() if name in PLACE and value not in (None, "auto")}
+    now |= json.loads(json.dumps(_values(config, tokenizer)))
+    return {
+        name: [recorded[name], value] for name, value in now.items() if name in recorded and recorded[name] != value
+    }
+
+
+def take_edits(
+    run: RunDirectory, config: Config, tokenizer: Tokenizer, info: Mapping[str, Any], warn: Callable[[str], None]
+) -> dict[str, list[Any]]:
+    """The options that were edited in config.json and that a resume may change; ``warn`` is told of them. Raises
+    RunError where others were edited.
+    """
+    edited = {name: values for name, values in edited_options(config, tokenizer, info).items() if name not in PLACE}
+    fixed = {name: values for name, values in edited.items() if name not in RESUMABLE}
+    if fixed:
+        raise RunError(f"{run.path / CONFIG} {_edits(fixed)}, as {RUN} records: put the old value back.")
+    if edited:
+        warn(f"{run.path / CONFIG} {_edits(edited)}, as {RUN} records; the new value holds from here on.")
+    return edited
+
+
+def _edits(edited: Mapping[str, list[Any]]) -> str:
+    return "was edited: " + " and ".join(f"{name} was {old} and is {new}" for name, (old, new) in edited.items())
+
+
+def _values(config: Config, tokenizer: Tokenizer) -> dict[str, Any]:
+    """What follows from the configuration and the tokenizer alone."""
+    model, training = config.model, config.training
+    options = {name: value for name, value in flatten(config.to_dict()).items() if name not in (*PLACE, "corpus")}
+    embedding, layer, output = model.dropouts
+    options |= _cell_options(model) | {
+        "tokenizer": tokenizer.kind,
+        "vocab_size": tokenizer.vocab_size,
+        "eos_id": tokenizer.eos_id,
+        "unk_id": tokenizer.unk_id,
+        "embedding_size": model.embedding_size or model.hidden_size,
+        "embedding_dropout": embedding,
+        "layer_dropout": layer,
+        "output_dropout": output,
+        "state": training.state_policy,
+        "schedule": training.schedule_name,
+        "epochs": training.epoch_limit,
+    }
+    if training.optimizer == "adamw":
+        options["adam_betas"] = ADAM_BETAS
+    return options | (_clusters(model, tokenizer.vocab_size) if model.head == "adaptive" else {})
+
+
+def _cell_options(model: ModelConfig) -> dict[str, Any]:
+    """The cell's own options that were left open, with the values that it takes for them."""
+    parameters = inspect.signature(CELLS[model.cell]).parameters
+    taken = {name: parameter.default for name, parameter in parameters.items() if getattr(model, name, "") is None}
+    return taken | ({"heads": choose_heads(model.hidden_size, None)} if "heads" in taken else {})
+
+
+def _clusters(model: ModelConfig, vocab_size: int) -> dict[str, Any]:
+    """Where the clusters of an adaptive softmax begin, by rank, and at which width each of its tails is computed."""
+    cutoffs = cutoffs_of(model, vocab_size)
+    if model.tie_embeddings:
+        return {"cutoffs": cutoffs, "tail_widths": [model.embedding_size or model.hidden_size] * len(cutoffs)}
+    widths = [tail_width(model.hidden_size, number) for number in range(len(cutoffs))]
+    return {"cutoffs": cutoffs, "tail_widths": widths}

@@ -1,0 +1,176 @@
+"""What a training is made of: corpus, model, sampler and train state, from a configuration."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from lmkit.config import Config, ModelConfig
+from lmkit.errors import ConfigError, DataError
+from lmkit.files import expanded, is_file
+from lmkit.hardware import choose_device, choose_threads, memory_size
+from lmkit.model.language_model import LanguageModel
+from lmkit.model.memory import largest, training_bytes
+from lmkit.model.precision import choose_precision
+from lmkit.model.shapes import shape_model
+from lmkit.samplers import SAMPLERS, Sampler
+from lmkit.text.corpus import Corpus, Progress, build_corpus
+from lmkit.text.sources.opening import local_path
+from lmkit.text.token_file import TokenFile
+from lmkit.text.tokenizers.kinds import TOKENIZERS
+from lmkit.text.tokenizers.tokenizer import Tokenizer
+from lmkit.training.optimizers import NUM_MOMENTS, make_optimizer
+from lmkit.training.state import TrainState
+
+__all__ = ["Material", "Place", "absolute_corpus", "bytes_to_train", "prepare"]
+
+LEAST_VOCABULARY = 100  # a smaller one is not suggested
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how exactly it is computed; torch has been told the number of threads."""
+
+    device: torch.device
+    precision: torch.dtype
+    threads: int
+
+    @classmethod
+    def choose(cls, device: str, precision: str, threads: int | None, model: ModelConfig) -> Place:
+        """The place that the options name, ``auto`` and None filled in. Raises ConfigError where it is not there, or
+        cannot compute this model so.
+        """
+        chosen = choose_device(device)
+        place = cls(chosen, choose_precision(precision, chosen, model), choose_threads(threads))
+        torch.set_num_threads(place.threads)
+        return place
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything that a training needs, made and checked, and nothing written yet. config: with absolute paths."""
+
+    config: Config
+    place: Place
+    corpus: Corpus
+    sampler: Sampler
+    train: TrainState
+
+
+def prepare(
+    config: Config, place: Place, *, tokenizer: Tokenizer | None = None, progress: Progress | None = None
+) -> Material:
+    """Read the corpus and make a new model from the seed. A tokenizer that is not given comes from the configuration.
+
+    Raises LmkitError for every mistake of the user.
+    """
+    config = _with_absolute_paths(config)
+    corpus = build_corpus(config.data, tokenizer=tokenizer, progress=progress)
+    _check_length(config, corpus.splits["train"])
+    if config.training.patience is not None and "valid" not in corpus.splits:
+        raise ConfigError("--patience needs validation: the corpus has no valid split, and --valid-fraction is 0.")
+    _check_memory(config, corpus.tokenizer.vocab_size, place.device)
+    torch.manual_seed(config.runtime.seed)
+    model = LanguageModel(config.model, corpus.tokenizer.vocab_size, _frequency_order(config, corpus)).to(place.device)
+    scaler = torch.amp.GradScaler(place.device.type, enabled=place.precision == torch.float16)
+    train = TrainState(model, make_optimizer(model, config.training), scaler=scaler)
+    return Material(config, place, corpus, _training_sampler(config, corpus), train)
+
+
+def _frequency_order(config: Config, corpus: Corpus) -> torch.Tensor | None:
+    """Ids by falling frequency in the training split, where the adaptive softmax needs them and the tokenizer has
+    another order.
+    """
+    if config.model.head != "adaptive" or corpus.tokenizer.ids_by_frequency:
+        return None
+    counts = np.zeros(corpus.tokenizer.vocab_size, dtype=np.int64)
+    ids = corpus.splits["train"].ids
+    for start in range(0, len(ids), 2**22):
+        counts += np.bincount(ids[start : start + 2**22], minlength=len(counts))
+    return torch.from_numpy(np.argsort(-counts, kind="stable"))
+
+
+def _training_sampler(config: Config, corpus: Corpus) -> Sampler:
+    train = corpus.splits["train"]
+    training = config.training
+    kind = partial(
+        SAMPLERS[training.sampler],
+        train.ids,
+        eos_id=corpus.tokenizer.eos_id,
+        batch_size=training.batch_size,
+        window=training.window,
+        seed=config.runtime.seed,
+    )
+    own: dict[str, Any] = {
+        "sequential": {"state": training.state_policy},
+        "random": {},
+        "document": {"documents": train.document_starts},
+    }
+    return kind(**own[training.sampler])
+
+
+def _check_length(config: Config, train: TokenFile) -> None:
+    rows, window = config.training.batch_size, config.training.window
+    if config.training.sampler != "document" and len(train) < rows * window:
+        fitting_window = min(window, max(1, len(train)))
+        fitting_rows = max(1, len(train) // fitting_window)
+        raise DataError(
+            f"The training text has {len(train):,} tokens: too short for {rows:,} rows of {window:,}. "
+            f"--batch-size {min(rows, fitting_rows)} --window {fitting_window} would fit."
+        )
+
+
+def absolute_corpus(name: str) -> str:
+    """A local text by its absolute path, another corpus by its name."""
+    path = local_path(name)
+    return name if path is None else str(path.resolve())
+
+
+def _with_absolute_paths(config: Config) -> Config:
+    """A local text and tokenizer by their absolute paths, so that the run finds them from any folder."""
+    config = config.override({"corpus": absolute_corpus(config.data.corpus)})
+    tokenizer = expanded(config.data.tokenizer)
+    if config.data.tokenizer in TOKENIZERS or not is_file(tokenizer):
+        return config
+    return config.override({"tokenizer": str(tokenizer.resolve())})
+
+
+def bytes_to_train(config: Config, vocab_size: int, device: torch.device) -> float:
+    """An estimate of the memory that a training takes, from fixed formulas: ``lmkit.model.memory``."""
+    training = config.training
+    model = shape_model(config.model, vocab_size)
+    moments, tokens = NUM_MOMENTS[training.optimizer], training.batch_size * training.window
+    return training_bytes(model, moments=moments, tokens=tokens, device=device)
+
+
+def _check_memory(config: Config, vocab_size: int, device: torch.device) -> None:
+    """Raise ConfigError where a training takes more memory than there is; it says what would fit."""
+    needed, present = bytes_to_train(config, vocab_size, device), memory_size(device)
+    if present is None or needed <= present:
+        return
+    raise ConfigError(
+        f"To train this model with a vocabulary of {vocab_size:,} takes about {needed / 2**30:,.1f} GiB, and this "
+        f"machine has {present / 2**30:,.1f} GiB: {_what_fits(config, vocab_size, device, present)}."
+    )
+
+
+def _what_fits(config: Config, vocab_size: int, device: torch.device, present: int) -> str:
+    def fits(config: Config, vocab_size: int) -> bool:
+        return bytes_to_train(config, vocab_size, device) <= present
+
+    options = []
+    with contextlib.suppress(ConfigError):  # of options that do not go with a smaller size
+        size = largest(
+            lambda number: fits(config.override({"hidden_size": number}), vocab_size), config.model.hidden_size
+        )
+        options += [f"--hidden-size {size}"] if size else []
+    if config.data.tokenizer in ("word", "bpe"):
+        with contextlib.suppress(ConfigError):
+            size = largest(lambda number: fits(config, number + LEAST_VOCABULARY), vocab_size - LEAST_VOCABULARY)
+            options += [f"--vocab-size {size + LEAST_VOCABULARY}"] if size else []
+    return f"{' or '.join(options)} would fit" if options else "choose a smaller --batch-size, --window or --layers"
