@@ -39,9 +39,8 @@ def load_registry() -> MappingProxyType[str, CorpusEntry]:
 
 def _read() -> str:
     """An installed lmkit has the registry inside its package, a checkout beside it."""
-    inside = resources.files("lmkit") / "corpora" / FILE
-    beside = Path(__file__).resolve().parents[2] / "corpora" / FILE
-    for place in (inside, beside):
+    package = resources.files("lmkit")
+    for place in (package / "corpora" / FILE, Path(str(package)).parent / "corpora" / FILE):
         if place.is_file():
             return place.read_text(encoding="utf-8")
     raise CorpusError("The registry of corpora is missing: install lmkit again.")
