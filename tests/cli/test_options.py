@@ -17,6 +17,7 @@ from lmkit.cli.options import make_config
 from lmkit.config import Config, DataConfig, ModelConfig, RuntimeConfig, TrainingConfig
 from lmkit.fields import fields_of, flag_of
 from lmkit.presets.preset import preset_names, read_preset
+from lmkit.run.directory import RunDirectory
 
 ABOUT = '[about]\npurpose = ""\ntext = ""\ntime = ""\nexpected = ""\n'
 SECTIONS = (DataConfig, ModelConfig, TrainingConfig, RuntimeConfig)
@@ -179,7 +180,7 @@ def test_the_precedence_holds_in_a_run(cli, work, small):
 def test_the_configuration_of_a_run_trains_it_again(cli, work, small):
     options = ("--cell", "gru", "--cutoffs", "5,10", "--head", "adaptive", "--tied", "--max-steps", 2)
     assert cli("train", "--corpus", "text.txt", *small, *options, "--out", "one").code == 0
-    sections = json.loads((work / "one" / "config.json").read_text(encoding="utf-8"))
+    sections = RunDirectory.open(work / "one").config().to_dict()  # with the text's place as seen from here
     lines = []
     for section in (item.name for item in dataclasses.fields(Config)):
         lines.append(f"[{section}]")

@@ -95,7 +95,7 @@ def test_a_number_is_readable_however_large_it_is():
 
 
 def test_a_validation_says_how_many_seams_it_left_open(show: Show, monkeypatch: pytest.MonkeyPatch):
-    assert "open" not in show()[1]
+    assert "seam" not in show()[1]
     monkeypatch.setattr(
         "lmkit.session.session.measure", partial(measure_with, Evaluation(seams_open=3, seams_repaired=1))
     )

@@ -32,7 +32,7 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Tokenizer:
         raise TokenizerError(f"There is no tokenizer file {path}: give char, word, bpe or a tokenizer.json.") from None
     except (OSError, ValueError) as error:
         shown = getattr(error, "strerror", None) or error
-        raise TokenizerError(f"--tokenizer {str(path)[:80]} cannot be read: {shown}.") from error
+        raise TokenizerError(f"--tokenizer {path} cannot be read: {shown}.") from error
     return tokenizer_from_json(text, str(path))
 
 
