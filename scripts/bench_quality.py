@@ -1,4 +1,4 @@
-"""What lmkit reaches in a given time: the goals of BENCHMARKS.md, measured again.
+"""What lmkit reaches in a given time: the goals of docs/benchmarks.md, measured again.
 
     .venv/bin/python scripts/bench_quality.py --data FOLDER --seeds 3 --json result.json [CASE ...]
 

@@ -107,7 +107,7 @@ def sources(package: Path) -> list[Path]:
 def unplaced_rooms(package: Path) -> list[str]:
     rooms = {room_of(module_name(path, package)) for path in sources(package)}
     return [
-        f"lmkit.{room} is in no level: place it in LEVELS in tests/test_layers.py and in ARCHITECTURE.md"
+        f"lmkit.{room} is in no level: place it in LEVELS in tests/test_layers.py and in docs/architecture.md"
         for room in sorted(rooms - set(LEVEL_OF))
     ]
 
