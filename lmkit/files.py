@@ -107,7 +107,7 @@ def _regular(path: str | os.PathLike[str], flags: int) -> int:
 
 
 def check_new_folder(path: Path) -> None:
-    """Raise RunError where a new folder cannot be made: something is there already, or its place cannot hold one."""
+    """Raise RunError where a new folder cannot be made: something is there already, or its parent cannot hold one."""
     try:
         path.lstat()
         raise RunError(f"{path} exists already: choose another --out, or remove it first.")
@@ -117,11 +117,11 @@ def check_new_folder(path: Path) -> None:
         pass
     except OSError as error:
         raise RunError(f"{path} cannot be made: {error.strerror}. Choose another --out.") from None
-    place = next((parent for parent in path.absolute().parents if exists(parent)), Path(path.anchor))
-    if not place.is_dir():
-        raise RunError(f"{path} cannot be made: {place} is a file. Choose another --out.")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise RunError(f"{path} cannot be made: {place} may not be written. Choose another --out.")
+    ancestor = next((parent for parent in path.absolute().parents if exists(parent)), Path(path.anchor))
+    if not ancestor.is_dir():
+        raise RunError(f"{path} cannot be made: {ancestor} is a file. Choose another --out.")
+    if not os.access(ancestor, os.W_OK | os.X_OK):
+        raise RunError(f"{path} cannot be made: {ancestor} may not be written. Choose another --out.")
 
 
 def always() -> None:

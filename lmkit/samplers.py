@@ -141,11 +141,11 @@ class RandomSampler(Sampler):
         pieces = self._num_pieces(number)
         shuffle = Shuffle(pieces, self.seed, number)
         for index in range(start, self.num_windows(number)):
-            places = index * self.batch_size + np.arange(self.batch_size)[rows]
-            chosen = np.array([shuffle(place) if place < pieces else 0 for place in places.tolist()], dtype=np.int64)
+            ranks = index * self.batch_size + np.arange(self.batch_size)[rows]
+            chosen = np.array([shuffle(rank) if rank < pieces else 0 for rank in ranks.tolist()], dtype=np.int64)
             starts = np.where(chosen == 0, 0, first + (chosen - 1) * self.window)
             ends = np.minimum(first + chosen * self.window, len(self.stream))
-            lengths = np.where(places < pieces, ends - starts, 0)
+            lengths = np.where(ranks < pieces, ends - starts, 0)
             yield self._spans(starts, lengths, np.ones(len(starts), dtype=bool), self.window)
 
     def _num_pieces(self, epoch: int) -> int:
@@ -215,8 +215,8 @@ class DocumentSampler(Sampler):
         """(window index, row, document) of each document in order of its beginning; of its end with ``from_end``."""
         shuffle: Callable[[int], int] = Shuffle(len(self.documents), self.seed, epoch) if self.shuffled else int
         free = [(0, row) for row in range(self.batch_size)]
-        for place in range(len(self.documents)):
-            document = shuffle(place)
+        for rank in range(len(self.documents)):
+            document = shuffle(rank)
             index, row = heapq.heappop(free)
             start, end = self._bounds(document)
             after = index + -(-(end - start) // self.window)
@@ -232,7 +232,7 @@ SAMPLERS: dict[str, type[Sampler]] = {
 
 
 class Shuffle:
-    """A bijection of 0..size-1 keyed by (seed, epoch), computed place by place in constant memory.
+    """A bijection of 0..size-1 keyed by (seed, epoch), computed number by number in constant memory.
 
     A balanced Feistel network over the next power of four, walked until it lands inside the range (Black & Rogaway
     2002, "Ciphers with arbitrary finite domains").
@@ -247,16 +247,16 @@ class Shuffle:
         keys = np.random.SeedSequence([seed, epoch, 0x5A]).generate_state(self.ROUNDS, np.uint64)
         self.keys = [int(key) for key in keys]
 
-    def __call__(self, place: int) -> int:
-        """Where the given place goes."""
-        assert 0 <= place < self.size
+    def __call__(self, index: int) -> int:
+        """Where the given number goes."""
+        assert 0 <= index < self.size
         while True:
-            left, right = place >> self.half_bits, place & self.mask
+            left, right = index >> self.half_bits, index & self.mask
             for key in self.keys:
                 left, right = right, left ^ (_mix(right ^ key) & self.mask)
-            place = (left << self.half_bits) | right
-            if place < self.size:
-                return place
+            index = (left << self.half_bits) | right
+            if index < self.size:
+                return index
 
 
 def _mix(value: int) -> int:
@@ -281,7 +281,7 @@ def check_layout(*, rows: int, window: int, warmup: int = 0) -> None:
 
 
 class StreamRows(NamedTuple):
-    """How a stream is cut into R contiguous rows, (R,) each: the place of a row's first target, how many it has, and
+    """How a stream is cut into R contiguous rows, (R,) each: the position of a row's first target, how many it has, and
     how many tokens before them it reads as its warm-up.
     """
 

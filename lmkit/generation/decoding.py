@@ -20,17 +20,17 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
     """Keep the k most probable tokens of each row (B, V); all others become impossible."""
     if k >= logits.shape[-1]:
         return logits
-    places = logits.topk(k, dim=-1).indices
-    return torch.full_like(logits, -math.inf).scatter(-1, places, logits.gather(-1, places))
+    indices = logits.topk(k, dim=-1).indices
+    return torch.full_like(logits, -math.inf).scatter(-1, indices, logits.gather(-1, indices))
 
 
 def keep_top_p(logits: Tensor, p: float) -> Tensor:
     """Keep the smallest set of tokens whose probability reaches p (Holtzman et al. 2020, arXiv 1904.09751)."""
-    ordered, places = logits.sort(dim=-1, descending=True, stable=True)
+    ordered, indices = logits.sort(dim=-1, descending=True, stable=True)
     probs = ordered.softmax(dim=-1)
     before = probs.cumsum(dim=-1) - probs  # the first token is always kept
     ordered = ordered.masked_fill(before >= p, -math.inf)
-    return torch.empty_like(logits).scatter(-1, places, ordered)
+    return torch.empty_like(logits).scatter(-1, indices, ordered)
 
 
 def keep_min_p(logits: Tensor, p: float) -> Tensor:

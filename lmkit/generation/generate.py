@@ -48,9 +48,9 @@ def generate(
     """Continue the prompt without end, once for each of the streams.
 
     prompt: at least one id, usually ``<eos>`` first; it is read once, from the given state of one row, and the state
-    is carried into every stream. The token at a place depends on (seed, stream, place) and the prompt only, not on
-    the other streams. A stream that chose ``stop_id`` is finished: it repeats it with a log-probability of 0. Tokens of
-    ``never`` are not chosen; the log-probabilities stay the model's own.
+    is carried into every stream. The token at a position depends on (seed, stream, position) and the prompt only, not
+    on the other streams. A stream that chose ``stop_id`` is finished: it repeats it with a log-probability of 0. Tokens
+    of ``never`` are not chosen; the log-probabilities stay the model's own.
     """
     assert prompt, "a prompt holds at least <eos>"
     device = state[0][0].device
@@ -96,7 +96,7 @@ def stream_text(ids: Iterator[int], decoder: StreamDecoder, stops: Sequence[str]
 
 def _first_stop(text: str, stops: Sequence[str]) -> int | None:
     """Where the stop string begins that is complete first; of those that end together the one that begins first."""
-    found = [(place + len(stop), place) for stop in stops if (place := text.find(stop)) >= 0]
+    found = [(position + len(stop), position) for stop in stops if (position := text.find(stop)) >= 0]
     return min(found)[1] if found else None
 
 

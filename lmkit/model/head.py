@@ -121,10 +121,10 @@ class AdaptiveSoftmax(Head):
         entry, members = self._places(targets)
         first, *tails = self._clusters()
         nll = F.cross_entropy(F.linear(hidden, *first).float(), entry, ignore_index=IGNORE, reduction="none")
-        for number, (rows, places) in enumerate(members):
+        for number, (rows, indices) in enumerate(members):
             if rows.numel():
                 logits = F.linear(self._reduce(number, hidden.index_select(0, rows)), *tails[number]).float()
-                nll = nll.index_add(0, rows, F.cross_entropy(logits, places, reduction="none"))
+                nll = nll.index_add(0, rows, F.cross_entropy(logits, indices, reduction="none"))
         return nll
 
     def nll_sum(self, hidden: Tensor, targets: Tensor) -> Tensor:
@@ -132,12 +132,12 @@ class AdaptiveSoftmax(Head):
         entry, members = self._places(targets)
         first, *tails = self._clusters()
         total = linear_nll_sum(hidden, *first, entry)
-        for number, (rows, places) in enumerate(members):
+        for number, (rows, indices) in enumerate(members):
             if rows.numel():
                 # matrix kernels are prepared for each new size, which costs more than the product: few sizes are used
                 padding = (0, -rows.numel() % ROWS_STEP)
                 reduced = self._reduce(number, hidden.index_select(0, F.pad(rows, padding)))
-                total = total + linear_nll_sum(reduced, *tails[number], F.pad(places, padding, value=IGNORE))
+                total = total + linear_nll_sum(reduced, *tails[number], F.pad(indices, padding, value=IGNORE))
         return total
 
     def log_probs(self, hidden: Tensor) -> Tensor:
@@ -157,7 +157,7 @@ class AdaptiveSoftmax(Head):
             self.in_order = bool((self.order.diff() == 1).all())
 
     def _places(self, targets: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Each target's entry in the head, and for each tail cluster which rows belong to it and their places in it."""
+        """Each target's entry in the head, and for each tail cluster the rows of its targets and their indices there."""
         known = targets != IGNORE
         ranks = self.rank[targets.clamp_min(0)]
         cluster = torch.bucketize(ranks, torch.tensor(self.borders[:-1], device=ranks.device), right=True)

@@ -18,7 +18,7 @@ __all__ = ["check_evaluation_memory", "evaluation_bytes", "largest", "training_b
 PROGRAM_BYTES = 450e6  # Python and torch themselves
 LOGITS_AT_ONCE = 2**23  # numbers; the output layer of a CPU works in blocks of so many, and of 64 rows at least
 LEAST_ROWS = 64
-TOKEN_BYTES = 40  # of a window: input, target and score, and the places they were cut from
+TOKEN_BYTES = 40  # of a window: input, target and score, and the positions they were cut from
 
 
 def training_bytes(model: LanguageModel, *, moments: int, tokens: int, device: torch.device) -> float:

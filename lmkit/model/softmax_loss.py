@@ -70,11 +70,11 @@ def _loss_and_gradients(
     for start in range(0, len(hidden), block):
         rows, wanted = hidden[start : start + block], targets[start : start + block, None]
         ignored = wanted == IGNORE
-        places = wanted.clamp_min(0)
+        indices = wanted.clamp_min(0)
         scores = torch.log_softmax(torch.addmm(bias, rows, weight.t()), dim=-1, dtype=sums)
-        total -= scores.gather(1, places).masked_fill_(ignored, 0).sum()
+        total -= scores.gather(1, indices).masked_fill_(ignored, 0).sum()
         # d nll / d logits = probabilities - one-hot target
-        gradient = scores.exp_().scatter_add_(1, places, torch.full(places.shape, -1.0, dtype=sums))
+        gradient = scores.exp_().scatter_add_(1, indices, torch.full(indices.shape, -1.0, dtype=sums))
         gradient.masked_fill_(ignored, 0)
         grad_bias += gradient.sum(0)
         low = gradient.to(hidden.dtype)

@@ -155,8 +155,8 @@ def _cut(source: Source, survey: Survey, config: DataConfig) -> dict[str, Slice]
     shares = {"train": 1 - valid - test, "valid": valid, "test": test}
     borders = [0, *cuts, total]
     slices = {}
-    for place, (name, share) in enumerate(shares.items()):
-        begin, end = borders[place], borders[place + 1]
+    for number, (name, share) in enumerate(shares.items()):
+        begin, end = borders[number], borders[number + 1]
         if share and begin == end:
             raise DataError(
                 f"The {name} split is empty: its share of {total} characters is {float(share):g}; "

@@ -57,18 +57,18 @@ def count_words(codes: NDArray[Any], *, inside_word: bool = False) -> tuple[int,
 
 
 def cut_at_space(chunk: str) -> int:
-    """The last place in the chunk that touches a space or line end, -1 if there is none: no word crosses it."""
+    """The last position in the chunk that touches a space or line end, -1 if there is none: no word crosses it."""
     return max(chunk.rfind(" "), chunk.rfind("\n"))
 
 
 def cut_before_space(chunk: str) -> int:
-    """The last place between a character that is not whitespace and a space or line end, -1 if there is none."""
+    """The last position between a character that is not whitespace and a space or line end, -1 if there is none."""
     end = len(chunk)
     while True:
-        place = max(chunk.rfind(" ", 0, end), chunk.rfind("\n", 0, end))
-        if place < 0:
+        position = max(chunk.rfind(" ", 0, end), chunk.rfind("\n", 0, end))
+        if position < 0:
             return -1
-        start = len(chunk[:place].rstrip())
+        start = len(chunk[:position].rstrip())
         if start == 0:
             return -1
         if chunk[start] in " \n":

@@ -1,7 +1,6 @@
 """The cells: one file each, from its equations, and one table of them. To add one, write its file and its line here.
 
-Letters of shapes: T steps of a window, B rows, E size of the inputs, P of the projected inputs, D of the outputs, H
-units.
+Letters of shapes are those of ``lmkit.model``.
 """
 
 from lmkit.model.cells.cell import Cell, CellState

@@ -71,8 +71,8 @@ class Generator(ABC):
 class Markov(Generator):
     """A chain of order two over a few characters: the next one depends on the last two, by odds drawn once and fixed.
 
-    The first two characters are drawn from the chain's stationary distribution, so every place of the text has the same
-    odds.
+    The first two characters are drawn from the chain's stationary distribution, so every position of the text has the
+    same odds.
     """
 
     alphabet = "\n abcdef"
@@ -115,11 +115,11 @@ class Markov(Generator):
         single = self.pairs.sum(axis=1)
         last: list[int] = []  # up to two characters before the chunk
         for chunk in chunks:
-            places = [self.alphabet.find(character) for character in chunk]
-            if -1 in places:
+            indices = [self.alphabet.find(character) for character in chunk]
+            if -1 in indices:
                 yield math.inf
                 return
-            ids = np.array([*last, *places], dtype=np.int64)
+            ids = np.array([*last, *indices], dtype=np.int64)
             total = -float(np.log(self.transitions[ids[:-2], ids[1:-1], ids[2:]]).sum())
             if len(last) == 0 and len(ids):
                 total -= math.log(single[ids[0]])
@@ -270,7 +270,7 @@ GENERATED: dict[str, Callable[[str], Source]] = {name: partial(open_generated, n
 
 
 def _draw(draw: random.Random, table: Sequence[float]) -> int:
-    """A place in a table of cumulative odds."""
+    """An index into a table of cumulative odds."""
     return min(bisect_right(table, draw.random()), len(table) - 1)
 
 

@@ -132,9 +132,9 @@ def _find_split(folder: Path, names: tuple[str, ...]) -> Path | None:
 def _find_texts(folder: Path) -> tuple[list[Path], list[Path]]:
     """Files in the order of their relative names: *.txt always, others if they look like text, hidden ones never."""
     files = []
-    for place, folders, names in os.walk(folder, onerror=_raise):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and not _is_run(Path(place, name)))
-        files += [Path(place, name) for name in names if not name.startswith(".")]
+    for directory, folders, names in os.walk(folder, onerror=_raise):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and not _is_run(Path(directory, name)))
+        files += [Path(directory, name) for name in names if not name.startswith(".")]
     files = sorted((path for path in files if path.is_file()), key=lambda path: path.relative_to(folder).as_posix())
     kept: list[Path] = []
     skipped: list[Path] = []

@@ -87,22 +87,22 @@ def _decode(data: bytes, reached: _Reached, name: str, *, final: bool) -> tuple[
         return codecs.utf_8_decode(data, "strict", final)
     except UnicodeDecodeError as error:
         start, value = error.start, data[error.start]
-        place = reached.after(data[:start].decode("utf-8"), start)
-        fault = f"at byte offset {place.offset}, line {place.line:,}: byte 0x{value:02x} does not belong there"
+        fault_at = reached.after(data[:start].decode("utf-8"), start)
+        fault = f"at byte offset {fault_at.offset}, line {fault_at.line:,}: byte 0x{value:02x} does not belong there"
         hint = "It ends in the middle of a character: the file may be cut off."
         if "end of data" not in error.reason:
-            hint = _what_to_do(data, place, start, name)
+            hint = _what_to_do(data, fault_at, start, name)
         raise DataError(f"{name} is not UTF-8 {fault}. {hint}") from error
 
 
-def _what_to_do(data: bytes, place: _Reached, start: int, name: str) -> str:
-    """The likeliest encoding of a text that is not UTF-8 at a place, and the command that converts it."""
-    if place.offset == start and data[:2] in UTF16_MARKS:
+def _what_to_do(data: bytes, fault_at: _Reached, start: int, name: str) -> str:
+    """The likeliest encoding of a text that is not UTF-8 at some byte, and the command that converts it."""
+    if fault_at.offset == start and data[:2] in UTF16_MARKS:
         return f"It looks like UTF-16: {_conversion('UTF-16', name)}"
     around = data[max(0, start - SAMPLE) : start + SAMPLE]
     if b"\0" in around:
         return "It looks like a binary file: give plain text."
-    if not place.is_ascii:
+    if not fault_at.is_ascii:
         return "What stands before it is UTF-8: mend that line."
     # Windows-1252 has its quotes and dashes where Latin-1 has control characters
     windows = any(0x80 <= byte < 0xA0 for byte in around[min(start, SAMPLE) :])

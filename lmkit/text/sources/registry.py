@@ -40,7 +40,7 @@ def load_registry() -> MappingProxyType[str, CorpusEntry]:
 def _read() -> str:
     """An installed lmkit has the registry inside its package, a checkout beside it."""
     package = resources.files("lmkit")
-    for place in (package / "corpora" / FILE, Path(str(package)).parent / "corpora" / FILE):
-        if place.is_file():
-            return place.read_text(encoding="utf-8")
+    for path in (package / "corpora" / FILE, Path(str(package)).parent / "corpora" / FILE):
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
     raise CorpusError("The registry of corpora is missing: install lmkit again.")

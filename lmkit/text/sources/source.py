@@ -73,11 +73,11 @@ def file_stamp(path: Path) -> list[Any]:
 
 def pieces(documents: Sequence[Document], begin: int = 0, end: int | None = None) -> Iterator[Piece]:
     """The characters begin..end of all documents in a row, as (number of the document, text) without empty texts."""
-    place = 0
+    position = 0
     for number, document in enumerate(documents):
         for chunk in document.chunks():
-            start, place = place, place + len(chunk)
-            if place <= begin:
+            start, position = position, position + len(chunk)
+            if position <= begin:
                 continue
             if end is not None and start >= end:
                 return
@@ -90,14 +90,14 @@ def line_cut(documents: Sequence[Document], cut: int) -> int:
     """The first end of a line or document that is not before ``cut``, in characters."""
     if cut == 0:
         return 0
-    place = cut - 1
+    position = cut - 1
     document: int | None = None
     for number, text in pieces(documents, cut - 1):
         if document not in (None, number):
-            return place
+            return position
         found = text.find("\n")
         if found >= 0:
-            return place + found + 1
+            return position + found + 1
         document = number
-        place += len(text)
-    return place
+        position += len(text)
+    return position

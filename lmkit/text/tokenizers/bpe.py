@@ -45,7 +45,7 @@ def byte_alphabet() -> dict[str, int]:
     """The printable character that stands for each byte in a byte-level vocabulary (Radford et al. 2019, GPT-2)."""
     plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = (byte for byte in range(256) if byte not in plain)
-    return {chr(byte): byte for byte in plain} | {chr(256 + place): byte for place, byte in enumerate(others)}
+    return {chr(byte): byte for byte in plain} | {chr(256 + index): byte for index, byte in enumerate(others)}
 
 
 class BPETokenizer(Tokenizer):
@@ -207,7 +207,7 @@ def _document(vocabulary: Sequence[str], merges: Sequence[tuple[str, str]]) -> d
         "fuse_unk": False,
         "byte_fallback": False,
         "ignore_merges": False,
-        "vocab": {token: place for place, token in enumerate(vocabulary)},
+        "vocab": {token: index for index, token in enumerate(vocabulary)},
         "merges": [list(pair) for pair in merges],
     }
     return {"version": "1.0", "truncation": None, "padding": None} | _frame() | {"model": model}

@@ -38,8 +38,8 @@ class ForeignTokenizer(Tokenizer):
         if size > 2 * len(vocab) + MOST_HOLES:
             raise TokenizerError(f"{name} has {len(vocab):,} tokens with ids up to {size - 1:,}: number them from 0.")
         tokens = [""] * size
-        for token, place in vocab.items():
-            tokens[place] = token
+        for token, index in vocab.items():
+            tokens[index] = token
         super().__init__(tokens)
         self._ids = vocab
         document = json.loads(text)

@@ -36,7 +36,7 @@ def word_level_document(
     """A tokenizer.json whose model is a look-up; special tokens are plain entries, so raw text never matches them."""
     model = {
         "type": "WordLevel",
-        "vocab": {token: place for place, token in enumerate(vocabulary)},
+        "vocab": {token: index for index, token in enumerate(vocabulary)},
         "unk_token": UNK,
     }
     return {
@@ -66,7 +66,7 @@ def read_vocabulary(document: Mapping[str, Any], pattern: Mapping[str, Any]) -> 
 
 def tokens_in_order(vocab: Any) -> list[str] | None:
     """The tokens of a table from token to id, None unless the ids are 0, 1, 2 and so on."""
-    if not isinstance(vocab, dict) or not all(type(place) is int for place in vocab.values()):
+    if not isinstance(vocab, dict) or not all(type(index) is int for index in vocab.values()):
         return None
     tokens = sorted(vocab, key=vocab.__getitem__)
     return tokens if [vocab[token] for token in tokens] == list(range(len(tokens))) else None

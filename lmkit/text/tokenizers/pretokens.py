@@ -34,15 +34,15 @@ Codes = NDArray[np.uint32]
 
 
 def cut_between_pretokens(chunk: str) -> int:
-    """A place in a chunk of text, as late as is easily found, where one pre-token ends and the next begins in any text
-    that holds the chunk; -1 if none is sure.
+    """A position in a chunk of text, as late as is easily found, where one pre-token ends and the next begins in any
+    text that holds the chunk; -1 if none is sure.
 
-    A run of letters, of numbers, of other characters or of white space has no such place, nor have characters whose
+    A run of letters, of numbers, of other characters or of white space has no such position, nor have characters whose
     class changed since Unicode 3.2, which two programs may see differently.
     """
-    place = cut_before_space(chunk)
-    if place >= 0:
-        return place
+    position = cut_before_space(chunk)
+    if position >= 0:
+        return position
     for begin in (max(0, len(chunk) - NEAR), 0):
         codes = _codes(chunk[begin:])
         classes = _classes()[codes]
@@ -54,10 +54,10 @@ def cut_between_pretokens(chunk: str) -> int:
 
 
 def cut_inside_run(text: str, length: int) -> int:
-    """The last place in a text where its one long pre-token is cut in pieces of ``length`` bytes; -1 if there is none.
+    """The last position in a text where its one long pre-token is cut in pieces of ``length`` bytes, -1 without one.
 
     The text must begin with a pre-token, or at such a cut in one. It is taken for one pre-token where all of it is of
-    one class, a space before it apart. In characters of several bytes the places are those where a character and a
+    one class, a space before it apart. In characters of several bytes the positions are those where a character and a
     piece end together: after a space, letters of two bytes each have none.
     """
     codes = _codes(text)
@@ -69,8 +69,8 @@ def cut_inside_run(text: str, length: int) -> int:
         return -1
     widths = 1 + (codes >= 0x80).astype(np.int64) + (codes >= 0x800) + (codes >= 0x10000)
     # the last character stays: an apostrophe alone before a cut's letters would be read with them
-    (places,) = np.nonzero(np.cumsum(widths[:-2]) % length == 0)
-    return int(places[-1]) + 1 if len(places) else -1
+    (positions,) = np.nonzero(np.cumsum(widths[:-2]) % length == 0)
+    return int(positions[-1]) + 1 if len(positions) else -1
 
 
 def _codes(text: str) -> Codes:

@@ -36,7 +36,7 @@ EOS = "<eos>"
 CHUNK = 1 << 20
 LARGEST_FILE = 1 << 28  # bytes of a tokenizer.json; the largest in use have some 40 million
 LONGEST_PART = 1 << 27  # characters
-STRETCH = 1 << 16  # characters without a place to cut, after which they are looked at together
+STRETCH = 1 << 16  # characters without a position to cut at, after which they are looked at together
 
 
 def id_dtype(vocab_size: int) -> np.dtype[Any]:
@@ -48,14 +48,14 @@ def id_dtype(vocab_size: int) -> np.dtype[Any]:
 
 
 def no_cut(text: str) -> int:
-    """No place at all."""
+    """No position at all."""
     return -1
 
 
 def rechunk(
     chunks: Iterable[str], cut: Callable[[str], int], cut_stretch: Callable[[str], int] = no_cut
 ) -> Iterator[str]:
-    """Cut a text anew, only at the places that are allowed; a part without such a place is held back and joined.
+    """Cut a text anew, only at the positions that are allowed; a part without such a position is held back and joined.
 
     ``cut(chunk)`` gives a position in any chunk, or -1. ``cut_stretch(text)`` may know one in what was held back, which
     begins where the text does or was cut last. Memory grows with the longest part that neither can cut; a small
@@ -66,15 +66,15 @@ def rechunk(
     for part in _slices(chunks):
         pending.append(part)
         held += len(part)
-        place = cut(part)
-        if place < 0 and held >= enough:
+        position = cut(part)
+        if position < 0 and held >= enough:
             pending = ["".join(pending)]
-            place = cut_stretch(pending[0])
+            position = cut_stretch(pending[0])
             enough = 2 * held  # so that a long stretch is not looked at again and again
-        if place >= 0:
+        if position >= 0:
             last = pending.pop()
-            yield "".join([*pending, last[:place]])
-            pending, held, enough = [last[place:]], len(last) - place, STRETCH
+            yield "".join([*pending, last[:position]])
+            pending, held, enough = [last[position:]], len(last) - position, STRETCH
         if held > LONGEST_PART:
             raise DataError(
                 f"The text has a stretch of more than {LONGEST_PART:,} characters that this tokenizer cannot "
@@ -123,7 +123,7 @@ class Tokenizer(ABC):
     def __init__(self, vocabulary: Sequence[str]) -> None:
         self.vocabulary = list(vocabulary)
         self.id_dtype = id_dtype(len(self.vocabulary))
-        self._ids = {token: place for place, token in enumerate(self.vocabulary)}
+        self._ids = {token: index for index, token in enumerate(self.vocabulary)}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.kind} tokens, vocabulary {len(self.vocabulary):,}>"
@@ -169,7 +169,7 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def cut(self, chunk: str) -> int:
-        """A late place in a chunk of text where it can be cut without changing any id, -1 if none is known."""
+        """A late position in a chunk of text where it can be cut without changing any id, -1 if none is known."""
 
     def cut_stretch(self, text: str) -> int:
         """The same in a text that begins where it was cut before, or at its very begin, and where ``cut`` knows none.
