@@ -290,7 +290,7 @@ class CheckpointConfig(Section):
         flags=("--checkpoint-every", "--save-every", "--checkpoint-interval"),
         minimum=1,
     )
-    checkpoint_seconds: float = option(60.0, "Save after so many seconds (0: never for the time alone).", minimum=0)
+    checkpoint_seconds: float = option(60.0, "Save every N seconds (0: never because of the time alone).", minimum=0)
     keep_checkpoints: int = option(2, "Checkpoints that are kept, besides the best one.", minimum=1)
 
 

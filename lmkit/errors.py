@@ -64,7 +64,7 @@ class FailedError(LmkitError):
 
 
 class NonFiniteError(FailedError):
-    """The loss or the gradient norm became infinite or not a number. ``skipped`` tells of the step, if it is known."""
+    """The loss or the gradient norm became infinite or not a number. ``skipped`` describes the step, if it is known."""
 
     def __init__(self, message: str, skipped: object = None) -> None:
         super().__init__(message)

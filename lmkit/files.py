@@ -78,7 +78,7 @@ def open_to_append(path: str | os.PathLike[str]) -> BinaryIO:
 
 
 def read_regular(path: str | os.PathLike[str], most: int) -> bytes:
-    """The content of a file. Raises OSError as ``open_regular``, and for a file of more than so many bytes."""
+    """The content of a file. Raises OSError as ``open_regular``, and for a file of more than ``most`` bytes."""
     with open_regular(path) as file:
         content = file.read(most + 1)
     if len(content) > most:

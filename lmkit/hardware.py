@@ -101,7 +101,7 @@ def choose_threads(threads: int | None) -> int:
 
 
 def cpu_name() -> str:
-    """The processor's model name as the system tells it."""
+    """The processor's model name as the system reports it."""
     for line in _cpuinfo():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()

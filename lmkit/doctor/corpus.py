@@ -34,7 +34,7 @@ def check_corpus(config: Config, progress: Progress | None = None) -> Iterator[C
 
     Raises DataError or CorpusError where the text is not there.
     """
-    # for the estimate; a mistake is told before any check
+    # for the estimate; a mistake is reported before any check
     choose_precision(config.runtime.precision, choose_device(config.runtime.device), config.model)
     with open_source(config.data.corpus) as source:
         yield from _files(source)

@@ -35,7 +35,7 @@ class Estimate:
 
 
 def estimate(config: Config, vocab_size: int, train_tokens: int) -> Estimate:
-    """What training a configuration on so many tokens takes, validations left out.
+    """What it takes to train a configuration on ``train_tokens`` tokens, validations left out.
 
     Time: 6 operations for each parameter outside the embedding and each token, 2 forwards and 4 backwards (Kaplan et
     al. 2020, arXiv 2001.08361, section 2.1), over a fixed rate. Memory: ``lmkit.model.memory``.

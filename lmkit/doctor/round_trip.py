@@ -25,7 +25,7 @@ def round_trip(tokenizer: Tokenizer, text: str = "") -> Check:
     """Encode and decode: the run's own text, and text that is hard for the kind of tokenizer.
 
     Characters and byte-level BPE must give the text back, words must give their ids back; of a foreign tokenizer that
-    loses text it is only told how much comes back.
+    loses text the check only reports how much comes back.
     """
     try:
         if isinstance(tokenizer, WordTokenizer):

@@ -157,7 +157,7 @@ class AdaptiveSoftmax(Head):
             self.in_order = bool((self.order.diff() == 1).all())
 
     def _places(self, targets: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Each target's entry in the head, and for each tail cluster the rows of its targets and their indices there."""
+        """Each target's entry in the head, and for each tail cluster its targets' rows and their indices there."""
         known = targets != IGNORE
         ranks = self.rank[targets.clamp_min(0)]
         cluster = torch.bucketize(ranks, torch.tensor(self.borders[:-1], device=ranks.device), right=True)

@@ -16,14 +16,14 @@ from lmkit.model.language_model import LanguageModel
 __all__ = ["check_evaluation_memory", "evaluation_bytes", "largest", "training_bytes"]
 
 PROGRAM_BYTES = 450e6  # Python and torch themselves
-LOGITS_AT_ONCE = 2**23  # numbers; the output layer of a CPU works in blocks of so many, and of 64 rows at least
+LOGITS_AT_ONCE = 2**23  # numbers; on a CPU the output layer works in blocks of this size, of 64 rows at least
 LEAST_ROWS = 64
 TOKEN_BYTES = 40  # of a window: input, target and score, and the positions they were cut from
 
 
 def training_bytes(model: LanguageModel, *, moments: int, tokens: int, device: torch.device) -> float:
-    """Bytes that training takes with windows of so many tokens, all rows together, and an optimiser that keeps so many
-    moments of each parameter. The model may be on the device ``meta``.
+    """Bytes that training takes. tokens: of a window, all rows together; moments: tensors that the optimiser keeps for
+    each parameter. The model may be on the device ``meta``.
 
     Weights, gradients and moments; weights and moments twice over while a checkpoint is written; what a window's steps
     keep for their gradients; the logits; the program.
@@ -36,7 +36,7 @@ def training_bytes(model: LanguageModel, *, moments: int, tokens: int, device: t
 
 
 def evaluation_bytes(model: LanguageModel, *, rows: int, steps: int) -> float:
-    """Bytes that a model takes to read so many rows side by side, so many steps at a time."""
+    """Bytes that a model takes to read ``rows`` in parallel, ``steps`` at a time."""
     parameters = sum(parameter.numel() for parameter in model.parameters())
     states = 4 * sum(cell.output_size for cell in model.cells)  # before and after, h and c
     logits = 2 * min(rows * steps * model.vocab_size, max(LOGITS_AT_ONCE, model.vocab_size))
@@ -45,7 +45,7 @@ def evaluation_bytes(model: LanguageModel, *, rows: int, steps: int) -> float:
 
 
 def check_evaluation_memory(model: LanguageModel, *, rows: int, steps: int) -> None:
-    """Raise ConfigError where reading so many rows, so many steps at a time, takes more memory than the machine has."""
+    """Raise ConfigError where reading ``rows`` in parallel, ``steps`` at a time, exceeds the machine's memory."""
     present = memory_size(next(model.parameters()).device)
     needed = evaluation_bytes(model, rows=rows, steps=steps)
     if present is None or needed <= present:

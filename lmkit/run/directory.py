@@ -292,7 +292,7 @@ class RunDirectory:
         """Raise RunError if the configuration was written for another number of tokens than the tokenizer has."""
         declared = self._read_json(CONFIG).get("vocab_size")
         if declared != vocab_size:
-            raise RunError(f"{self.path / CONFIG} tells of {declared!s:.20} tokens, and {TOKENIZER} has {vocab_size}.")
+            raise RunError(f"{self.path / CONFIG} declares {declared!s:.20} tokens, and {TOKENIZER} has {vocab_size}.")
 
     def best_after(self, step: int) -> bool:
         """Whether the metrics tell of a best validation after a step: its model may be there without a checkpoint."""

@@ -77,7 +77,7 @@ def _load(file: BinaryIO, size: int, path: Path, shapes: Shapes, fits: str) -> d
         _compare(path, header.entries, shapes, fits)
         expected = 8 + header.length + max((entry.end for entry in header.entries.values()), default=0)
         if size != expected:
-            raise ValueError(f"it has {size:,} bytes where its header tells of {expected:,}")
+            raise ValueError(f"it has {size:,} bytes where its header declares {expected:,}")
         file.seek(0)
         content = file.read(size)
     except (ValueError, KeyError, TypeError, AttributeError, struct.error, RecursionError) as error:

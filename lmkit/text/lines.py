@@ -57,7 +57,7 @@ class LineCounts:
 
 
 class LineHasher:
-    """Gives a 64-bit hash of every line of at least so many characters, of a document that comes in chunks."""
+    """Gives a 64-bit hash of every line of at least ``shortest`` characters, of a document that comes in chunks."""
 
     def __init__(self, shortest: int = SHORTEST_LINE) -> None:
         self.shortest = shortest

@@ -99,8 +99,8 @@ class CheckpointFolder:
     def newest(
         self, report: Callable[[str], None], wanted: Callable[[int], bool] = lambda step: True
     ) -> Checkpoint | None:
-        """The newest whole checkpoint among the wanted steps, None if there is none. ``report`` is told of each one
-        that was passed over, and of the file that is to blame.
+        """The newest whole checkpoint among the wanted steps, None if there is none. ``report`` receives a
+        sentence for each one that was passed over, which names the file to blame.
         """
         for step in reversed(self.steps()):
             if not wanted(step):

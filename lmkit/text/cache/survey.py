@@ -1,4 +1,4 @@
-"""Survey: what a first reading of a source tells, so that it can be cut and recognised again."""
+"""Survey: what a first reading of a source finds, so that it can be cut and recognised again."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Source:
     info: dict[str, Any] = field(default_factory=dict)
 
     def stamp(self) -> list[list[Any]]:
-        """What changes when the content does, found without reading it; empty where nothing tells.
+        """What changes when the content does, found without reading it; empty where that is impossible.
 
         For each file its path, size, time of its last change, time of its inode's last change, and inode.
         """

@@ -141,22 +141,22 @@ class _WindowDecoder(StreamDecoder):
     def __init__(self, tokenizer: ForeignTokenizer) -> None:
         self._tokenizer = tokenizer
         self._ids: list[int] = []
-        self._told = 0
+        self._decoded = 0
 
     def push(self, token_id: int) -> str:
         self._ids.append(int(token_id))
-        before = self._tokenizer.decode(self._ids[: self._told])
+        before = self._tokenizer.decode(self._ids[: self._decoded])
         now = self._tokenizer.decode(self._ids)
         if now.endswith("\ufffd") or len(now) <= len(before):
             return ""
-        self._ids = self._ids[self._told :]
-        self._told = len(self._ids)
+        self._ids = self._ids[self._decoded :]
+        self._decoded = len(self._ids)
         return now[len(before) :]
 
     def flush(self) -> str:
-        before = self._tokenizer.decode(self._ids[: self._told])
+        before = self._tokenizer.decode(self._ids[: self._decoded])
         now = self._tokenizer.decode(self._ids)
-        self._ids, self._told = [], 0
+        self._ids, self._decoded = [], 0
         return now[len(before) :]
 
 
