@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from lmkit.errors import ConfigError, DataError
+from lmkit.model.head import IGNORE
 
 __all__ = [
     "IGNORE",
@@ -35,7 +36,6 @@ __all__ = [
     "stream_windows",
 ]
 
-IGNORE = -100  # a target that is not to be predicted; torch's own convention
 ALL_ROWS = slice(None)
 
 

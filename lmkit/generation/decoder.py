@@ -7,7 +7,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lmkit.model.head import FullSoftmax
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.state import State
 
@@ -59,9 +58,7 @@ class StepDecoder:
             inputs, values = cell.step(projected, values)
             new_state.append(values)
         assert inputs is not None
-        head = self.model.head
-        logits = head.logits(inputs) if isinstance(head, FullSoftmax) else head.log_probs(inputs)
-        return logits, tuple(new_state)
+        return self.model.head.logits(inputs), tuple(new_state)
 
 
 def _aligned(row: Tensor) -> Tensor:

@@ -13,12 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lmkit.model.softmax_loss import linear_nll_sum
+from lmkit.model.softmax_loss import IGNORE, linear_nll_sum
 
 __all__ = ["IGNORE", "AdaptiveSoftmax", "FullSoftmax", "Head", "tail_width"]
 
 ROWS_STEP = 64
-IGNORE = -100  # a target of this value is not predicted; torch's own convention
 
 
 class Head(nn.Module, ABC):
@@ -33,6 +32,10 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def log_probs(self, hidden: Tensor) -> Tensor:
         """Log-probabilities in nats of every token: (N, V) float32."""
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Log-probabilities (N, V) up to a constant for each row, in the head's own precision: what costs least."""
+        return self.log_probs(hidden)
 
     def nll_sum(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """The sum of ``nll``: what training differentiates."""
@@ -56,7 +59,6 @@ class FullSoftmax(Head):
             nn.init.uniform_(self.weight, -0.1, 0.1)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Unnormalised log-probabilities (N, V)."""
         if self.projection is not None:
             hidden = self.projection(hidden)
         return F.linear(hidden, self.weight, self.bias)

@@ -83,8 +83,7 @@ class LanguageModel(nn.Module):
         """Logits (B, T, V), equal to log-probabilities up to a constant per position, and the new state."""
         hidden, state = self.features(tokens, state)
         flat = hidden.reshape(-1, hidden.shape[-1])
-        logits = self.head.logits(flat) if isinstance(self.head, FullSoftmax) else self.head.log_probs(flat)
-        return logits.view(*tokens.shape, -1), state
+        return self.head.logits(flat).view(*tokens.shape, -1), state
 
     def nll_sum(self, tokens: Tensor, targets: Tensor, state: State) -> tuple[Tensor, State]:
         """Summed negative log-likelihood in nats of the targets (B, T) that are not IGNORE, and the new state."""

@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-__all__ = ["linear_nll_sum"]
+__all__ = ["IGNORE", "linear_nll_sum"]
 
-IGNORE = -100
+IGNORE = -100  # a target of this value is not predicted; torch's own convention
 SMALL_VOCABULARY = 1024  # below it the plain composition is as quick
 LOGITS_AT_ONCE = 2**23  # 32 MiB of float32
 
@@ -27,7 +27,7 @@ def linear_nll_sum(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor
     """Summed nll in nats of targets (N,) under softmax(hidden @ weight.T + bias), hidden (N, D), weight (V, D), bias
     (V,).
 
-    Targets of -100 are left out. Under autocast the products run in its precision and the softmax in float32.
+    Targets of IGNORE are left out. Under autocast the products run in its precision and the softmax in float32.
     """
     needs_gradient = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
     if hidden.device.type != "cpu" or len(weight) < SMALL_VOCABULARY or not needs_gradient:
