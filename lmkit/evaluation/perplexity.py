@@ -4,44 +4,59 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from lmkit.evaluation.predictor import Carried, Predictor, Scorer
+from lmkit.evaluation.predictor import Predictor, Scorer, Stateful
 from lmkit.samplers import IGNORE, Window
 
-__all__ = ["Evaluation", "TokenScores", "begin", "evaluate", "evaluation_of", "token_scores"]
+__all__ = ["Evaluation", "TokenScores", "begin", "evaluate", "evaluation_of", "score_window", "token_scores"]
 
 S = TypeVar("S")
 LN2 = math.log(2.0)
+NO_DETAILS: Mapping[str, Tensor] = MappingProxyType({})
 
 
 class TokenScores(NamedTuple):
-    """The scores of one window: targets (B, T) with IGNORE where there is none, log_probs (B, T) in nats, 0 where
-    IGNORE; (..., B, T) of a scorer that computes several sets.
+    """A window with its scores: log_probs (B, T) in nats, 0 where a target is IGNORE; (..., B, T) of a scorer that
+    computes several sets. details: what else the predictions say, by name, (B, T) or (B, T, k).
     """
 
-    targets: Tensor
+    window: Window
     log_probs: Tensor
+    details: Mapping[str, Tensor] = NO_DETAILS
+
+    @property
+    def targets(self) -> Tensor:
+        """The window's targets (B, T), IGNORE where there is none."""
+        return self.window.targets
 
 
-def begin(carried: Carried[S], window: Window, state: S | None) -> S:
+def begin(reader: Stateful[S], window: Window, state: S | None) -> S:
     """The state that a window is read with, from the one after the window before it: None before the first."""
     if state is None:
-        return carried.initial_state(len(window.reset))
-    return carried.reset(state, window.reset) if bool(window.reset.any()) else state
+        return reader.initial_state(len(window.reset))
+    return reader.reset(state, window.reset) if bool(window.reset.any()) else state
+
+
+def score_window(scorer: Scorer[S], window: Window, state: S | None) -> tuple[TokenScores, S]:
+    """The scores of a window and the state after it; ``state`` is the one after the window before, None at first."""
+    log_probs, state = scorer.score(window.inputs, window.targets, begin(scorer, window, state))
+    return TokenScores(window, log_probs.cpu()), state
 
 
 def token_scores(scorer: Scorer[S], windows: Iterable[Window]) -> Iterator[TokenScores]:
     """Score window after window, carrying the state: the one path that evaluation, scoring and comparison fold over."""
     state: S | None = None
     for window in windows:
-        log_probs, state = scorer.score(window.inputs, window.targets, begin(scorer, window, state))
-        yield TokenScores(window.targets, log_probs.cpu())
+        scores, after = score_window(scorer, window, state)
+        yield scores
+        state = after
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from lmkit.model.head import IGNORE
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.state import State
 
-__all__ = ["TOLERANCE", "Carried", "NetworkPredictor", "Predictor", "Scorer"]
+__all__ = ["TOLERANCE", "NetworkPredictor", "Predictor", "Scorer", "Stateful"]
 
 S = TypeVar("S")
 TOLERANCE = 1e-4  # nats; float32 in another order of sums moves a log-probability by about 1e-6
@@ -23,7 +23,7 @@ TOLERANCE_BFLOAT16 = 1e-1  # a last bit is 2^-8 of the value, and another order 
 LOGITS_AT_ONCE = 2**23  # 32 MiB in float32: fits caches of the last level, and no text makes memory grow
 
 
-class Carried(Protocol[S]):
+class Stateful(Protocol[S]):
     """Whatever carries a state S along a stream of tokens, in rows that are independent."""
 
     def initial_state(self, batch_size: int) -> S:
@@ -36,7 +36,7 @@ class Carried(Protocol[S]):
         """A state whose row i is the given row of the i-th given state."""
 
 
-class Scorer(Carried[S], Protocol[S]):
+class Scorer(Stateful[S], Protocol[S]):
     """Gives log-probabilities in nats to the tokens of a stream; nothing may depend on how it is cut into windows.
 
     tolerance: by how many nats a log-probability may move when the same is computed in a batch of another shape.

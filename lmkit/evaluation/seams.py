@@ -68,7 +68,7 @@ def row_scores(
     left = read.prove(max_passes)
     again = stream_windows(stream, eos_id=eos_id, window=window, rows=rows, warmup=warmup)
     parts = read.log_probs.split(window, dim=-1)
-    scores = (TokenScores(each.targets, part) for each, part in zip(again, parts, strict=True))
+    scores = (TokenScores(each, part) for each, part in zip(again, parts, strict=True))
     return RowScores(scores, Seams(len(read.repaired), left))
 
 

@@ -20,7 +20,7 @@ __all__ = [
     "AdapterSettings",
     "Components",
     "ComponentsState",
-    "Layer",
+    "Level",
     "Parts",
     "dynamic_predictor",
     "level_log_probs",
@@ -60,14 +60,14 @@ class Parts(NamedTuple):
     ngram_name: str = "n-gram"
 
 
-class Layer(NamedTuple):
+class Level(NamedTuple):
     """One level of a stack: its name, and the predictor with everything up to it."""
 
     name: str
     predictor: Predictor[Any]
 
 
-def stack(parts: Parts, settings: AdapterSettings) -> list[Layer]:
+def stack(parts: Parts, settings: AdapterSettings) -> list[Level]:
     """The network alone, then with one adapter more at each level: dynamic evaluation, cache, n-gram, other models.
 
     Each level is a predictor of its own and computes everything under it anew; ``Components`` computes all levels in
@@ -93,7 +93,7 @@ def stack(parts: Parts, settings: AdapterSettings) -> list[Layer]:
     if parts.others:
         base = Mixture([base, *parts.others], _mixed_weights(settings))
         predictors.append(base)
-    return [Layer(name, predictor) for name, predictor in zip(_names(parts, settings), predictors, strict=True)]
+    return [Level(name, predictor) for name, predictor in zip(_names(parts, settings), predictors, strict=True)]
 
 
 def dynamic_predictor(parts: Parts, settings: AdapterSettings) -> DynamicPredictor:
@@ -127,7 +127,7 @@ class Components:
     """
 
     def __init__(self, parts: Parts, settings: AdapterSettings) -> None:
-        levels: list[Any] = [layer.predictor for layer in stack(parts, settings)]
+        levels: list[Any] = [level.predictor for level in stack(parts, settings)]
         count = 2 if settings.dynamic else 1
         self.networks: list[HiddenPredictor[Any]] = levels[:count]
         self.cache: Cache | None = levels[count].cache if settings.cache else None

@@ -24,7 +24,7 @@ from lmkit.evaluation.perplexity import Evaluation
 from lmkit.text.token_file import TokenFile
 from lmkit.text.tokenizers.tokenizer import Tokenizer
 
-__all__ = ["Adapted", "Level", "check_rows", "measure_stack"]
+__all__ = ["Adapted", "MeasuredLevel", "check_rows", "measure_stack"]
 
 Floats = NDArray[np.float64]
 TUNED_HERE = (
@@ -34,7 +34,7 @@ TUNED_HERE = (
 
 
 @dataclass(frozen=True)
-class Level:
+class MeasuredLevel:
     """The network with some adapters, or the n-gram model alone, on a text.
 
     gain: relative reduction of the network's perplexity, 0.1 for a tenth less, with its confidence interval; below
@@ -75,13 +75,13 @@ class Adapted:
     settings: AdapterSettings
     tuned: bool
     tuned_here: bool
-    stack: list[Level]
-    ngram_alone: Level | None
+    stack: list[MeasuredLevel]
+    ngram_alone: MeasuredLevel | None
     blocks: Blocks | None
     notes: list[str]
 
     @property
-    def levels(self) -> list[Level]:
+    def levels(self) -> list[MeasuredLevel]:
         """Those of the stack, and last the n-gram model alone where there is one."""
         return self.stack if self.ngram_alone is None else [*self.stack, self.ngram_alone]
 
@@ -164,7 +164,7 @@ def measure_stack(
     measured = [measurement_of(evaluation, tokens, tokenizer, **how) for evaluation in found]
     blocks = blocks_of(len(tokens))
     levels = [
-        Level(name, measurement, *of_level)
+        MeasuredLevel(name, measurement, *of_level)
         for (name, _), measurement, of_level in zip(named, measured, _gains(losses, parts, blocks), strict=True)
     ]
     alone = levels.pop() if parts.ngram is not None else None

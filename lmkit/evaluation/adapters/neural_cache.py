@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lmkit.errors import ConfigError
-from lmkit.evaluation.predictor import Carried
+from lmkit.evaluation.predictor import Stateful
 from lmkit.model.head import IGNORE
 
 __all__ = ["Cache", "CacheState", "HiddenPredictor", "Memory", "NeuralCache", "mix"]
@@ -24,7 +24,7 @@ NOTHING = -1  # an empty place in the memory; also a word that is not known yet
 BLOCK = 256  # positions computed at a time: the table of similarities is BLOCK x (span + BLOCK)
 
 
-class HiddenPredictor(Carried[S], Protocol[S]):
+class HiddenPredictor(Stateful[S], Protocol[S]):
     """A predictor that also shows its hidden vectors."""
 
     @property

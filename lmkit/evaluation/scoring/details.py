@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from lmkit.evaluation.perplexity import TokenScores, begin
 from lmkit.evaluation.predictor import Predictor
-from lmkit.samplers import IGNORE
+from lmkit.samplers import IGNORE, Window
 
-__all__ = ["Details", "Looking"]
+__all__ = ["Details", "score_in_detail"]
 
 S = TypeVar("S")
 
@@ -33,39 +34,18 @@ class Details:
         return self.entropy or self.rank or self.top_k > 0 or self.begins is not None
 
 
-class Looking(Generic[S]):
-    """A predictor that looks at the whole distribution of a window, and keeps what it saw until the next one."""
-
-    def __init__(self, predictor: Predictor[S], details: Details) -> None:
-        self.predictor = predictor
-        self.details = details
-        self.seen: dict[str, Tensor] = {}
-
-    @property
-    def tolerance(self) -> float:
-        return self.predictor.tolerance
-
-    def initial_state(self, batch_size: int) -> S:
-        return self.predictor.initial_state(batch_size)
-
-    def reset(self, state: S, rows: Tensor) -> S:
-        return self.predictor.reset(state, rows)
-
-    def gather(self, rows: Sequence[tuple[S, int]]) -> S:
-        return self.predictor.gather(rows)
-
-    def distribution(self, tokens: Tensor, state: S) -> tuple[Tensor, S]:
-        return self.predictor.distribution(tokens, state)
-
-    def score(self, tokens: Tensor, targets: Tensor, state: S) -> tuple[Tensor, S]:
-        predicted, state = self.predictor.distribution(tokens, state)
-        targets = targets.to(predicted.device)
-        found = predicted.gather(2, targets.clamp_min(0)[..., None])
-        self.seen = dict(_look(predicted, found, self.details))
-        return found[..., 0].masked_fill(targets == IGNORE, 0.0), state
+def score_in_detail(
+    predictor: Predictor[S], window: Window, state: S | None, details: Details
+) -> tuple[TokenScores, S]:
+    """``score_window`` from the whole distribution, with what it says beside the probability of the target."""
+    predicted, state = predictor.distribution(window.inputs, begin(predictor, window, state))
+    targets = window.targets.to(predicted.device)
+    found = predicted.gather(2, targets.clamp_min(0)[..., None])
+    named = {name: values.cpu() for name, values in _details(predicted, found, details)}
+    return TokenScores(window, found[..., 0].masked_fill(targets == IGNORE, 0.0).cpu(), named), state
 
 
-def _look(predicted: Tensor, found: Tensor, details: Details) -> Iterator[tuple[str, Tensor]]:
+def _details(predicted: Tensor, found: Tensor, details: Details) -> Iterator[tuple[str, Tensor]]:
     """The details of predictions (B, T, V) whose targets have log-probabilities (B, T, 1)."""
     if details.entropy:
         yield "entropy", torch.special.entr(predicted.exp()).sum(-1)

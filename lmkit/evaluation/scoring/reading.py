@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from lmkit.errors import ConfigError, DataError
-from lmkit.evaluation.perplexity import token_scores
+from lmkit.evaluation.perplexity import TokenScores, score_window
 from lmkit.evaluation.predictor import Predictor
 from lmkit.evaluation.scoring.blocks import Integers, TokenBlock
-from lmkit.evaluation.scoring.details import Details, Looking
+from lmkit.evaluation.scoring.details import Details, score_in_detail
 from lmkit.samplers import IGNORE, Window
 
 __all__ = ["Report", "ScoredBlock", "score_blocks"]
@@ -93,30 +93,19 @@ class _Reader(Generic[S]):
 
     def one_stream(self, blocks: Iterable[TokenBlock]) -> Iterator[ScoredBlock]:
         """Blocks that follow each other, in one row."""
-        reading: list[tuple[TokenBlock, Columns, int, int]] = []
-
-        def windows() -> Iterator[Window]:
-            previous = self.eos_id
-            for block in blocks:
-                columns, fresh = self._columns(len(block)), set(block.segments.tolist())
-                cuts = self._cuts(block)
-                reading.extend([(block, columns, 0, 0)] if len(block) == 0 else [])
-                for begin, end in pairwise(cuts):
-                    reading.append((block, columns, begin, end))
-                    targets = block.ids[None, begin:end]
-                    yield _window(self.eos_id if begin in fresh else previous, targets, begin in fresh)
-                    previous = int(targets[0, -1])
-
-        for part in self._scores(windows()):
-            *empty, (block, columns, begin, end) = reading
-            reading.clear()
-            yield from (ScoredBlock(other, **nothing) for other, nothing, _, _ in empty)
-            for name, values in part.items():
-                columns[name][begin:end] = values[0]
-            self._tell(block, end)
-            if end == len(block):
-                yield ScoredBlock(block, **columns)
-        yield from (ScoredBlock(other, **nothing) for other, nothing, _, _ in reading)
+        state: S | None = None
+        previous = self.eos_id
+        for block in blocks:
+            columns, fresh = self._columns(len(block)), set(block.segments.tolist())
+            for begin, end in pairwise(self._cuts(block)):
+                targets = block.ids[None, begin:end]
+                window = _window(self.eos_id if begin in fresh else previous, targets, begin in fresh)
+                scores, state = self._score(window, state)
+                for name, values in _named(scores):
+                    columns[name][begin:end] = values[0]
+                previous = int(targets[0, -1])
+                self._tell(block, end)
+            yield ScoredBlock(block, **columns)
 
     def side_by_side(self, block: TokenBlock) -> ScoredBlock:
         """A block of whole segments, those of similar length together."""
@@ -128,28 +117,25 @@ class _Reader(Generic[S]):
         for begin in range(0, len(order), rows):
             chosen = order[begin : begin + rows]
             steps = np.arange(lengths[chosen].max())
-            places = block.segments[chosen, None] + steps
+            positions = block.segments[chosen, None] + steps
             there = steps < lengths[chosen, None]
-            targets = np.where(there, block.ids[np.minimum(places, len(block) - 1)], IGNORE)
+            targets = np.where(there, block.ids[np.minimum(positions, len(block) - 1)], IGNORE)
             size = self._at_once(self.window, len(chosen))
-            for number, part in enumerate(self._scores(self._row_windows(targets, size))):
-                span = slice(number * size, (number + 1) * size)
+            state: S | None = None
+            previous: Any = self.eos_id
+            for first in range(0, len(steps), size):
+                span = slice(first, first + size)
+                scores, state = self._score(_window(previous, targets[:, span], first == 0), state)
+                previous = targets[:, span][:, -1]
                 wanted = there[:, span]
-                for name, values in part.items():
-                    columns[name][places[:, span][wanted]] = values[wanted]
+                for name, values in _named(scores):
+                    columns[name][positions[:, span][wanted]] = values[wanted]
             self._tell(block, int(lengths[order[: begin + rows]].sum()))
         return ScoredBlock(block, **columns)
 
     def _tell(self, block: TokenBlock, scored: int) -> None:
         if self.report is not None:
             self.report(block, scored)
-
-    def _row_windows(self, targets: Integers, size: int) -> Iterator[Window]:
-        previous: Any = self.eos_id
-        for begin in range(0, targets.shape[1], size):
-            part = targets[:, begin : begin + size]
-            yield _window(previous, part, begin == 0)
-            previous = part[:, -1]
 
     def _cuts(self, block: TokenBlock) -> list[int]:
         """Where the windows of a block begin and end: at its segments, and after so many tokens."""
@@ -177,14 +163,16 @@ class _Reader(Generic[S]):
             columns["boundary"] = np.zeros(length)
         return columns
 
-    def _scores(self, windows: Iterable[Window]) -> Iterator[Columns]:
-        """Of each window, every column as (B, T) or (B, T, k)."""
-        looking = Looking(self.predictor, self.details)
-        predictor: Predictor[S] = looking if self.details else self.predictor
-        for scores in token_scores(predictor, windows):
-            yield {
-                name: values.cpu().numpy() for name, values in ({"log_probs": scores.log_probs} | looking.seen).items()
-            }
+    def _score(self, window: Window, state: S | None) -> tuple[TokenScores, S]:
+        if self.details:
+            return score_in_detail(self.predictor, window, state, self.details)
+        return score_window(self.predictor, window, state)
+
+
+def _named(scores: TokenScores) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Every column of a window, (B, T) or (B, T, k)."""
+    for name, values in ({"log_probs": scores.log_probs} | dict(scores.details)).items():
+        yield name, values.numpy()
 
 
 def _window(previous: Any, targets: Integers, fresh: bool) -> Window:
