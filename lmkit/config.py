@@ -18,7 +18,7 @@ from lmkit.fields import Section, flag_of, option
 
 __all__ = [
     "CONFIG_FORMAT",
-    "PLACE",
+    "PLACEMENT",
     "RESUMABLE",
     "CheckpointConfig",
     "Config",
@@ -33,7 +33,7 @@ CONFIG_FORMAT = 1
 MAX_WIDTH = 65536  # a network wider than this fits no machine that lmkit runs on
 # What a resume may change: when it ends, and how often it is saved. All else would make it another run.
 RESUMABLE = ("epochs", "max_steps", "max_seconds", "checkpoint_every", "checkpoint_seconds", "keep_checkpoints")
-PLACE = ("device", "precision", "threads")  # of RuntimeConfig: --allow-inexact may change them
+PLACEMENT = ("device", "precision", "threads")  # of RuntimeConfig: --allow-inexact may change them
 CELLS = (
     *("rnn", "irnn", "gru", "lstm", "lnlstm", "mogrifier"),
     *("qrnn", "sru", "mingru", "minlstm", "rglru", "slstm", "mlstm"),

@@ -94,8 +94,9 @@ def _end_with_parent() -> None:
 
 def arm(kill: Kill) -> None:
     """Make this process end itself when it reaches the point."""
-    from lmkit import run_log, session
+    from lmkit.run import log as run_log
     from lmkit.run.checkpoints import folder
+    from lmkit.session import session
     from lmkit.training import loop
 
     started = time.monotonic()

@@ -48,7 +48,7 @@ SMALL: dict[str, Any] = {
     "eval_every": 9,
 }
 PLATEAU = {"optimizer": "sgd", "schedule": "plateau", "lr": 1.0, "max_grad_norm": 0.0}
-PLACE = ("device", "precision", "threads")
+PLACEMENT = ("device", "precision", "threads")
 Record = StepRecord | EvaluationRecord
 When = Callable[[Session, Record], bool]
 Make = Callable[..., Session]
@@ -220,7 +220,7 @@ def varied(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     values = {**SMALL, "corpus": str(text), **VARIED}
     session = Session(Config().override(values), tmp_path_factory.mktemp("varied") / "run", warn=pytest.fail)
     finish(session)
-    assert session.train.annealing.bad_validations > 0  # the plateau schedule has something to remember
+    assert session.train.validations.bad_validations > 0  # the plateau schedule has something to remember
     return session.run.path
 
 
@@ -333,7 +333,7 @@ def test_early_stopping_goes_on_counting(make: Make, stop: int):
     run = stop_when(make("run", **options), at_step(stop))
     session = go_on(run)
     finish(session)
-    assert session.train.annealing == whole.train.annealing
+    assert session.train.validations == whole.train.validations
     assert_same(run, whole.run.path)
 
 
@@ -484,7 +484,7 @@ def test_every_option_that_makes_another_run_is_refused_by_its_flag(stopped: Pat
     for name in names:
         with pytest.raises(ConfigError, match=rf"{FIELDS[name]}\b") as caught:
             go_on(stopped, **{name: another(config, name)})
-        assert ("--allow-inexact" in str(caught.value)) == (name in PLACE), name
+        assert ("--allow-inexact" in str(caught.value)) == (name in PLACEMENT), name
     assert everything(stopped).keys() - before.keys() <= {"lock"}
     assert {name: everything(stopped)[name] for name in before} == before
 
@@ -582,7 +582,7 @@ def test_another_version_of_lmkit_resumes_a_run_and_is_recorded(stopped: Path, m
     monkeypatch.setattr("lmkit.session.session.fingerprint", lambda place: {**fingerprint(place), "lmkit": "another"})
     session = go_on(stopped)
     assert session.run.info()["resumes"][0]["inexact"] == [
-        f"lmkit {fingerprint(session.place)['lmkit']} then, another now"
+        f"lmkit {fingerprint(session.placement)['lmkit']} then, another now"
     ]
     finish(session)
 

@@ -370,7 +370,7 @@ def test_forged_values_of_a_checkpoint_are_refused_or_work(stopped: Path, change
 
 def test_a_place_before_the_beginning_is_refused(stopped: Path):
     forge_values(stopped, in_train("place", (0, -1, 13, 832)))
-    with pytest.raises(RunError, match=r"does not fit this run: its place is \(0, -1, 13, 832\)"):
+    with pytest.raises(RunError, match=r"does not fit this run: its position in the data is \(0, -1, 13, 832\)"):
         go_on(stopped)
 
 
@@ -438,7 +438,7 @@ def test_seconds_that_are_over_are_named_where_epochs_are_given(make: Make):
 def test_a_refused_resume_leaves_the_best_model_of_the_closing_validation(make: Make):
     session = make("run", max_steps=20, eval_every=7)
     run = finish(session)
-    assert session.train.annealing.best_step == 20, "the closing validation found the best model"
+    assert session.train.validations.best_step == 20, "the closing validation found the best model"
     before = everything(run)
     with pytest.raises(ConfigError, match="past its end"):
         Session.resume(run, {"max_steps": 15})
@@ -540,7 +540,7 @@ def test_a_best_model_that_cannot_be_put_back_waits_and_the_training_goes_on(
     assert told[0].startswith("The best model could not be put back yet: No space left")
     disk.full = taken != "at the next save"
     list(session.records())
-    assert session.train.annealing.best_step == 10, "none was better since"
+    assert session.train.validations.best_step == 10, "none was better since"
     disk.full = taken == "never"
     result = session.close()
     assert result is not None
@@ -562,7 +562,7 @@ def test_a_best_model_that_is_lost_with_its_checkpoint_gives_way_to_the_last(mak
     session = Session.resume(run, warn=told.append)
     assert [line.split(":")[0] for line in told] == ["The best model, of step 10, is gone"]
     list(session.records())
-    assert session.train.annealing.best_step == 10, "none was better since"
+    assert session.train.validations.best_step == 10, "none was better since"
     last_weights = session.run.model_bytes(session.model)
     assert session.close() is not None
     assert session.unsaved is None

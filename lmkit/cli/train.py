@@ -216,9 +216,9 @@ def _report(
         "stopped": stopped,
     }
     figures["seconds"] = round(session.train.elapsed, 3)
-    if session.train.annealing.best_step:
-        figures["best_step"] = session.train.annealing.best_step
-        figures["valid_nats_per_token"] = session.train.annealing.best
+    if session.train.validations.best_step:
+        figures["best_step"] = session.train.validations.best_step
+        figures["valid_nats_per_token"] = session.train.validations.best
     if result is not None:
         figures["result"] = result.figures()
     click.echo(json.dumps(figures))

@@ -122,7 +122,7 @@ class TrainingDisplay:
         train = self.session.train
         if len(self.curve) > 1:
             self.say(f"validation {sparkline(self.curve)}  {self.curve[0]:.3f} → {min(self.curve):.3f} nats per token")
-        best = f"; best at step {train.annealing.best_step:,}" if train.annealing.best_step else ""
+        best = f"; best at step {train.validations.best_step:,}" if train.validations.best_step else ""
         done = f"{counted(train.step, 'step')}, {counted(train.tokens, 'token')}"
         self.say(f"trained {done} in {train.elapsed:.1f} s{best}")
 
@@ -145,11 +145,12 @@ def _headlines(session: Session) -> list[str]:
     model, corpus = session.config.model, session.corpus
     sizes = ", ".join(f"{name} {len(split):,}" for name, split in corpus.splits.items())
     parameters = sum(parameter.numel() for parameter in session.model.parameters())
-    place = session.place
+    placement = session.placement
     return [
         f"{corpus.name}: {corpus.tokenizer.kind} tokens, vocabulary {corpus.tokenizer.vocab_size:,}; {sizes}",
         f"{model.cell} {model.num_layers} x {model.hidden_size}, {parameters:,} parameters; "
-        f"{place.device}, {str(place.precision).removeprefix('torch.')}, {counted(place.threads, 'thread')}",
+        f"{placement.device}, {str(placement.precision).removeprefix('torch.')}, "
+        f"{counted(placement.threads, 'thread')}",
         f"run {session.run.path}",
     ]
 
@@ -176,7 +177,7 @@ def _curve_until(session: Session) -> list[float]:
     return [
         float(nats)
         for step, nats in figures
-        if isinstance(step, int) and step <= session.train.annealing.validated_at and isinstance(nats, float)
+        if isinstance(step, int) and step <= session.train.validations.validated_at and isinstance(nats, float)
     ]
 
 

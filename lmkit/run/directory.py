@@ -261,7 +261,7 @@ class RunDirectory:
         return pack_weights(stored_tensors(model), lmkit_version())
 
     def write_model(self, content: bytes) -> None:
-        """Put other weights in place. Raises OSError if the disk refuses."""
+        """Replace the weights. Raises OSError if the disk refuses."""
         replace_file(self.path / MODEL, content, self.check)
 
     def load_model(
@@ -344,7 +344,7 @@ class RunDirectory:
         self.check()
         path.parent.mkdir(exist_ok=True)
         if path.parent.is_symlink():
-            raise OSError(errno.ELOOP, "it is a link to another place, which is not followed here")
+            raise OSError(errno.ELOOP, "it is a link to elsewhere, which is not followed here")
         replace_file(path, _json(finite(values)).encode(), self.check)
         return path
 

@@ -27,7 +27,7 @@ class LogFile:
     """JSON lines that are added at the end of a file. length: bytes of whole lines in it; sha256: of these bytes.
 
     The file is opened for each call and not followed where it is a link, so a run folder from elsewhere cannot make
-    lmkit write to another place. ``check`` is asked before each write.
+    lmkit write elsewhere. ``check`` is asked before each write.
     """
 
     def __init__(self, path: Path, check: Check = always) -> None:

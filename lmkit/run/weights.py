@@ -138,7 +138,7 @@ def _compare(path: Path, entries: Mapping[str, _Entry], shapes: Shapes, fits: st
                 f"{path} cannot be used: {name} is of the type {entry.dtype[:20]!r}, and {expected} is read."
             )
         if entry.end - entry.begin != width * math.prod(entry.shape):
-            raise ValueError(f"the place of {name} does not have the size of its shape")
+            raise ValueError(f"the byte range of {name} does not have the size of its shape")
 
 
 def _sha256(content: bytes, header: _Header) -> str:

@@ -53,7 +53,7 @@ class SessionLog:
         if self.last is None:
             return
         step, epoch, lr = self.last
-        place = {"kind": "training", "step": step, "epoch": epoch, "tokens": train.tokens}
+        position = {"kind": "training", "step": step, "epoch": epoch, "tokens": train.tokens}
         loss = {
             "nll": self.nll,
             "tokens_scored": self.tokens,
@@ -62,9 +62,9 @@ class SessionLog:
         skipped = {"skipped": self.skipped} if self.skipped else {}
         seconds = train.elapsed - self.started
         self.add(
-            {**place, **loss, "lr": lr, "grad_norm": self.largest_norm, **skipped},
+            {**position, **loss, "lr": lr, "grad_norm": self.largest_norm, **skipped},
             {
-                **place,
+                **position,
                 "seconds": round(train.elapsed, 3),
                 "tokens_per_second": round(self.tokens / seconds) if seconds > 0 else None,
                 "time": round(time.time(), 3),

@@ -7,31 +7,31 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lmkit.config import PLACE, RESUMABLE, Config, ModelConfig, flatten
+from lmkit.config import PLACEMENT, RESUMABLE, Config, ModelConfig, flatten
 from lmkit.errors import RunError
 from lmkit.model.cells import CELLS
 from lmkit.model.cells.heads import choose_heads
 from lmkit.model.head import tail_width
 from lmkit.model.language_model import cutoffs_of
 from lmkit.run.directory import CONFIG, RUN, RunDirectory
-from lmkit.session.setup import Place
+from lmkit.session.setup import Placement
 from lmkit.text.tokenizers.tokenizer import Tokenizer
 from lmkit.training.optimizers import ADAM_BETAS
 
-__all__ = ["edited_options", "place_info", "resolved_options", "take_edits"]
+__all__ = ["edited_options", "placement_options", "resolved_options", "take_edits"]
 
 
-def resolved_options(config: Config, tokenizer: Tokenizer, place: Place) -> dict[str, Any]:
+def resolved_options(config: Config, tokenizer: Tokenizer, placement: Placement) -> dict[str, Any]:
     """Every option with the value that was in effect where config.json says null or auto, and what else follows from
     them; without the text, which has an entry of its own.
     """
-    return {**_values(config, tokenizer), **place_info(place)}
+    return {**_values(config, tokenizer), **placement_options(placement)}
 
 
-def place_info(place: Place) -> dict[str, Any]:
+def placement_options(placement: Placement) -> dict[str, Any]:
     """Device, precision and threads, as options name them."""
-    precision = str(place.precision).removeprefix("torch.")
-    return {"device": str(place.device), "threads": place.threads, "precision": precision}
+    precision = str(placement.precision).removeprefix("torch.")
+    return {"device": str(placement.device), "threads": placement.threads, "precision": precision}
 
 
 def edited_options(config: Config, tokenizer: Tokenizer, info: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -41,7 +41,9 @@ def edited_options(config: Config, tokenizer: Tokenizer, info: Mapping[str, Any]
     recorded = info.get("resolved")
     if not isinstance(recorded, Mapping):
         return {}
-    now = {name: value for name, value in vars(config.runtime).items() if name in PLACE and value not in (None, "auto")}
+    now = {
+        name: value for name, value in vars(config.runtime).items() if name in PLACEMENT and value not in (None, "auto")
+    }
     now |= json.loads(json.dumps(_values(config, tokenizer)))
     return {
         name: [recorded[name], value] for name, value in now.items() if name in recorded and recorded[name] != value
@@ -54,7 +56,7 @@ def take_edits(
     """The options that were edited in config.json and that a resume may change; ``warn`` is told of them. Raises
     RunError where others were edited.
     """
-    edited = {name: values for name, values in edited_options(config, tokenizer, info).items() if name not in PLACE}
+    edited = {name: values for name, values in edited_options(config, tokenizer, info).items() if name not in PLACEMENT}
     fixed = {name: values for name, values in edited.items() if name not in RESUMABLE}
     if fixed:
         raise RunError(f"{run.path / CONFIG} {_edits(fixed)}, as {RUN} records: put the old value back.")
@@ -70,7 +72,7 @@ def _edits(edited: Mapping[str, list[Any]]) -> str:
 def _values(config: Config, tokenizer: Tokenizer) -> dict[str, Any]:
     """What follows from the configuration and the tokenizer alone."""
     model, training = config.model, config.training
-    options = {name: value for name, value in flatten(config.to_dict()).items() if name not in (*PLACE, "corpus")}
+    options = {name: value for name, value in flatten(config.to_dict()).items() if name not in (*PLACEMENT, "corpus")}
     embedding, layer, output = model.dropouts
     options |= _cell_options(model) | {
         "tokenizer": tokenizer.kind,

@@ -12,33 +12,33 @@ from typing import Any
 import numpy as np
 import torch
 
-from lmkit.config import PLACE, RESUMABLE, Config, RuntimeConfig, TrainingConfig, flatten
+from lmkit.config import PLACEMENT, RESUMABLE, Config, RuntimeConfig, TrainingConfig, flatten
 from lmkit.errors import ConfigError, RunError
 from lmkit.fields import flag_of
 from lmkit.hardware import describe_cpu
 from lmkit.run.config_file import format_defaults
 from lmkit.run.directory import RunDirectory, lmkit_version
-from lmkit.session.setup import Place, absolute_corpus
+from lmkit.session.setup import Placement, absolute_corpus
 from lmkit.text.corpus import Corpus
 from lmkit.text.token_file import TokenFile
 
 __all__ = [
     "changed_config",
     "check_corpus",
-    "check_place",
+    "check_fingerprint",
     "config_hash",
     "early_config_hash",
     "fingerprint",
-    "place_of_run",
-    "without_same_place",
+    "placement_of_run",
+    "without_same_placement",
 ]
 
 OWN_VERSION = "lmkit"  # of a fingerprint: another version of it trains to the same bits, as tests/stored_runs show
 
 
-def fingerprint(place: Place) -> dict[str, Any]:
+def fingerprint(placement: Placement) -> dict[str, Any]:
     """All that the last bits of a result depend on, apart from the configuration: names and plain values."""
-    device = torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else str(place.device)
+    device = torch.cuda.get_device_name(placement.device) if placement.device.type == "cuda" else str(placement.device)
     return {
         "lmkit": lmkit_version(),
         "torch": torch.__version__,
@@ -46,8 +46,8 @@ def fingerprint(place: Place) -> dict[str, Any]:
         "cpu": f"{describe_cpu().rpartition(', ')[0]} {describe_cpu().rpartition('(')[2].rstrip(')')}",
         "machine": platform.machine(),
         "device": device,
-        "precision": str(place.precision).removeprefix("torch."),
-        "threads": place.threads,
+        "precision": str(placement.precision).removeprefix("torch."),
+        "threads": placement.threads,
     }
 
 
@@ -58,7 +58,9 @@ def config_hash(config: Config) -> str:
     """
     defaults = flatten(format_defaults().to_dict())
     chosen = {name: value for name, value in flatten(config.to_dict()).items() if value != defaults[name]}
-    kept = {name: value for name, value in chosen.items() if name not in (*RESUMABLE, *PLACE, "corpus", "tokenizer")}
+    kept = {
+        name: value for name, value in chosen.items() if name not in (*RESUMABLE, *PLACEMENT, "corpus", "tokenizer")
+    }
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
@@ -71,7 +73,7 @@ def early_config_hash(values: Mapping[str, Any], info: Mapping[str, Any]) -> str
         if name in ("corpus", "tokenizer"):
             kept["data"][name] = before
     for options in kept.values():
-        for name in (*RESUMABLE, *PLACE):
+        for name in (*RESUMABLE, *PLACEMENT):
             options.pop(name, None)
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
@@ -90,20 +92,20 @@ def _first_changes(info: Mapping[str, Any]) -> dict[str, Any]:
 
 def changed_config(stored: Config, changes: Mapping[str, Any], *, allow_inexact: bool) -> Config:
     """The run's configuration with the changes. Raises ConfigError for one that would make it another run; another
-    place of the text is none, as long as ``check_corpus`` finds the same text there.
+    path of the text does not, as long as ``check_corpus`` finds the same text there.
     """
     if "corpus" in changes:
         changes = {**changes, "corpus": absolute_corpus(changes["corpus"])}
     current = {name: value for section in stored.to_dict().values() for name, value in section.items()}
     other = {name: value for name, value in changes.items() if name not in current or current[name] != value}
     for name in other:
-        if name in PLACE and not allow_inexact:
+        if name in PLACEMENT and not allow_inexact:
             raise ConfigError(
                 f"{_flag(name)} would change the last bits of the result: leave it out, or say --allow-inexact."
             )
         if name == "checkpoint_every" and stored.training.on_nonfinite == "rollback":
             raise ConfigError("--checkpoint-every cannot change under --on-nonfinite rollback: it says how far back.")
-        if name in current and name not in (*RESUMABLE, *PLACE, "corpus"):
+        if name in current and name not in (*RESUMABLE, *PLACEMENT, "corpus"):
             raise ConfigError(
                 f"{_flag(name)} cannot change when a run is resumed: only {', '.join(map(_flag, RESUMABLE))} can, "
                 "and --corpus where the text has moved."
@@ -126,26 +128,26 @@ def already_ended(run: RunDirectory, training: TrainingConfig, step: int) -> str
     )
 
 
-def without_same_place(changes: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any]:
+def without_same_placement(changes: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any]:
     """Changes without those that name the device, precision or threads which the run has anyway."""
-    return {name: value for name, value in changes.items() if name not in PLACE or info.get(name) != value}
+    return {name: value for name, value in changes.items() if name not in PLACEMENT or info.get(name) != value}
 
 
-def place_of_run(info: Mapping[str, Any], config: Config, changes: Mapping[str, Any]) -> Place:
+def placement_of_run(info: Mapping[str, Any], config: Config, changes: Mapping[str, Any]) -> Placement:
     """Device, precision and threads as they were, whatever this machine would choose, unless they were changed."""
     then: dict[str, Any] = {}
     for item in dataclasses.fields(RuntimeConfig):
-        if item.name in PLACE:
+        if item.name in PLACEMENT:
             recorded = info.get(item.name, getattr(config.runtime, item.name))
             then[item.name] = changes.get(item.name, recorded)
     try:
         runtime = RuntimeConfig(**then)
     except ConfigError as error:
         raise RunError(f"The device, precision or threads that run.json records cannot be used: {error}") from error
-    return Place.choose(runtime.device, runtime.precision, runtime.threads, config.model)
+    return Placement.choose(runtime.device, runtime.precision, runtime.threads, config.model)
 
 
-def check_place(then: Mapping[str, Any], now: Mapping[str, Any], *, allow_inexact: bool) -> list[str]:
+def check_fingerprint(then: Mapping[str, Any], now: Mapping[str, Any], *, allow_inexact: bool) -> list[str]:
     """What differs between two fingerprints, as words. Raises RunError where there is something and it is not
     allowed; another version of lmkit always is.
     """

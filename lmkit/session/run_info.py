@@ -13,16 +13,16 @@ from lmkit.evaluation.measurement import Measurement
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.hardware import describe_cpu
 from lmkit.run.directory import lmkit_version
-from lmkit.session.resolved import place_info, resolved_options
+from lmkit.session.resolved import placement_options, resolved_options
 from lmkit.session.resume import fingerprint
-from lmkit.session.setup import Material
+from lmkit.session.setup import TrainingSetup
 
 __all__ = ["evaluation_figures", "final_figures", "run_info", "tokenizer_hash", "versions"]
 
 
-def run_info(material: Material) -> dict[str, Any]:
+def run_info(setup: TrainingSetup) -> dict[str, Any]:
     """Corpus with its hashes, versions, machine, threads, precision and the options in effect, as plain values."""
-    corpus = material.corpus
+    corpus = setup.corpus
     splits = {
         name: {"tokens": len(split), "sha256": split.sha256, **vars(split.counts)}
         for name, split in corpus.splits.items()
@@ -30,19 +30,19 @@ def run_info(material: Material) -> dict[str, Any]:
     return {
         "corpus": {"name": corpus.name, **corpus.info},
         "splits": splits,
-        "tokenizer_sha256": tokenizer_hash(material),
-        "parameters": sum(parameter.numel() for parameter in material.train.model.parameters()),
+        "tokenizer_sha256": tokenizer_hash(setup),
+        "parameters": sum(parameter.numel() for parameter in setup.train.model.parameters()),
         "versions": {**versions(), "numpy": np.__version__},
         "cpu": describe_cpu(),
-        **place_info(material.place),
-        "resolved": resolved_options(material.config, corpus.tokenizer, material.place),
-        "fingerprint": fingerprint(material.place),
+        **placement_options(setup.placement),
+        "resolved": resolved_options(setup.config, corpus.tokenizer, setup.placement),
+        "fingerprint": fingerprint(setup.placement),
     }
 
 
-def tokenizer_hash(material: Material) -> str:
+def tokenizer_hash(setup: TrainingSetup) -> str:
     """sha256 of the tokenizer's file."""
-    return hashlib.sha256(material.corpus.tokenizer.to_json().encode()).hexdigest()
+    return hashlib.sha256(setup.corpus.tokenizer.to_json().encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -27,20 +27,20 @@ from lmkit.run.lock import FolderLock
 from lmkit.samplers import IGNORE
 from lmkit.session.best_model import BestModel
 from lmkit.session.log import SessionLog
-from lmkit.session.resolved import place_info, resolved_options, take_edits
+from lmkit.session.resolved import placement_options, resolved_options, take_edits
 from lmkit.session.resume import (
     already_ended,
     changed_config,
     check_corpus,
-    check_place,
+    check_fingerprint,
     config_hash,
     early_config_hash,
     fingerprint,
-    place_of_run,
-    without_same_place,
+    placement_of_run,
+    without_same_placement,
 )
 from lmkit.session.run_info import evaluation_figures, final_figures, run_info, tokenizer_hash, versions
-from lmkit.session.setup import Material, Place, prepare
+from lmkit.session.setup import Placement, TrainingSetup, prepare
 from lmkit.text.corpus import Progress
 from lmkit.text.sources.generated import known_entropy
 from lmkit.text.token_file import TokenFile
@@ -84,13 +84,13 @@ class Session:
         if out is not None:
             check_new_folder(out)
         runtime = config.runtime
-        place = Place.choose(runtime.device, runtime.precision, runtime.threads, config.model)
-        material = prepare(config, place, progress=progress)
-        self._take(material, warn, progress)
+        placement = Placement.choose(runtime.device, runtime.precision, runtime.threads, config.model)
+        setup = prepare(config, placement, progress=progress)
+        self._take(setup, warn, progress)
         for text in self.corpus.notes:
             note(text)
         path = out or free_run_path(self.corpus.name)
-        run = RunDirectory.create(path, material.config, self.corpus.tokenizer, run_info(material))
+        run = RunDirectory.create(path, setup.config, self.corpus.tokenizer, run_info(setup))
         lock = FolderLock(run.path)
         self._open(RunDirectory(run.path, lock.check), lock)
 
@@ -142,19 +142,19 @@ class Session:
                 f"{run.path} has ended, and none of its checkpoints is whole: to begin anew would put its model at "
                 "risk. Train into a new folder."
             )
-        place_then = None if checkpoint is None else checkpoint.manifest.get("place")
-        then = {**info, **(place_then if isinstance(place_then, dict) else {})}
-        changes = without_same_place(changes, then)
+        placement_then = None if checkpoint is None else checkpoint.manifest.get("place")
+        then = {**info, **(placement_then if isinstance(placement_then, dict) else {})}
+        changes = without_same_placement(changes, then)
         config = changed_config(stored, changes, allow_inexact=allow_inexact)
         run.check_vocabulary(tokenizer.vocab_size)
         edited = take_edits(run, stored, tokenizer, info, warn)
         run.check_text_is_there(config)
-        place = place_of_run(then, config, changes)
+        placement = placement_of_run(then, config, changes)
         if checkpoint is not None and has_ended and config.training == stored.training:
             note(already_ended(run, config.training, checkpoint.step))
-        material = prepare(config, place, tokenizer=tokenizer, progress=progress)
-        check_corpus(run, material.corpus, changes.get("corpus"))
-        self._take(material, warn, progress)
+        setup = prepare(config, placement, tokenizer=tokenizer, progress=progress)
+        check_corpus(run, setup.corpus, changes.get("corpus"))
+        self._take(setup, warn, progress)
         self._open(run, lock)
         self.resumed = True
         differing = self._restore(checkpoint, info, allow_inexact)
@@ -166,26 +166,26 @@ class Session:
         left = _model_at_end(info, self.train.step)
         if checkpoint is not None and not (self.finished and self._has_sound_model(left)):
             size = len(checkpoint.files[WEIGHTS])
-            best = self.train.annealing.best_step
+            best = self.train.validations.best_step
             known = run.best_after(best) if left is None else self._model_sha256() == left
             self._best.restore(best, size, self.checkpoints, known=known)
         changed = {**edited, **_changes(stored, config)}
         if changed or differing:
             change = {"step": self.train.step, "changed": changed, "inexact": differing}
-            run.record_change(config, change, resolved_options(config, tokenizer, place))
+            run.record_change(config, change, resolved_options(config, tokenizer, placement))
 
-    def _take(self, material: Material, warn: Callable[[str], None], progress: Progress | None) -> None:
-        self._material = material
-        self.config, self.corpus = material.config, material.corpus
-        self.device, self.precision = material.place.device, material.place.precision
-        self.sampler, self.train, self.model = material.sampler, material.train, material.train.model
+    def _take(self, setup: TrainingSetup, warn: Callable[[str], None], progress: Progress | None) -> None:
+        self._setup = setup
+        self.config, self.corpus = setup.config, setup.corpus
+        self.device, self.precision = setup.placement.device, setup.placement.precision
+        self.sampler, self.train, self.model = setup.sampler, setup.train, setup.train.model
         self.warn = warn
         self._tell = progress or (lambda stage, share: None)
         self.evaluating = False
         self.before_measuring: Callable[[], None] = lambda: None
         self.started_at, self.resumed = 0, False
         self.unsaved: str | None = None
-        self._fingerprint = fingerprint(material.place)
+        self._fingerprint = fingerprint(setup.placement)
         self._saved_at = time.monotonic()
         self._due = self._failed = self._closing = False
         self._saved: tuple[int, int] | None = None
@@ -216,9 +216,9 @@ class Session:
         return reached_limits(self.train, self.sampler, self.config.training)
 
     @property
-    def place(self) -> Place:
+    def placement(self) -> Placement:
         """The device, precision and threads that this session computes with."""
-        return self._material.place
+        return self._setup.placement
 
     def records(self) -> Generator[StepRecord | EvaluationRecord, None, None]:
         """Train. Every yield finds the run folder and the train state whole. Who leaves the loop early calls ``stop``,
@@ -257,9 +257,9 @@ class Session:
         """Save a checkpoint now; return whether the disk took it. Where it did not, ``warn`` is told why."""
         if self._pending is None or self._pending[0] != self._moment:
             notes = {
-                "best_step": self.train.annealing.best_step,
+                "best_step": self.train.validations.best_step,
                 **versions(),
-                "place": place_info(self.place),
+                "place": placement_options(self.placement),
             }
             self._pending = self._moment, self._files(), notes
         try:
@@ -358,11 +358,11 @@ class Session:
             self.save()
 
     def _after_validation(self, record: EvaluationRecord) -> None:
-        place = {"step": record.step, "epoch": record.epoch, "tokens": record.tokens}
+        position = {"step": record.step, "epoch": record.epoch, "tokens": record.tokens}
         figures = {"split": "valid", "best": record.is_best, **evaluation_figures(record.evaluation)}
         self.log.add(
-            {"kind": "evaluation", **place, **figures},
-            {"kind": "evaluation", **place, "seconds": round(self.train.elapsed, 3)},
+            {"kind": "evaluation", **position, **figures},
+            {"kind": "evaluation", **position, "seconds": round(self.train.elapsed, 3)},
         )
         if record.is_best:
             self._failed |= not self._best.keep(self.model, is_best=True)
@@ -385,7 +385,7 @@ class Session:
         """What tells checkpoints of a run apart. After the last step there is one only, without the closing validation:
         a run that is extended goes on from there as if it had never ended.
         """
-        return self.train.step, 0 if self.finished else self.train.annealing.validated_at
+        return self.train.step, 0 if self.finished else self.train.validations.validated_at
 
     @property
     def _validation_follows(self) -> bool:
@@ -446,7 +446,7 @@ class Session:
                 "log": self.log.state_dict(),
                 "best_sha256": self._best.sha256,
                 "config_sha256": config_hash(self.config),
-                "tokenizer_sha256": tokenizer_hash(self._material),
+                "tokenizer_sha256": tokenizer_hash(self._setup),
                 "fingerprint": self._fingerprint,
             }
         )
@@ -458,7 +458,7 @@ class Session:
         now = self._fingerprint
         if checkpoint is None:
             self.log.continue_from(None)
-            return check_place(info.get("fingerprint", {}), now, allow_inexact=allow_inexact)
+            return check_fingerprint(info.get("fingerprint", {}), now, allow_inexact=allow_inexact)
         try:
             values, clock = (
                 unpack(checkpoint.files[VALUES], checkpoint.files[TENSORS]),
@@ -475,7 +475,7 @@ class Session:
                     f"Checkpoint {checkpoint.step:,} belongs to a run with another tokenizer than "
                     f"{self.run.path / RUN} records: put the old file back."
                 )
-            differing = check_place(values["fingerprint"], now, allow_inexact=allow_inexact)
+            differing = check_fingerprint(values["fingerprint"], now, allow_inexact=allow_inexact)
             weights = self._weights_of(checkpoint)
             self.train.load_state_dict({**values["train"], "model": weights, "elapsed": float(clock["elapsed"])})
             if not self.log.continue_from(values["log"], float(clock["interval_started"])):
@@ -498,7 +498,7 @@ class Session:
         """Without a validation the last model is the one to keep. Raises NonFiniteError if it is none: a step can be
         finite and its update not (a weight decay of 1e308).
         """
-        if not self.train.annealing.best_step and self.train.step:
+        if not self.train.validations.best_step and self.train.step:
             if not all(bool(torch.isfinite(tensor).all()) for tensor in self.model.parameters()):
                 self._lock.release()
                 raise NonFiniteError(
@@ -525,7 +525,7 @@ class Session:
     def _take_best_weights(self) -> int:
         """Make the run's model the one that is measured; return the step that it is of."""
         vocab_size = self.corpus.tokenizer.vocab_size
-        step = self.train.annealing.best_step or self.train.step
+        step = self.train.validations.best_step or self.train.step
         if self._best.content is None and not (self.run.path / MODEL).exists():
             self.warn("The best model is gone, and none was better since: the last one takes its place.")
             self._failed |= not self._best.keep(self.model, is_best=False)
@@ -544,7 +544,7 @@ class Session:
         return [step for step in self.checkpoints.steps() if self._is_fixed(step) and step <= self.train.step]
 
     def _roll_back(self, skipped: Skipped) -> None:
-        """Weights and optimiser of the last fixed checkpoint; the place in the data stays, so the text that led here
+        """Weights and optimiser of the last fixed checkpoint; the position in the data stays, so the text that led here
         is left behind.
         """
         wanted = self._rollback_steps()

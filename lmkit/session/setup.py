@@ -27,13 +27,13 @@ from lmkit.text.tokenizers.tokenizer import Tokenizer
 from lmkit.training.optimizers import NUM_MOMENTS, make_optimizer
 from lmkit.training.state import TrainState
 
-__all__ = ["Material", "Place", "absolute_corpus", "bytes_to_train", "prepare"]
+__all__ = ["Placement", "TrainingSetup", "absolute_corpus", "bytes_to_train", "prepare"]
 
 LEAST_VOCABULARY = 100  # a smaller one is not suggested
 
 
 @dataclass(frozen=True)
-class Place:
+class Placement:
     """Where and how exactly it is computed; torch has been told the number of threads."""
 
     device: torch.device
@@ -41,30 +41,30 @@ class Place:
     threads: int
 
     @classmethod
-    def choose(cls, device: str, precision: str, threads: int | None, model: ModelConfig) -> Place:
-        """The place that the options name, ``auto`` and None filled in. Raises ConfigError where it is not there, or
-        cannot compute this model so.
+    def choose(cls, device: str, precision: str, threads: int | None, model: ModelConfig) -> Placement:
+        """The placement that the options name, ``auto`` and None filled in. Raises ConfigError where it is not there,
+        or cannot compute this model so.
         """
         chosen = choose_device(device)
-        place = cls(chosen, choose_precision(precision, chosen, model), choose_threads(threads))
-        torch.set_num_threads(place.threads)
-        return place
+        placement = cls(chosen, choose_precision(precision, chosen, model), choose_threads(threads))
+        torch.set_num_threads(placement.threads)
+        return placement
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingSetup:
     """Everything that a training needs, made and checked, and nothing written yet. config: with absolute paths."""
 
     config: Config
-    place: Place
+    placement: Placement
     corpus: Corpus
     sampler: Sampler
     train: TrainState
 
 
 def prepare(
-    config: Config, place: Place, *, tokenizer: Tokenizer | None = None, progress: Progress | None = None
-) -> Material:
+    config: Config, placement: Placement, *, tokenizer: Tokenizer | None = None, progress: Progress | None = None
+) -> TrainingSetup:
     """Read the corpus and make a new model from the seed. A tokenizer that is not given comes from the configuration.
 
     Raises LmkitError for every mistake of the user.
@@ -74,12 +74,14 @@ def prepare(
     _check_length(config, corpus.splits["train"])
     if config.training.patience is not None and "valid" not in corpus.splits:
         raise ConfigError("--patience needs validation: the corpus has no valid split, and --valid-fraction is 0.")
-    _check_memory(config, corpus.tokenizer.vocab_size, place.device)
+    _check_memory(config, corpus.tokenizer.vocab_size, placement.device)
     torch.manual_seed(config.runtime.seed)
-    model = LanguageModel(config.model, corpus.tokenizer.vocab_size, _frequency_order(config, corpus)).to(place.device)
-    scaler = torch.amp.GradScaler(place.device.type, enabled=place.precision == torch.float16)
+    model = LanguageModel(config.model, corpus.tokenizer.vocab_size, _frequency_order(config, corpus)).to(
+        placement.device
+    )
+    scaler = torch.amp.GradScaler(placement.device.type, enabled=placement.precision == torch.float16)
     train = TrainState(model, make_optimizer(model, config.training), scaler=scaler)
-    return Material(config, place, corpus, _training_sampler(config, corpus), train)
+    return TrainingSetup(config, placement, corpus, _training_sampler(config, corpus), train)
 
 
 def _frequency_order(config: Config, corpus: Corpus) -> torch.Tensor | None:

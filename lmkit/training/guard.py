@@ -19,7 +19,8 @@ MAX_SKIPPED_IN_A_ROW = 10
 
 @dataclass(frozen=True)
 class Skipped:
-    """A step that moved nothing, and why: ``nonfinite`` or ``spike``. (epoch, index) is its window's place.
+    """A step that moved nothing, and why: ``nonfinite`` or ``spike``. (epoch, index) is the position of its
+    window in the data.
 
     nats_per_token and grad_norm are what it measured; norms, where they were still there, the gradient norm of each
     parameter.

@@ -12,7 +12,7 @@ from lmkit.evaluation.perplexity import Evaluation
 from lmkit.samplers import Sampler, Window
 from lmkit.training.optimizers import learning_rate
 from lmkit.training.state import TrainState
-from lmkit.training.step import Pending, StepRecord, Update, read, take_step
+from lmkit.training.step import Pending, StepRecord, Update, sync, take_step
 
 __all__ = ["EvaluationRecord", "fit", "is_finished", "progress_of", "reached_limits", "validation_is_due"]
 
@@ -53,11 +53,11 @@ def fit(
         if windows is None:
             windows = sampler.epoch(train.epoch, train.index)
             targets_per_window = sampler.num_targets / sampler.num_windows(train.epoch)
-        lr = learning_rate(config, progress_of(train, sampler, config), train.annealing.factor)
+        lr = learning_rate(config, progress_of(train, sampler, config), train.validations.factor)
         steps.append(take_step(train, next(windows), update, lr=lr, targets_per_window=targets_per_window))
         if train.index == sampler.num_windows(train.epoch):
             train.epoch, train.index, train.carried, windows = train.epoch + 1, 0, None, None
-        record = read(train, steps, update) if _must_be_read(train, sampler, config, update) else None
+        record = sync(train, steps, update) if _must_be_read(train, sampler, config, update) else None
         train.elapsed += time.perf_counter() - clock
         if record is not None:
             steps = []
@@ -78,7 +78,7 @@ def progress_of(train: TrainState, sampler: Sampler, config: TrainingConfig) -> 
 
 def validation_is_due(train: TrainState, sampler: Sampler, config: TrainingConfig) -> bool:
     """Whether a validation comes before the next step, in a run that has any."""
-    if train.step in (0, train.annealing.validated_at):
+    if train.step in (0, train.validations.validated_at):
         return False
     if is_finished(train, sampler, config):
         return True
@@ -104,17 +104,17 @@ def reached_limits(train: TrainState, sampler: Sampler, config: TrainingConfig) 
 
 
 def _must_be_read(train: TrainState, sampler: Sampler, config: TrainingConfig, update: Update) -> bool:
-    """At fixed steps, and wherever something follows that needs a whole state: a function of the place alone."""
+    """At fixed steps, and wherever something follows that needs a whole state: a function of the position alone."""
     if train.step % update.read_every == 0 or train.index == 0:
         return True
     return is_finished(train, sampler, config) or validation_is_due(train, sampler, config)
 
 
 def _stopped_early(train: TrainState, config: TrainingConfig) -> bool:
-    return config.patience is not None and train.annealing.bad_validations >= config.patience
+    return config.patience is not None and train.validations.bad_validations >= config.patience
 
 
 def _validation(train: TrainState, config: TrainingConfig, validate: Callable[[], Evaluation]) -> EvaluationRecord:
     evaluation = validate()
-    is_best = train.annealing.update(evaluation.nats_per_token, train.step, config.lr_decay)
+    is_best = train.validations.update(evaluation.nats_per_token, train.step, config.lr_decay)
     return EvaluationRecord(train.step, train.epoch, train.tokens, evaluation, is_best)

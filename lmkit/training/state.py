@@ -14,13 +14,13 @@ from lmkit.model.language_model import LanguageModel
 from lmkit.model.state import State, map_state
 from lmkit.training.guard import Guard
 
-__all__ = ["Annealing", "TrainState"]
+__all__ = ["TrainState", "ValidationHistory"]
 
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # what AdamW remembers of a parameter
 
 
 @dataclass
-class Annealing:
+class ValidationHistory:
     """Memory of the validations: for the plateau schedule, for early stopping, and for the best model."""
 
     best: float = math.inf
@@ -45,7 +45,7 @@ class TrainState:
     """The whole state of a training run, between two steps.
 
     carried: the recurrent state that the next window continues (None at the start of an epoch). epoch, index: the
-    place in the data, the next window to train on. elapsed: seconds inside the loop, without set-up and evaluation.
+    position in the data: the next window to train on. elapsed: seconds inside the loop, without set-up and evaluation.
     scaler: of float16's gradients; switched off for all other precisions. stopped: on a device that is read now and
     then, whether a step since the last reading must not be followed by another; None where every step is read.
     """
@@ -58,7 +58,7 @@ class TrainState:
     step: int = 0
     tokens: int = 0
     elapsed: float = 0.0
-    annealing: Annealing = field(default_factory=Annealing)
+    validations: ValidationHistory = field(default_factory=ValidationHistory)
     guard: Guard = field(default_factory=Guard)
     scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler("cpu", enabled=False))
     stopped: Tensor | None = None
@@ -71,7 +71,7 @@ class TrainState:
             "carried": self.carried,
             "place": (self.epoch, self.index, self.step, self.tokens),
             "elapsed": self.elapsed,
-            "annealing": vars(self.annealing).copy(),
+            "annealing": vars(self.validations).copy(),
             "guard": self.guard.state_dict(),
             "scaler": self.scaler.state_dict(),
             "generator": torch.get_rng_state(),
@@ -85,12 +85,14 @@ class TrainState:
         """
         self.load_weights(values["model"], values["optimizer"])
         self.carried = self._checked(values["carried"])
-        self.epoch, self.index, self.step, self.tokens = place = tuple(map(int, values["place"]))
-        if min(place) < 0:
-            raise ValueError(f"its place is {place}")
+        self.epoch, self.index, self.step, self.tokens = position = tuple(map(int, values["place"]))
+        if min(position) < 0:
+            raise ValueError(f"its position in the data is {position}")
         self.elapsed = values["elapsed"]
-        kinds = {name: type(value) for name, value in vars(Annealing()).items()}
-        self.annealing = Annealing(**{name: kinds[name](value) for name, value in values["annealing"].items()})
+        kinds = {name: type(value) for name, value in vars(ValidationHistory()).items()}
+        self.validations = ValidationHistory(
+            **{name: kinds[name](value) for name, value in values["annealing"].items()}
+        )
         self.guard.load_state_dict(values["guard"])
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(values["scaler"])

@@ -1,7 +1,7 @@
 """One step of training: a window forward, its gradient back to the window's beginning and no further, one update.
 
-A step is taken in two halves. ``take_step`` computes and updates without reading anything from the device; ``read``
-brings the figures of the steps since the last reading to the host, where a step that was not finite is found. On a CPU
+A step is taken in two halves. ``take_step`` computes and updates without reading anything from the device; ``sync``
+brings the metrics of the steps since the last reading to the host, where a step that was not finite is found. On a CPU
 every step is read at once; on a GPU reading is what makes the program wait, so it is done now and then, and until then
 a flag on the device has turned the update of such a step into none.
 """
@@ -22,7 +22,7 @@ from lmkit.samplers import IGNORE, Window
 from lmkit.training.guard import MAX_SKIPPED_IN_A_ROW, Skipped
 from lmkit.training.state import TrainState
 
-__all__ = ["StepRecord", "Update", "read", "take_step", "train_step"]
+__all__ = ["StepRecord", "Update", "sync", "take_step", "train_step"]
 
 READ_EVERY_ON_A_GPU = 20
 
@@ -75,7 +75,7 @@ class Update:
 
 @dataclass(frozen=True)
 class Pending:
-    """A step that was taken and not read yet. figures: nll, gradient norm, whether it was not finite, whether it was a
+    """A step that was taken and not read yet. metrics: nll, gradient norm, whether it was not finite, whether it was a
     spike, (4,) on the device.
     """
 
@@ -84,7 +84,7 @@ class Pending:
     index: int
     tokens: int
     lr: float
-    figures: Tensor
+    metrics: Tensor
 
 
 def train_step(
@@ -93,7 +93,7 @@ def train_step(
     """Train on one window and advance the state. Raises NonFiniteError, before anything has changed, if loss or
     gradient is not finite and the policy is ``raise``.
     """
-    return read(train, [take_step(train, window, update, lr=lr, targets_per_window=targets_per_window)], update)
+    return sync(train, [take_step(train, window, update, lr=lr, targets_per_window=targets_per_window)], update)
 
 
 def take_step(train: TrainState, window: Window, update: Update, *, lr: float, targets_per_window: float) -> Pending:
@@ -110,48 +110,48 @@ def take_step(train: TrainState, window: Window, update: Update, *, lr: float, t
     train.scaler.unscale_(train.optimizer)
     norm = nn.utils.get_total_norm([one.grad for one in train.model.parameters() if one.grad is not None])
     nll, loss = nll.detach(), nll.detach() / max(1, tokens)
-    bad = _is_bad(train, nll, norm)
-    if update.read_every == 1 and update.on_nonfinite == "raise" and bool(bad):
-        place = (train.step + 1, train.epoch, train.index)
-        raise _nonfinite(Skipped(*place, "nonfinite", float(loss), float(norm), _norms(train.model)))
-    spike = train.guard.judge(loss, norm) & ~bad if update.skip_spikes else torch.zeros_like(bad)
-    if update.read_every > 1 or not bool(bad | spike):  # a step that is left out is told of with its own norms
+    nonfinite = _is_nonfinite(train, nll, norm)
+    if update.read_every == 1 and update.on_nonfinite == "raise" and bool(nonfinite):
+        position = (train.step + 1, train.epoch, train.index)
+        raise _nonfinite_error(Skipped(*position, "nonfinite", float(loss), float(norm), _norms(train.model)))
+    spike = train.guard.judge(loss, norm) & ~nonfinite if update.skip_spikes else torch.zeros_like(nonfinite)
+    if update.read_every > 1 or not bool(nonfinite | spike):  # a step that is left out is told of with its own norms
         nn.utils.clip_grads_with_norm_(train.model.parameters(), update.max_grad_norm or math.inf, norm)
     for group in train.optimizer.param_groups:
         group["lr"] = lr
     if update.read_every == 1:
-        train.carried = _update_now(train, before, states.detach(after), bad, spike)
+        train.carried = _update_now(train, before, states.detach(after), nonfinite, spike)
     else:
-        train.carried = _update_unread(train, before, states.detach(after), bad, spike, update)
-    figures = torch.stack([nll, norm.to(nll), bad.to(nll), spike.to(nll)])
-    pending = Pending(train.step + 1, train.epoch, train.index, tokens, lr, figures)
+        train.carried = _update_unread(train, before, states.detach(after), nonfinite, spike, update)
+    metrics = torch.stack([nll, norm.to(nll), nonfinite.to(nll), spike.to(nll)])
+    pending = Pending(train.step + 1, train.epoch, train.index, tokens, lr, metrics)
     train.step += 1
     train.index += 1
     train.tokens += tokens
     return pending
 
 
-def read(train: TrainState, steps: Sequence[Pending], update: Update) -> StepRecord:
+def sync(train: TrainState, steps: Sequence[Pending], update: Update) -> StepRecord:
     """One record for steps that were taken. Raises NonFiniteError for one that must not be skipped, and where too many
     were skipped in a row.
     """
     nll, tokens, largest, skipped = 0.0, 0, 0.0, []
-    figures = torch.stack([step.figures for step in steps]).tolist()
-    for step, (loss, norm, bad, spike) in zip(steps, figures, strict=True):
-        if not (bad or spike):
+    metrics = torch.stack([step.metrics for step in steps]).tolist()
+    for step, (loss, norm, nonfinite, spike) in zip(steps, metrics, strict=True):
+        if not (nonfinite or spike):
             nll, tokens, largest = nll + loss, tokens + step.tokens, max(largest, norm)
             train.guard.skipped_in_a_row = 0
             continue
-        reason = "nonfinite" if bad else "spike"
+        reason = "nonfinite" if nonfinite else "spike"
         norms = _norms(train.model) if len(steps) == 1 else {}
         lost = Skipped(step.step, step.epoch, step.index, reason, loss / max(1, step.tokens), norm, norms)
-        if bad and update.on_nonfinite == "raise":
-            raise _nonfinite(lost)
+        if nonfinite and update.on_nonfinite == "raise":
+            raise _nonfinite_error(lost)
         skipped.append(lost)
         train.guard.skipped += 1
-        train.guard.skipped_in_a_row += bool(bad)
+        train.guard.skipped_in_a_row += bool(nonfinite)
         if train.guard.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
-            raise _nonfinite(lost, f"; it is the {MAX_SKIPPED_IN_A_ROW}th step in a row that was skipped")
+            raise _nonfinite_error(lost, f"; it is the {MAX_SKIPPED_IN_A_ROW}th step in a row that was skipped")
     last = steps[-1]
     return StepRecord(last.step, last.epoch, nll, tokens, last.lr, largest, tuple(skipped))
 
@@ -165,7 +165,7 @@ def _starting_state(train: TrainState, window: Window, device: torch.device) -> 
     return train.carried
 
 
-def _is_bad(train: TrainState, nll: Tensor, norm: Tensor) -> Tensor:
+def _is_nonfinite(train: TrainState, nll: Tensor, norm: Tensor) -> Tensor:
     """Whether the step is not finite: a 0-d bool on the device."""
     if train.scaler.is_enabled():  # it looks for its own overflows, skips the update and tries a smaller scale
         return ~torch.isfinite(nll)
@@ -173,26 +173,26 @@ def _is_bad(train: TrainState, nll: Tensor, norm: Tensor) -> Tensor:
 
 
 def _update_now(
-    train: TrainState, before: states.State, after: states.State, bad: Tensor, spike: Tensor
+    train: TrainState, before: states.State, after: states.State, nonfinite: Tensor, spike: Tensor
 ) -> states.State:
     """The update, or none; the state that the next window continues. After a window that was not finite it is the one
     from before it: its own may be none.
     """
-    if not (bool(bad) or bool(spike)):
+    if not (bool(nonfinite) or bool(spike)):
         train.scaler.step(train.optimizer)
     train.scaler.update()
-    return before if bool(bad) else after
+    return before if bool(nonfinite) else after
 
 
 def _update_unread(
-    train: TrainState, before: states.State, after: states.State, bad: Tensor, spike: Tensor, update: Update
+    train: TrainState, before: states.State, after: states.State, nonfinite: Tensor, spike: Tensor, update: Update
 ) -> states.State:
     """The same without waiting for the device: torch's fused optimisers do nothing where ``found_inf`` is 1. Under the
-    policy ``raise`` one bad step stops all that follow it.
+    policy ``raise`` one step that is not finite stops all that follow it.
     """
-    stop = bad | spike
+    stop = nonfinite | spike
     if update.on_nonfinite == "raise":
-        train.stopped = bad if train.stopped is None else train.stopped | bad
+        train.stopped = nonfinite if train.stopped is None else train.stopped | nonfinite
         stop = stop | train.stopped
     optimizer = train.optimizer
     optimizer.found_inf, optimizer.grad_scale = stop.float(), None  # type: ignore[attr-defined]
@@ -201,14 +201,14 @@ def _update_unread(
     finally:
         del optimizer.found_inf, optimizer.grad_scale  # type: ignore[attr-defined]
     pairs = zip(before, after, strict=True)
-    return tuple(tuple(map(lambda old, new: torch.where(bad, old, new), *layers)) for layers in pairs)
+    return tuple(tuple(map(lambda old, new: torch.where(nonfinite, old, new), *layers)) for layers in pairs)
 
 
 def _norms(model: nn.Module) -> dict[str, float]:
     return {name: float(one.grad.norm()) for name, one in model.named_parameters() if one.grad is not None}
 
 
-def _nonfinite(skipped: Skipped, more: str = "") -> NonFiniteError:
+def _nonfinite_error(skipped: Skipped, more: str = "") -> NonFiniteError:
     return NonFiniteError(
         f"Step {skipped.step}: the loss is {skipped.nats_per_token:g} and the gradient norm {skipped.grad_norm:g}"
         f"{more}. The model is as it was before this step. A new run with a smaller --lr, or with --clip, usually "

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import lmkit
-from lmkit.config import PLACE, RESUMABLE, Config
+from lmkit.config import PLACEMENT, RESUMABLE, Config
 from lmkit.console.options import Changes, Options
 from lmkit.fields import fields_of
 
@@ -53,7 +53,7 @@ def test_the_types_of_options_are_the_configuration():
     known = {name: hint for name, (hint, _) in fields().items()}
     assert {"corpus": str, **typing.get_type_hints(Options)} == known
     changes = typing.get_type_hints(Changes)
-    assert changes == {name: known[name] for name in ("corpus", *RESUMABLE, *PLACE)}
+    assert changes == {name: known[name] for name in ("corpus", *RESUMABLE, *PLACEMENT)}
 
 
 def test_the_signatures_show_the_options_with_their_defaults_and_their_help():

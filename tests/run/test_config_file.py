@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 import lmkit
 from lmkit.cli import main
-from lmkit.config import PLACE, RESUMABLE, Config, flatten
+from lmkit.config import PLACEMENT, RESUMABLE, Config, flatten
 from lmkit.errors import LmkitError
 from lmkit.run import config_file
 from lmkit.run.checkpoints.manifest import render_manifest
@@ -218,7 +218,7 @@ def early(tmp_path: Path) -> Path:
 def early_hash(values: Mapping[str, Any]) -> str:
     sections = {name: dict(options) for name, options in values.items() if isinstance(options, dict)}
     for options in sections.values():
-        for name in (*RESUMABLE, *PLACE):
+        for name in (*RESUMABLE, *PLACEMENT):
             options.pop(name, None)
     return hashlib.sha256(json.dumps(sections, sort_keys=True).encode()).hexdigest()
 

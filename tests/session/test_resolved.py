@@ -14,7 +14,7 @@ from lmkit.config import Config, flatten
 from lmkit.errors import RunError
 from lmkit.session.resolved import resolved_options
 from lmkit.session.session import Session
-from lmkit.session.setup import Place
+from lmkit.session.setup import Placement
 from lmkit.text import CharacterTokenizer
 
 SMALL: dict[str, Any] = {
@@ -33,7 +33,7 @@ OF_OTHER_CELLS = {"mogrifier_rounds", "conv_width", "heads"}
 
 
 def resolved(**options: Any) -> dict[str, Any]:
-    return resolved_options(Config().override(options), TOKENIZER, Place(torch.device("cpu"), torch.float32, 1))
+    return resolved_options(Config().override(options), TOKENIZER, Placement(torch.device("cpu"), torch.float32, 1))
 
 
 def stopped(path: Path, **options: Any) -> Path:
@@ -92,7 +92,7 @@ def test_the_filled_in_values_are_those_that_the_training_uses():
 def test_a_new_run_records_the_options_in_effect(tmp_path: Path):
     run = stopped(tmp_path / "run", epochs=2)
     session = Session.resume(run, warn=pytest.fail)
-    expected = resolved_options(session.config, session.corpus.tokenizer, session.place)
+    expected = resolved_options(session.config, session.corpus.tokenizer, session.placement)
     session.release()
     assert info(run)["resolved"] == json.loads(json.dumps(expected))
     assert "resumes" not in info(run)

@@ -326,7 +326,7 @@ def test_without_validation_the_final_record_is_of_the_last_step(make: Make):
 def test_where_the_best_model_is_gone_the_final_record_is_of_the_last_step(make: Make):
     session = make(max_steps=9, eval_every=4)
     list(session.records())
-    session.train.annealing.best_step = 4
+    session.train.validations.best_step = 4
     (session.run.path / "model.safetensors").unlink()
     session.close()
     assert final_record(session)["step"] == 9

@@ -157,7 +157,7 @@ def test_the_best_so_far_is_marked(make_training, validations):
     training = make_training(epochs=None, max_steps=6, eval_every=1, lr=0.1)
     found = evaluations(training.run(validations([3, 2, 2.5, 2, 1, math.nan])))
     assert [record.is_best for record in found] == [True, True, False, False, True, False]
-    assert (training.train.annealing.best, training.train.annealing.best_step) == (1, 5)
+    assert (training.train.validations.best, training.train.validations.best_step) == (1, 5)
 
 
 def test_patience_stops_after_so_many_validations_without_a_new_best(make_training, validations):
@@ -193,7 +193,7 @@ def test_plateau_annealing_divides_only_after_a_worse_validation_and_sgd_uses_it
     assert [record.lr for record, _ in found] == [0.8] * 6 + [0.2] * 4
     for record, moved in found:
         assert moved == pytest.approx(record.lr * min(record.grad_norm, 0.05), rel=1e-2)
-    assert training.train.annealing.factor == 1 / 16
+    assert training.train.validations.factor == 1 / 16
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])

@@ -8,7 +8,7 @@ from torch.optim import SGD, AdamW
 
 from lmkit.config import TrainingConfig
 from lmkit.training.optimizers import learning_rate, make_optimizer
-from lmkit.training.state import Annealing
+from lmkit.training.state import ValidationHistory
 
 
 def schedule(name, **options):
@@ -59,30 +59,30 @@ def test_schedules_follow_the_optimiser_unless_named():
 
 
 def test_annealing_divides_only_where_validation_is_not_better():
-    annealing = Annealing()
+    history = ValidationHistory()
     factors, best = [], []
     for step, value in enumerate([3.0, 2.0, 2.5, 2.0, 1.9, 1.95]):
-        best.append(annealing.update(value, step, 4.0))
-        factors.append(annealing.factor)
+        best.append(history.update(value, step, 4.0))
+        factors.append(history.factor)
     assert best == [True, True, False, False, True, False]
     assert factors == [1, 1, 1 / 4, 1 / 16, 1 / 16, 1 / 64]
-    assert (annealing.best, annealing.best_step) == (1.9, 4)
+    assert (history.best, history.best_step) == (1.9, 4)
 
 
 def test_a_validation_that_is_no_number_is_not_the_best():
-    annealing = Annealing()
-    annealing.update(3.0, 1, 4.0)
-    assert not annealing.update(math.nan, 2, 4.0)
-    assert annealing.best == 3
-    assert annealing.update(2.0, 3, 4.0)
+    history = ValidationHistory()
+    history.update(3.0, 1, 4.0)
+    assert not history.update(math.nan, 2, 4.0)
+    assert history.best == 3
+    assert history.update(2.0, 3, 4.0)
 
 
 def test_bad_validations_are_counted_from_the_last_best():
-    annealing = Annealing()
+    history = ValidationHistory()
     counts = []
     for step, value in enumerate([3.0, 3.5, 3.2, 2.0, 2.1]):
-        annealing.update(value, step, 4.0)
-        counts.append(annealing.bad_validations)
+        history.update(value, step, 4.0)
+        counts.append(history.bad_validations)
     assert counts == [0, 1, 2, 0, 1]
 
 

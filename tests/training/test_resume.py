@@ -133,9 +133,9 @@ def test_the_place_in_the_data_and_all_counts_come_back(make_training):
     train = training.train
     fresh = make_training(seed=3, epochs=3, eval_every=4, lr=5.0).train
     fresh.load_state_dict(stored(train))
-    for name in ("epoch", "index", "step", "tokens", "elapsed", "annealing"):
+    for name in ("epoch", "index", "step", "tokens", "elapsed", "validations"):
         assert getattr(fresh, name) == getattr(train, name), name
-    assert fresh.annealing.factor == 1 / 4
+    assert fresh.validations.factor == 1 / 4
     assert fresh.carried is not None
     assert train.carried is not None
     for layer, other in zip(fresh.carried, train.carried, strict=True):

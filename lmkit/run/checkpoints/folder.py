@@ -49,15 +49,15 @@ class CheckpointFolder:
         self._check = check
 
     def save(self, step: int, files: Mapping[str, bytes], notes: Mapping[str, Any]) -> None:
-        """Add a checkpoint, in the place of an older one of the same step. Raises OSError if the disk refuses; then
+        """Add a checkpoint, in place of an older one of the same step. Raises OSError if the disk refuses; then
         nothing is left of it and all others are as they were.
         """
         self._check()
         self.path.mkdir(exist_ok=True)
         if self.path.is_symlink():
-            raise OSError(errno.ELOOP, "a link to another place", str(self.path))
-        place = self._place(step)
-        staging = self.path / f"{UNFINISHED}{place.name}-{os.getpid()}"
+            raise OSError(errno.ELOOP, "a link to elsewhere", str(self.path))
+        folder = self._folder(step)
+        staging = self.path / f"{UNFINISHED}{folder.name}-{os.getpid()}"
         shutil.rmtree(staging, ignore_errors=True)
         older = None
         try:
@@ -71,13 +71,13 @@ class CheckpointFolder:
             sync_folder(staging)
             reached("written")
             self._check()
-            older = self._put_away(place) if place.exists() else None
+            older = self._put_away(folder) if folder.exists() else None
             reached("before the rename")
-            staging.rename(place)
+            staging.rename(folder)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
-            if older is not None and not place.exists():
-                older.rename(place)
+            if older is not None and not folder.exists():
+                older.rename(folder)
             raise
         if older is not None:
             shutil.rmtree(older, ignore_errors=True)
@@ -88,7 +88,7 @@ class CheckpointFolder:
         """The steps that have a folder, whole or not, in ascending order."""
         matches = (NAME.fullmatch(entry.name) for entry in self._entries())
         steps = {match[0]: int(match[1]) for match in matches if match}
-        return sorted(step for name, step in steps.items() if name == self._place(step).name)
+        return sorted(step for name, step in steps.items() if name == self._folder(step).name)
 
     def _entries(self) -> list[Path]:
         try:
@@ -113,7 +113,7 @@ class CheckpointFolder:
 
     def open(self, step: int) -> Checkpoint:
         """A checkpoint, checked to the last byte. Raises RunError that names the file which is not as it should be."""
-        return Checkpoint(step, *open_sealed(self._place(step)))
+        return Checkpoint(step, *open_sealed(self._folder(step)))
 
     def weights(self, which: str | int) -> tuple[str, bytes]:
         """The weights of ``last`` or of a step: the file's name inside the run, and its content. Raises RunError where
@@ -131,8 +131,8 @@ class CheckpointFolder:
                 f"There is no checkpoint {which} in {self.path}: choose best, last, or one of these steps: {there}."
             )
         if WEIGHTS not in found.files:
-            raise RunError(f"{self._place(found.step)} holds no {WEIGHTS}.")
-        return f"{self.path.name}/{self._place(found.step).name}/{WEIGHTS}", found.files[WEIGHTS]
+            raise RunError(f"{self._folder(found.step)} holds no {WEIGHTS}.")
+        return f"{self.path.name}/{self._folder(found.step).name}/{WEIGHTS}", found.files[WEIGHTS]
 
     def rotate(self, newest: int, keep: int, also: Collection[int] = ()) -> None:
         """Remove all but the newest ``keep``, the best ones that these name, and ``also``. Those whose manifest or
@@ -145,12 +145,12 @@ class CheckpointFolder:
         for step in self.steps():
             if step not in kept:
                 self._check()
-                self._remove(self._place(step))
+                self._remove(self._folder(step))
 
     def make_room(self, files: Mapping[str, bytes], newest: int, also: Collection[int] = ()) -> bool:
         """On a disk that is too small for another checkpoint with these files, remove what the newest one, its best one
-        and ``also`` do not need, then, where that is not enough and its place would be, the newest one itself: the
-        next takes its place. Returns whether there is room now. Nothing is removed where the disk has room, or would
+        and ``also`` do not need, then, where that is not enough and its room would be, the newest one itself: the
+        next replaces it. Returns whether there is room now. Nothing is removed where the disk has room, or would
         have too little all the same. Raises OSError.
         """
         needed = sum(-(-len(content) // BLOCK) * BLOCK for content in files.values()) + 2 * BLOCK  # manifest, folder
@@ -163,7 +163,7 @@ class CheckpointFolder:
         gives_way = whole and whole[-1] not in also and self._free() + self._size(whole[-1]) >= needed
         if self._free() < needed and gives_way:
             self._check()
-            self._remove(self._place(whole[-1]))
+            self._remove(self._folder(whole[-1]))
         return self._free() >= needed
 
     def _free(self) -> int:
@@ -174,55 +174,55 @@ class CheckpointFolder:
 
     def _size(self, step: int) -> int:
         """Bytes that a checkpoint takes on the disk."""
-        return sum(path.stat().st_blocks * 512 for path in [self._place(step), *self._place(step).iterdir()])
+        return sum(path.stat().st_blocks * 512 for path in [self._folder(step), *self._folder(step).iterdir()])
 
     def clean(self) -> None:
         """Remove what a crash has left: half-written checkpoints and half-removed ones. One that was put away for a
         newer one of its step comes back if that never came.
         """
         if self.path.is_symlink():
-            raise RunError(f"{self.path} is a link to another place, which is not followed here.")
+            raise RunError(f"{self.path} is a link to elsewhere, which is not followed here.")
         self._check()
         for entry in self._entries():
             if entry.name.startswith((UNFINISHED, REMOVED)) and not self._came_back(entry):
                 shutil.rmtree(entry, ignore_errors=True)
 
     def _came_back(self, entry: Path) -> bool:
-        """Whether a checkpoint that was put away is whole, has no successor, and is in its place again."""
+        """Whether a checkpoint that was put away is whole, has no successor, and is back under its name."""
         match = PUT_AWAY.fullmatch(entry.name)
-        if match is None or self._place(int(match[1])).exists():
+        if match is None or self._folder(int(match[1])).exists():
             return False
-        place = self._place(int(match[1]))
+        folder = self._folder(int(match[1]))
         try:
-            entry.rename(place)
+            entry.rename(folder)
             self.open(int(match[1]))
         except OSError:
             return False
         except RunError:
-            place.rename(entry)
+            folder.rename(entry)
             return False
         return True
 
     def _manifests(self) -> Iterator[tuple[int, dict[str, Any]]]:
         for step in self.steps():
             with contextlib.suppress(RunError, OSError, ValueError):  # a name that no file can have
-                manifest = read_manifest(self._place(step))
+                manifest = read_manifest(self._folder(step))
                 sizes = {name: entry["size"] for name, entry in manifest["files"].items()}
-                if all((self._place(step) / name).stat().st_size == size for name, size in sizes.items()):
+                if all((self._folder(step) / name).stat().st_size == size for name, size in sizes.items()):
                     yield step, manifest
 
-    def _remove(self, place: Path) -> None:
+    def _remove(self, folder: Path) -> None:
         """Under another name first: a crash in the middle leaves nothing that looks like a checkpoint."""
-        shutil.rmtree(self._put_away(place), ignore_errors=True)
+        shutil.rmtree(self._put_away(folder), ignore_errors=True)
 
-    def _put_away(self, place: Path) -> Path:
-        trash = place.with_name(f"{REMOVED}{place.name}-{os.getpid()}")
+    def _put_away(self, folder: Path) -> Path:
+        trash = folder.with_name(f"{REMOVED}{folder.name}-{os.getpid()}")
         shutil.rmtree(trash, ignore_errors=True)
-        place.rename(trash)
+        folder.rename(trash)
         reached("removing")
         return trash
 
-    def _place(self, step: int) -> Path:
+    def _folder(self, step: int) -> Path:
         return self.path / f"step-{step:08d}"
 
 
