@@ -17,18 +17,18 @@ STREAM = np.random.default_rng(3).integers(0, 10, 701).astype(np.uint8)
 EOS = 10
 
 
-def perplexity(model, **options):
-    return evaluate(NetworkPredictor(model), stream_windows(STREAM, eos_id=EOS, **options)).perplexity
+def perplexity(model, stream=STREAM, **options):
+    return evaluate(NetworkPredictor(model), stream_windows(stream, eos_id=EOS, **options)).perplexity
 
 
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("options", HEADS)
+@pytest.mark.parametrize(
+    ("cell", "options"), [*(("lstm", options) for options in HEADS), *((cell, {}) for cell in CELLS if cell != "lstm")]
+)
 def test_perplexity_does_not_depend_on_window(make_model, cell, options):
     model = make_model(cell, num_layers=2, **options)
-    expected = perplexity(model, window=len(STREAM))
+    expected, *others = (perplexity(model, stream=STREAM[:201], window=window) for window in (201, 1, 5, 35, 1000))
     assert expected != pytest.approx(11, rel=0.01)
-    for window in (1, 5, 35, 1000):
-        assert perplexity(model, window=window) == pytest.approx(expected, rel=1e-6)
+    assert others == pytest.approx([expected] * 4, rel=1e-6)
 
 
 def test_the_one_stream_is_one_pass_of_the_model(make_model):
@@ -39,16 +39,14 @@ def test_the_one_stream_is_one_pass_of_the_model(make_model):
     assert perplexity(model, window=35) == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("rows", [2, 7, 64])
+@pytest.mark.parametrize(("cell", "rows"), [("lstm", 2), ("lstm", 64), *((cell, 7) for cell in CELLS)])
 def test_rows_whose_warmup_reaches_the_beginning_are_the_one_stream(make_model, cell, rows):
     model = make_model(cell)
     expected = perplexity(model, window=50)
     assert perplexity(model, window=50, rows=rows, warmup=1000) == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("rows", [7, 64])
+@pytest.mark.parametrize(("cell", "rows"), [("lstm", 7), *((cell, 64) for cell in CELLS)])
 def test_rows_with_a_long_warmup_agree_with_the_one_stream(make_model, cell, rows):
     model = make_model(cell)
     expected = perplexity(model, window=50)

@@ -1,5 +1,6 @@
 """The model's parts: how it starts, what it shares, its sizes, and where dropout falls."""
 
+import itertools
 import math
 from typing import Any
 
@@ -14,10 +15,13 @@ from lmkit.model.language_model import LanguageModel, SequenceLoss, default_cuto
 HEADS: list[dict[str, Any]] = [{"head": "full"}, {"head": "adaptive", "cutoffs": (4, 8)}]
 
 
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("embedding_size", [None, 32])
-@pytest.mark.parametrize("head", ["full", "adaptive"])
+SHAPES = list(itertools.product((False, True), (None, 32), ("full", "adaptive")))
+
+
+@pytest.mark.parametrize(
+    ("cell", "tied", "embedding_size", "head"),
+    [("lstm", *shape) for shape in SHAPES] + [(cell, *SHAPES[number % 8]) for number, cell in enumerate(CELLS)],
+)
 def test_loss_at_start_is_log_vocab_size(cell, tied, embedding_size, head):
     config = ModelConfig(
         cell=cell,
@@ -114,8 +118,7 @@ def test_ties_survive_a_move_to_another_type_and_a_load(make_model):
     assert model(tokens, model.initial_state(1))[0].equal(other(tokens, other.initial_state(1))[0])
 
 
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize(("cell", "tied"), [("lstm", False), *((cell, True) for cell in CELLS)])
 def test_embedding_size_stands_apart_from_hidden_size(make_model, cell, tied):
     model = make_model(cell, num_layers=2, embedding_size=3, tie_embeddings=tied)
     assert model.embedding.weight.shape == (12, 3)
@@ -146,8 +149,7 @@ def both(model, tokens):
 PLACES = {"embedding_dropout": 0.0, "layer_dropout": 0.0, "output_dropout": 0.0}
 
 
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("num_layers", [1, 2, 3])
+@pytest.mark.parametrize(("cell", "num_layers"), [("lstm", 1), ("lstm", 3), *((cell, 2) for cell in CELLS)])
 def test_embedding_dropout_falls_before_the_first_layer(make_model, cell, num_layers):
     model = make_model(cell, num_layers=num_layers, **{**PLACES, "embedding_dropout": 0.5})
     (noisy, noisy_state), (clean, clean_state) = both(model, torch.randint(12, (4, 3)))

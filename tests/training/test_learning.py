@@ -13,8 +13,7 @@ from lmkit.text.tokenizers.kinds import TOKENIZERS
 from lmkit.training.step import train_step
 
 
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("head", ["full", "adaptive"])
+@pytest.mark.parametrize(("cell", "head"), [("lstm", "adaptive"), *((cell, "full") for cell in CELLS)])
 def test_overfits_one_window(make_training, cell, head):
     cutoffs = (3, 7) if head == "adaptive" else None
     training = make_training(
@@ -24,7 +23,9 @@ def test_overfits_one_window(make_training, cell, head):
     window = Window(tokens[:, :-1], tokens[:, 1:], torch.tensor([True, True]), 12)
     for _ in range(300):
         record = train_step(training.train, window, training.update, lr=0.01, targets_per_window=24.0)
-    assert record.nll / record.tokens < 0.05
+        if record.nll / record.tokens < 0.05:
+            return
+    pytest.fail(f"{record.nll / record.tokens} nats per token are left")
 
 
 # steps 4, 8, 12, 16 and 20, float32 on one thread, torch 2.13
