@@ -228,7 +228,16 @@ PLACES: dict[str, Callable[[str, Path], bool]] = {
 }
 
 
-@pytest.mark.parametrize("refuses", PLACES.values(), ids=list(PLACES))
+FEW = {"a checkpoint's tensors", "the rename", "half a line of the metrics", "the best model", "everything"}
+
+
+@pytest.mark.parametrize(
+    "refuses",
+    [
+        pytest.param(refuses, id=name, marks=[] if name in FEW else [pytest.mark.slow])
+        for name, refuses in PLACES.items()
+    ],
+)
 def test_a_disk_that_refuses_for_a_while_leaves_no_trace(
     make: Make, disk: Disk, undisturbed: Path, refuses: Callable[[str, Path], bool]
 ):
@@ -309,7 +318,7 @@ def test_checkpoints_that_cannot_be_listed_for_a_while_are_removed_later(
     assert session.checkpoints.steps() == CheckpointFolder(undisturbed / "checkpoints").steps()
 
 
-@pytest.mark.parametrize("error", ERRORS, ids=errno.errorcode.get)
+@pytest.mark.parametrize("error", ERRORS[:1], ids=errno.errorcode.get)
 def test_a_disk_that_refuses_for_ever_does_not_end_the_training(make: Make, disk: Disk, undisturbed: Path, error: int):
     warnings: list[str] = []
     session = make("run", warnings, eval_every=100, checkpoint_every=10)
@@ -352,7 +361,7 @@ def test_on_the_command_line_the_result_is_printed_and_the_exit_code_is_1(text: 
         lmkit.train(text, out=tmp_path / "python", warn=lambda line: None, **SMALL)
 
 
-@pytest.mark.parametrize("first", [20, 21, 48])
+@pytest.mark.parametrize("first", [pytest.param(20, marks=pytest.mark.slow), 21])
 def test_an_end_that_was_saved_late_can_be_extended_exactly(make: Make, disk: Disk, first: int):
     """The checkpoint of the last step is written after the closing validation here, and does not know of it."""
     plateau = {"optimizer": "sgd", "schedule": "plateau", "lr": 30.0, "max_grad_norm": 0.0}
@@ -447,7 +456,7 @@ print(session.unsaved)
 """
 
 
-@pytest.mark.parametrize("end", [33, 1000])
+@pytest.mark.parametrize("end", [33, pytest.param(1000, marks=pytest.mark.slow)])
 def test_a_limit_on_the_size_of_files_is_a_disk_that_refuses(text: Path, tmp_path: Path, undisturbed: Path, end: int):
     pytest.importorskip("resource")
     code = LIMITED.replace("OPTIONS", repr(SMALL))

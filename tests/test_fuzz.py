@@ -41,14 +41,18 @@ def fuzz(*arguments: object, broken: str = "-") -> subprocess.CompletedProcess[s
     return subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
 
 
-def test_commands_damaged_files_and_texts_show_no_fault():
-    outcome = fuzz("--commands", 30, "--damage", 60, "--texts", 200, "--seed", 7)
+@pytest.mark.parametrize(
+    ("commands", "damage", "texts"), [(4, 8, 20), pytest.param(30, 60, 200, marks=pytest.mark.slow)]
+)
+def test_commands_damaged_files_and_texts_show_no_fault(commands: int, damage: int, texts: int):
+    outcome = fuzz("--commands", commands, "--damage", damage, "--texts", texts, "--seed", 7)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
-    for kind, number in (("commands", 30), ("damage", 60), ("texts", 200)):
+    for kind, number in (("commands", commands), ("damage", damage), ("texts", texts)):
         assert f"{kind}: {number} cases" in outcome.stdout
     assert "0 findings" in outcome.stdout
 
 
+@pytest.mark.slow
 def test_a_fault_is_found_and_replayed():
     broken = "lmkit.text.tokenizers.tokenizer:Tokenizer.save"
     outcome = fuzz("--texts", 40, "--seed", 7, broken=broken)
@@ -60,6 +64,7 @@ def test_a_fault_is_found_and_replayed():
     assert fuzz("--only", case, "--seed", 7).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_traceback_of_a_command_is_a_fault():
     outcome = fuzz("--damage", 6, "--seed", 7, broken="lmkit.run.directory:RunDirectory.config")
     assert outcome.returncode == 1, outcome.stdout + outcome.stderr

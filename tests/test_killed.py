@@ -52,7 +52,7 @@ SAMPLERS: dict[str, dict[str, Any]] = {
     "document": {"--sampler": "document", "--documents": "line"},
 }
 MATRIX = list(itertools.product(("lstm", "gru", "rnn"), SAMPLERS, OPTIMISERS, ("float32", "bfloat16")))
-SAMPLE = MATRIX[::7]  # each cell, sampler, optimiser and precision is in one of these
+SAMPLE = MATRIX[::9]  # each cell, sampler, optimiser and precision is in one of these
 
 Train = Callable[..., list[str]]
 
@@ -116,7 +116,16 @@ def begin_or_resume(options: list[str], run: Path) -> list[str]:
 NTH = {"half a line": 6, "before a measurement": 3, soak.STEP: 23}  # of the points that come early otherwise
 
 
-@pytest.mark.parametrize("point", [*soak.FIRST_POINTS, *soak.POINTS, soak.STEP])
+FEW = {"before the first checkpoint", "half a checkpoint", "half a line", soak.STEP}
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param(point, marks=[] if point in FEW else [pytest.mark.slow])
+        for point in [*soak.FIRST_POINTS, *soak.POINTS, soak.STEP]
+    ],
+)
 def test_a_training_that_is_killed_here_and_resumed_leaves_the_same_bytes(
     options: Train, reference: Path, tmp_path: Path, point: str
 ):
@@ -142,6 +151,7 @@ def test_a_kill_before_anything_has_happened_is_a_kill(options: Train, tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["killed.log"]
 
 
+@pytest.mark.slow
 def test_a_training_that_is_killed_again_before_it_gets_anywhere_still_finishes(
     options: Train, reference: Path, tmp_path: Path
 ):
@@ -187,7 +197,7 @@ def test_every_kind_of_training_survives_a_kill(
     assert soak.differences(run, whole) == []
 
 
-@pytest.mark.parametrize("policy", ["skip", "rollback"])
+@pytest.mark.parametrize("policy", [pytest.param("skip", marks=pytest.mark.slow), "rollback"])
 def test_steps_that_are_not_finite_are_dealt_with_in_the_same_way_after_a_kill(
     options: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str
 ):
@@ -238,6 +248,7 @@ def call(work: Path, options: list[str], kills: int) -> int:
     return code
 
 
+@pytest.mark.slow
 def test_a_soak_kills_compares_and_goes_on_where_it_was_ended(
     options: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

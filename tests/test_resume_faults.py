@@ -291,26 +291,10 @@ def sizes(value: Any) -> Callable[[Values], object]:
 
 MANIFESTS: dict[str, Callable[[Values], object]] = {
     "the step is text": lambda manifest: manifest.update(step="13"),
-    "the step is missing": lambda manifest: manifest.pop("step"),
-    "the step is a fraction": lambda manifest: manifest.update(step=13.0),
-    "the step is infinite": lambda manifest: manifest.update(step=math.inf),
-    "the step is negative": lambda manifest: manifest.update(step=-13),
-    "sizes are text": sizes("9"),
-    "sizes are infinite": sizes(math.inf),
-    "sizes are negative": sizes(-1),
     "sizes are huge": sizes(2**70),
-    "sums are numbers": lambda manifest: [entry.update(sha256=1) for entry in manifest["files"].values()],
     "files are a list": lambda manifest: manifest.update(files=[]),
-    "there are no files": lambda manifest: manifest.update(files={}),
     "the weights are not named": lambda manifest: manifest["files"].pop("model.safetensors"),
-    "the values are not named": lambda manifest: manifest["files"].pop("training.json"),
-    "the clock is not named": lambda manifest: manifest["files"].pop("clock.json"),
-    "a file is half a character": lambda manifest: manifest["files"].update({"\ud800": {"size": 1, "sha256": ""}}),
-    "the place is text": lambda manifest: manifest.update(place="cpu"),
     "the place is of numbers": lambda manifest: manifest.update(place={"device": 3, "threads": "x"}),
-    "the threads are infinite": lambda manifest: manifest.update(place={"threads": math.inf}),
-    "the best step is text": lambda manifest: manifest.update(best_step="9"),
-    "the best step is huge": lambda manifest: manifest.update(best_step=2**70),
 }
 
 
@@ -334,30 +318,13 @@ def without_moments(values: Values) -> None:
 
 
 VALUES: dict[str, Callable[[Values], object]] = {
-    "the place is text": in_train("place", "1234"),
-    "the place is negative": in_train("place", (0, -1, 13, 832)),
     "the place is infinite": in_train("place", (0, math.inf, 13, 832)),
-    "the place is far away": in_train("place", (2**62, 0, 13, 832)),
-    "the window is far away": in_train("place", (0, 2**62, 13, 832)),
     "the generator is short": in_train("generator", torch.zeros(7, dtype=torch.uint8)),
-    "the generator is of floats": in_train("generator", torch.zeros(5056)),
-    "the generator is text": in_train("generator", "x"),
     "the optimiser has no moments": without_moments,
-    "the optimiser is empty": in_train("optimizer", {}),
-    "the optimiser's memory is text": in_train("optimizer", {"state": {0: "x"}, "param_groups": []}),
     "the carried state is text": in_train("carried", "x"),
-    "the validations are text": in_train("annealing", "x"),
     "the best loss is text": lambda values: values["train"]["annealing"].update(best="x"),
-    "the best step is text": lambda values: values["train"]["annealing"].update(best_step="x"),
-    "the best step is infinite": lambda values: values["train"]["annealing"].update(best_step=math.inf),
-    "the guard is text": in_train("guard", "x"),
     "the log is huge": in_log("length", 2**46),
-    "the log is negative": in_log("length", -5),
-    "the log is infinite": in_log("length", math.inf),
-    "the log is text": in_log("length", "x"),
-    "the interval is text": in_log("interval", ("a", "b", "c", "d")),
     "the last step is a number": in_log("last", 3),
-    "the fingerprint is text": lambda values: values.update(fingerprint="x"),
     "the best model's sum is a number": lambda values: values.update(best_sha256=5),
 }
 
@@ -376,7 +343,7 @@ def test_a_place_before_the_beginning_is_refused(stopped: Path):
 
 @pytest.mark.parametrize(
     "clock",
-    ["[]", "3", "{}", '{"elapsed": "x", "interval_started": 0}', '{"elapsed": Infinity, "interval_started": "x"}'],
+    ["[]", '{"elapsed": "x", "interval_started": 0}'],
 )
 def test_a_forged_clock_is_refused_or_works(stopped: Path, clock: str):
     (last(stopped) / "clock.json").write_text(clock, encoding="utf-8")
@@ -386,15 +353,12 @@ def test_a_forged_clock_is_refused_or_works(stopped: Path, clock: str):
 
 @pytest.mark.parametrize(
     "change",
-    [{"fingerprint": "x"}, {"fingerprint": None}, {"resumes": 3}, {"splits": 3}, {"threads": "x"}, {"device": []}],
+    [{"fingerprint": "x"}, {"splits": 3}, {"threads": "x"}],
     ids=str,
 )
-@pytest.mark.parametrize("checkpoints", [True, False])
-def test_a_forged_record_of_the_run_is_refused_or_works(stopped: Path, change: Values, checkpoints: bool):
+def test_a_forged_record_of_the_run_is_refused_or_works(stopped: Path, change: Values):
     info = json.loads((stopped / "run.json").read_text(encoding="utf-8"))
     (stopped / "run.json").write_text(json.dumps({**info, **change}), encoding="utf-8")
-    if not checkpoints:
-        shutil.rmtree(stopped / "checkpoints")
     use(stopped)
 
 

@@ -21,9 +21,12 @@ TEXTS = {
     "mixed line endings": b"The cat.\r\nA dog.\rThe man\n\r\nOn\r" * 5,
     "NUL bytes": b"The\0cat\0\n\0\0A dog.\n\0" * 5,
     "a NUL byte": b"\0",
-    "no space for long": b"ab1,it's2be!" * 2000,
+    "no space for long": b"ab1,it's2be!" * 300,
     "blank lines": b"  \n \n\t\n" * 9,
 }
+# each text for each kind of token, with one policy or the other
+CASES = [(name, kind, ("carry", "line")[(i + j) % 2]) for i, name in enumerate(TEXTS) for j, kind in enumerate(KINDS)]
+PAIRS = [["char", "other"], ["char", "bpe"], ["word", "char"]]
 LONG = 10_000_000  # bytes of a line
 
 
@@ -53,7 +56,6 @@ def measured(cli, models, file):
         outcome = cli("eval", models[kind], "--file", file, "--threads", 1, "--json", *options)
         assert outcome.code == 0, outcome
         figures: dict[str, Any] = json.loads(outcome.stdout, parse_constant=pytest.fail)
-        assert cli("eval", models[kind], "--file", file, "--threads", 1, *options).code == 0
         return figures
 
     return call
@@ -79,9 +81,7 @@ def total(found: list[dict[str, Any]]) -> float:
 # Right numbers
 
 
-@pytest.mark.parametrize("state", ["carry", "line"])
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", list(TEXTS))
+@pytest.mark.parametrize(("name", "kind", "state"), CASES)
 def test_a_strange_text_is_scored_and_measured_alike(rows, measured, file, name: str, kind: str, state: str):
     file.write_bytes(TEXTS[name])
     text = TEXTS[name].decode()
@@ -97,9 +97,7 @@ def test_a_strange_text_is_scored_and_measured_alike(rows, measured, file, name:
         assert {place for token in tokens for place in range(token["start"], token["end"])} == set(range(len(text)))
 
 
-@pytest.mark.parametrize("state", ["carry", "line"])
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", list(TEXTS))
+@pytest.mark.parametrize(("name", "kind", "state"), CASES)
 def test_the_words_of_a_strange_text_are_all_there(rows, file, name: str, kind: str, state: str):
     file.write_bytes(TEXTS[name])
     text = TEXTS[name].decode()
@@ -112,20 +110,23 @@ def test_the_words_of_a_strange_text_are_all_there(rows, file, name: str, kind: 
         assert total(words) <= tokens + 1e-3  # that the last word ends is counted too
 
 
-@pytest.mark.parametrize("name", [name for name, text in TEXTS.items() if len(text) > 10])
-def test_a_strange_text_is_compared_on_the_figures_of_eval(cli, refused, models, measured, file, name: str):
+@pytest.mark.parametrize(
+    ("name", "pair"),
+    [(name, PAIRS[number % 3]) for number, name in enumerate(name for name, text in TEXTS.items() if len(text) > 10)],
+)
+def test_a_strange_text_is_compared_on_the_figures_of_eval(
+    cli, refused, models, measured, file, name: str, pair: list[str]
+):
     file.write_bytes(TEXTS[name])
-    lossy = measured("char")["oov_tokens"] > 0
-    for pair in (["char", "other"], ["char", "bpe"], ["word", "char"]):
-        arguments = ("compare", *(models[kind] for kind in pair), "--file", file, "--threads", 1)
-        if pair != ["char", "other"]:
-            if lossy or "word" in pair:
-                assert "--allow-lossy" in refused(*arguments)
-            arguments = (*arguments, "--allow-lossy")
-        assert cli(*arguments).code == 0
-        figures = json.loads(cli(*arguments, "--json").stdout, parse_constant=pytest.fail)
-        for kind, run in zip(pair, figures["runs"], strict=True):
-            assert run["nll"] == pytest.approx(measured(kind)["nll_nats"], rel=1e-5)
+    expected = [measured(kind) for kind in pair]
+    arguments = ("compare", *(models[kind] for kind in pair), "--file", file, "--threads", 1)
+    if pair != ["char", "other"]:
+        if expected[0]["oov_tokens"] > 0 or "word" in pair:
+            assert "--allow-lossy" in refused(*arguments)
+        arguments = (*arguments, "--allow-lossy")
+    assert cli(*arguments).code == 0
+    runs = json.loads(cli(*arguments, "--json").stdout, parse_constant=pytest.fail)["runs"]
+    assert [run["nll"] for run in runs] == [pytest.approx(found["nll_nats"], rel=1e-5) for found in expected]
 
 
 @pytest.mark.parametrize("per", ["token", "word", "line"])
@@ -136,6 +137,7 @@ def test_a_text_of_unknown_words_alone_gets_scores_and_a_note(cli, models, measu
     assert outcome.stderr == "Note: all 3 tokens are <unk>: the scores say nothing of what they are.\n"
     figures = measured("word")
     assert (figures["oov_tokens"], figures["oov_rate"], figures["perplexity_excluding_oov"]) == (3, 1.0, None)
+    assert cli("eval", models["word"], "--file", file, "--threads", 1).code == 0
 
 
 # Refusals
@@ -152,16 +154,15 @@ def refuse_everywhere(refused: Any, run: Path, file: Path, content: bytes, word:
     assert "empty" in refused("score", run, "--nbest", file, "--threads", 1)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_empty_text_is_refused_by_every_command(refused, models, file, kind: str):
-    refuse_everywhere(refused, models[kind], file, b"", "empty")
+def test_an_empty_text_is_refused_by_every_command(refused, models, file):
+    refuse_everywhere(refused, models["bpe"], file, b"", "empty")
 
 
 def test_white_space_alone_is_no_text_for_words(refused, models, file):
     refuse_everywhere(refused, models["word"], file, b" \t\r", "only white space")
 
 
-@pytest.mark.parametrize("short", [b"T", b"\0", b"\n", b"abc"], ids=ascii)
+@pytest.mark.parametrize("short", [b"T", b"abc"], ids=ascii)
 def test_a_text_too_short_to_compare_on_is_refused(refused, models, file, short: bytes):
     file.write_bytes(short)
     for pair in (["char", "other"], ["char", "bpe"], ["word", "word"], ["word", "bpe"]):
@@ -189,15 +190,13 @@ def test_a_model_of_another_vocabulary_cannot_be_mixed_in(refused, models):
 # N-best lists
 
 
-@pytest.mark.parametrize("score", ["one", "", "nan", "1,5", "-1\0", "1_000", "1 2"])
-@pytest.mark.parametrize("line_end", ["\n", "\r\n"], ids=ascii)
+@pytest.mark.parametrize(("score", "line_end"), [("one", "\n"), ("-1\0", "\r\n")], ids=ascii)
 def test_a_score_that_is_no_number_is_named_with_its_line(refused, models, work, score: str, line_end: str):
     lines = ["1\t-1\tThe cat.", "", "1\t-2\tA\rdog\0.", f"2\t{score}\tA man."]
     (work / "list.txt").write_bytes(line_end.join(lines).encode())
-    for kind in KINDS:
-        message = refused("score", models[kind], "--nbest", "list.txt", "--threads", 1)
-        assert message.startswith("list.txt, line 4: the score ")
-        assert "not a number" in message
+    message = refused("score", models["char"], "--nbest", "list.txt", "--threads", 1)
+    assert message.startswith("list.txt, line 4: the score ")
+    assert "not a number" in message
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -218,6 +217,7 @@ def test_strange_hypotheses_are_scored_as_the_lines_that_they_are(cli, models, w
 # A line of 10 MB
 
 
+@pytest.mark.slow
 def test_a_word_of_10_mb_is_one_unknown_word(rows, measured, refused, models, file):
     file.write_bytes(b"x" * LONG)
     figures = measured("word")

@@ -1,6 +1,7 @@
 """The step decoder gives what the model gives, whatever the model's parts."""
 
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from lmkit.generation.decoder import StepDecoder
 from lmkit.model.cells import CELLS
 from lmkit.model.state import map_state
 
-HEADS = [
+HEADS: list[dict[str, Any]] = [
     {},
     {"tie_embeddings": True},
     {"tie_embeddings": True, "embedding_size": 5},
