@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         TokenizerError,
     )
     from lmkit.evaluation.comparison.comparison import Comparison
+    from lmkit.evaluation.options import AdapterSettings, EvalOptions
     from lmkit.evaluation.perplexity import Evaluation, evaluate, token_scores
     from lmkit.evaluation.predictor import NetworkPredictor, Predictor
     from lmkit.evaluation.scoring.lines import ScoredLine
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from lmkit.text.tokenizers.tokenizer import Tokenizer
 
 __all__ = [
+    "AdapterSettings",
     "CheckpointConfig",
     "Comparison",
     "Config",
@@ -56,6 +58,7 @@ __all__ = [
     "DataError",
     "Decoding",
     "DocumentSampler",
+    "EvalOptions",
     "Evaluation",
     "FailedError",
     "LanguageModel",
@@ -108,6 +111,7 @@ _HOMES = {
     ),
     "lmkit.evaluation.comparison.comparison": ("Comparison",),
     "lmkit.evaluation.scoring.lines": ("ScoredLine",),
+    "lmkit.evaluation.options": ("AdapterSettings", "EvalOptions"),
     "lmkit.evaluation.perplexity": ("Evaluation", "evaluate", "token_scores"),
     "lmkit.evaluation.predictor": ("NetworkPredictor", "Predictor"),
     "lmkit.evaluation.scoring.words": ("ScoredWord",),

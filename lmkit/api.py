@@ -10,22 +10,23 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import count, islice
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
 from lmkit.config import Config
 from lmkit.errors import ConfigError, DataError, RunError
-from lmkit.evaluation.adapters.adapters import AdapterSettings, Parts
+from lmkit.evaluation.adapters.adapters import Parts
 from lmkit.evaluation.adapters.dynamic import gradient_squares
 from lmkit.evaluation.adapters.levels import Adapted, check_rows, measure_stack
 from lmkit.evaluation.adapters.tuning import TUNING_TOKENS, tune
 from lmkit.evaluation.carried_state import read_carried_state
 from lmkit.evaluation.caveats import worse_than_guessing
-from lmkit.evaluation.measurement import EVAL_WINDOW, Measurement, check_memory, evaluation_windows, measure, watched
+from lmkit.evaluation.measurement import Measurement, check_memory, evaluation_windows, measure, watched
 from lmkit.evaluation.ngram.arpa import read_arpa
 from lmkit.evaluation.ngram.ngram import NgramModel
+from lmkit.evaluation.options import DEFAULTS, AdapterSettings, EvalKeywords, EvalOptions
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.evaluation.predictor import NetworkPredictor, Predictor
 from lmkit.evaluation.scoring.lines import ScoredLine, scored_lines
@@ -165,30 +166,25 @@ class TrainedModel:
         columns = self._columns(prompt, chosen, seed, stream, self.never_written(allow_unk=allow_unk))
         return stream_text(_ids_of(columns, length), self._decoder_after(prompt), stops)
 
-    def evaluate(
-        self,
-        text: str,
-        *,
-        state: str | None = None,
-        rows: int = 1,
-        warmup: int = 0,
-        window: int = EVAL_WINDOW,
-        documents: str | None = None,
-    ) -> Evaluation:
+    def evaluate(self, text: str, *, documents: str | None = None, **options: Unpack[EvalKeywords]) -> Evaluation:
         """Measure a text: nll in nats with all counts, from which every unit follows (``.perplexity``,
         ``.bits_per_byte``, ...).
 
-        state: carry (one unbroken stream), reset (every window from zero), document, or line (each line by itself,
-        whatever ``documents`` is); default: as the model was trained.
+        documents: what a document is (file, line or blank-line; default: as in training). options, with the defaults of
+        ``EvalOptions``: state, carry (one unbroken stream), reset (every window from zero), document, or line (each
+        line by itself, whatever ``documents`` is), by default as the model was trained; rows, parts of a carried stream
+        that are read side by side; warmup, tokens that each of them reads first; window, tokens computed at a time; and
+        precision, float32 or bfloat16. Raises ConfigError for a value that is none of them.
         """
+        chosen = EvalOptions(**options)
         data = self.config.data if documents is None else dataclasses.replace(self.config.data, documents=documents)
-        rule = EACH_LINE if state == "line" else data.documents
+        rule = EACH_LINE if chosen.state == "line" else data.documents
         tokens = encode_text(self.tokenizer, text, documents=rule)
-        return self.measure(tokens, split="text", state=state, rows=rows, warmup=warmup, window=window).evaluation
+        return self.measure(tokens, chosen, split="text").evaluation
 
-    def perplexity(self, text: str, **options: Any) -> float:
+    def perplexity(self, text: str, *, documents: str | None = None, **options: Unpack[EvalKeywords]) -> float:
         """Perplexity of a text per token; options are those of ``evaluate``."""
-        return self.evaluate(text, **options).perplexity
+        return self.evaluate(text, documents=documents, **options).perplexity
 
     def score(
         self,
@@ -199,7 +195,7 @@ class TrainedModel:
         entropy: bool = False,
         rank: bool = False,
         top_k: int = 0,
-        window: int = EVAL_WINDOW,
+        window: int = DEFAULTS.window,
     ) -> list[ScoredToken]:
         """Every token of the text with its log-probability, the first one included.
 
@@ -260,23 +256,27 @@ class TrainedModel:
     def measure(
         self,
         tokens: TokenFile,
+        options: EvalOptions | None = None,
         *,
         split: str,
-        precision: str = "float32",
         predictor: Predictor[Any] | None = None,
-        **options: Any,
+        **keywords: Unpack[EvalKeywords],
     ) -> Measurement:
         """Evaluate a token file with the model, or with another predictor over the same tokens.
 
-        Options are those of ``lmkit.evaluation.measurement.measure``.
+        options: given as a whole, or their fields as keywords, as in ``evaluate``. Raises ConfigError where they name
+        test-time adapters, which ``adapt`` measures, or do not go with the tokens; DataError without tokens.
         """
-        options["state"] = options.get("state") or self.eval_state
-        cut = {name: options[name] for name in ("state", "rows", "warmup", "window") if name in options}
-        check_memory(self.model, tokens, **cut)
-        chosen = predictor or NetworkPredictor(self.model, self._arithmetic(precision))
+        if options is not None and keywords:
+            raise ConfigError("Give either EvalOptions or their fields, not both.")
+        options = (options or EvalOptions(**keywords)).trained(self.eval_state)
+        if options.adapters.used:
+            raise ConfigError("Test-time adapters are measured by TrainedModel.adapt.")
+        check_memory(self.model, tokens, options)
+        chosen = predictor or NetworkPredictor(self.model, self._arithmetic(options.precision))
         report = self._stage("measuring the text" if split == "-" else f"measuring {split}")
         tokens = self._with_known_entropy(tokens, split)
-        found = measure(chosen, tokens, self.tokenizer, split=split, precision=precision, report=report, **options)
+        found = measure(chosen, tokens, self.tokenizer, options, split=split, report=report)
         return found if predictor is not None else found.with_notes(self._faults_of_state(found, tokens))
 
     def _with_known_entropy(self, tokens: TokenFile, split: str) -> TokenFile:
@@ -299,84 +299,74 @@ class TrainedModel:
         return [] if carried is None else carried.notes()
 
     def adapt(
-        self,
-        tokens: TokenFile,
-        settings: AdapterSettings,
-        *,
-        split: str,
-        state: str | None = None,
-        rows: int = 1,
-        warmup: int = 0,
-        window: int = EVAL_WINDOW,
-        tuned: bool = False,
-        **parts: Any,
+        self, tokens: TokenFile, options: EvalOptions, *, split: str, others: Sequence[TrainedModel] = ()
     ) -> Adapted:
         """Measure the model with test-time adapters: every level of the stack in one pass over a token file, with what
         it gains and a confidence interval for that.
 
-        ``settings`` says which adapters are used. parts: ngram, arpa, others and precision are those of
-        ``adapter_parts``; other models without weights get equal shares. tuned: choose rates and weights on the
-        validation split first, read as one row. The remaining options are those of ``measure``. Raises ConfigError
-        for impossible settings, RunError where a split is needed that is not there.
+        ``options.adapters`` says which adapters are used; others: models to mix with, in equal shares where their
+        weights are not given. Where the adapters are tuned, rates and weights are chosen on the validation split first,
+        read as one row. Raises ConfigError for options that do not go together or a model of another tokenizer,
+        RunError where a split is needed that is not there.
         """
-        state = state or self.eval_state
-        check_rows(settings, tokens, rows, state)
-        check_memory(self.model, tokens, state=state, rows=rows, warmup=warmup, window=window)
-        made = self.adapter_parts(dynamic_span=settings.dynamic_span if settings.dynamic else 0, **parts)
-        if made.others and not settings.mixed_weights:
-            share = 1 / (1 + len(made.others))
-            settings = dataclasses.replace(settings, mixed_weights=(share,) * len(made.others))
+        options = dataclasses.replace(
+            options.trained(self.eval_state), adapters=_fitting(options.adapters, len(tokens), len(others))
+        )
+        check_rows(tokens, options)
+        check_memory(self.model, tokens, options)
+        parts = self.adapter_parts(options.adapters, others, precision=options.precision)
         tuned_here = False
-        if tuned:
+        if options.adapters.tuned:
             _, valid = self.split_tokens("valid")
             tuned_here = tokens.sha256 == valid.sha256
-            steps = window if state == "reset" else EVAL_WINDOW  # elsewhere it must not decide what is chosen
-            read = partial(evaluation_windows, valid, self.tokenizer.eos_id, rows=1, warmup=0)
-            settings = tune(made, settings, self._passes(partial(read, state=state, window=steps), len(valid)))
-        how: dict[str, Any] = {"state": state, "rows": rows, "warmup": warmup, "window": window}
-        how |= {"split": split, "tuned": tuned, "tuned_here": tuned_here, "report": self._stage(f"measuring {split}")}
+            options = dataclasses.replace(options, adapters=self._tuned(parts, valid, options))
         tokens = self._with_known_entropy(tokens, split)
-        found = measure_stack(made, settings, tokens, self.tokenizer, **how)
+        report = self._stage(f"measuring {split}")
+        found = measure_stack(parts, tokens, self.tokenizer, options, split=split, tuned_here=tuned_here, report=report)
         return dataclasses.replace(found, notes=[*found.notes, *self._faults_of_state(found.network, tokens)])
 
+    def _tuned(self, parts: Parts, valid: TokenFile, options: EvalOptions) -> AdapterSettings:
+        """The adapters' settings chosen on the validation split, read as one row."""
+        # where the state is carried the window must not decide what is chosen
+        window = options.window if options.policy == "reset" else DEFAULTS.window
+        read = dataclasses.replace(options, rows=1, warmup=0, window=window)
+        windows = partial(evaluation_windows, valid, self.tokenizer.eos_id, read)
+        return tune(parts, options.adapters, self._passes(windows, len(valid)))
+
     def adapter_parts(
-        self,
-        *,
-        dynamic_span: int = 0,
-        ngram: int = 0,
-        arpa: str | os.PathLike[str] | None = None,
-        others: Sequence[TrainedModel] = (),
-        precision: str = "float32",
+        self, settings: AdapterSettings, others: Sequence[TrainedModel] = (), *, precision: str = DEFAULTS.precision
     ) -> Parts:
         """What ``lmkit.evaluation.adapters.adapters`` stacks on this model.
 
-        dynamic_span: tokens between two updates of dynamic evaluation, 0 for none. ngram: order of a Kneser-Ney model
-        of the training split, 0 for none; arpa: the file of another n-gram model instead. others: models to mix with.
-        precision: in which the networks score. Raises ConfigError if one of the models has another tokenizer.
+        others: models to mix with. precision: in which the networks score. Raises ConfigError if one of the models has
+        another tokenizer.
         """
-        if ngram and arpa is not None:
-            raise ConfigError("Give either --ngram or --arpa, not both.")
         for other in others:
             if other.tokenizer.to_json() != self.tokenizer.to_json():
                 raise ConfigError("Models that are mixed must have the same tokenizer: train them on the same text.")
-        squares = None
-        ngram_model = None if arpa is None else read_arpa(arpa, self.tokenizer, self._stage("reading n-grams"))
-        if dynamic_span or ngram:
+        ngram, squares = None, None
+        if settings.arpa is not None:
+            ngram = read_arpa(settings.arpa, self.tokenizer, self._stage("reading n-grams"))
+        if settings.dynamic or settings.ngram:
             _, train = self.split_tokens("train")
-            eos_id, vocab_size = self.tokenizer.eos_id, self.tokenizer.vocab_size
-            if dynamic_span:
-                sampler = SequentialSampler(
-                    train.ids, eos_id=eos_id, batch_size=min(GRADIENT_ROWS, len(train)), window=dynamic_span
-                )
-                windows = islice(sampler.epoch(0), GRADIENT_WINDOWS)
-                targets = min(len(train), GRADIENT_WINDOWS * sampler.batch_size * dynamic_span)
-                squares = gradient_squares(self.model, watched(windows, targets, self._stage("measuring gradients")))
-            if ngram:
-                self._tell(f"counting {ngram}-grams", math.nan)
-                ngram_model = NgramModel.train(train.ids, vocab_size=vocab_size, order=ngram, eos_id=eos_id)
+            squares = self._gradient_squares(train, settings.dynamic_span) if settings.dynamic else None
+            ngram = self._ngram_model(train, settings.ngram) if settings.ngram else ngram
         kind = self._arithmetic(precision)
         mixed = tuple(NetworkPredictor(other.model, kind) for other in others)
-        return Parts(self.model, squares, ngram_model, mixed, kind, f"{ngram}-gram" if ngram else "n-gram")
+        return Parts(self.model, squares, ngram, mixed, kind, f"{settings.ngram}-gram" if settings.ngram else "n-gram")
+
+    def _gradient_squares(self, train: TokenFile, span: int) -> list[Tensor]:
+        """Mean squares of the gradient over spans of the training text."""
+        rows = min(GRADIENT_ROWS, len(train))
+        sampler = SequentialSampler(train.ids, eos_id=self.tokenizer.eos_id, batch_size=rows, window=span)
+        windows = islice(sampler.epoch(0), GRADIENT_WINDOWS)
+        targets = min(len(train), GRADIENT_WINDOWS * rows * span)
+        return gradient_squares(self.model, watched(windows, targets, self._stage("measuring gradients")))
+
+    def _ngram_model(self, train: TokenFile, order: int) -> NgramModel:
+        self._tell(f"counting {order}-grams", math.nan)
+        vocab_size, eos_id = self.tokenizer.vocab_size, self.tokenizer.eos_id
+        return NgramModel.train(train.ids, vocab_size=vocab_size, order=order, eos_id=eos_id)
 
     def _arithmetic(self, precision: str) -> torch.dtype:
         return choose_precision(precision, self.device, self.config.model)
@@ -469,6 +459,16 @@ class TrainedModel:
             stop_id=self.stop_id,
             never=never,
         )
+
+
+def _fitting(settings: AdapterSettings, num_tokens: int, num_others: int) -> AdapterSettings:
+    """The settings for a text of so many tokens: a cache, whose memory is taken at once, no larger than what is read;
+    other models without weights in equal shares.
+    """
+    shares = settings.mixed_weights or (1 / (1 + num_others),) * num_others
+    return dataclasses.replace(
+        settings, cache=min(settings.cache, max(num_tokens, TUNING_TOKENS)), mixed_weights=shares
+    )
 
 
 def _closing_figure(run: RunDirectory) -> list[str]:

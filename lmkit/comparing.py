@@ -30,6 +30,7 @@ from lmkit.evaluation.comparison.comparison import Comparison, count_blocks
 from lmkit.evaluation.comparison.comparison import compare as compare_units
 from lmkit.evaluation.comparison.losses import scored_losses
 from lmkit.evaluation.measurement import check_memory
+from lmkit.evaluation.options import EvalOptions
 from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.text.corpus import Progress, build_corpus, encode_text
 from lmkit.text.sources.opening import open_local, open_source, spool
@@ -38,7 +39,6 @@ from lmkit.text.token_file import TokenFile
 
 __all__ = ["compare"]
 
-WARMUP = 256
 Run = str | os.PathLike[str] | TrainedModel
 
 
@@ -183,11 +183,10 @@ def _readers(
 
 def _score(model: TrainedModel, run: ScoredRun, rows: int, report: Callable[[float], None] | None) -> ScoredRun:
     predictor, eos = NetworkPredictor(model.model), model.tokenizer.eos_id
-    check_memory(model.model, run.tokens, state=run.state, rows=rows, warmup=WARMUP)
+    options = EvalOptions(state=run.state, rows=rows)
+    check_memory(model.model, run.tokens, options)
     try:
-        losses = scored_losses(
-            predictor, run.tokens, eos, state=run.state, rows=rows, warmup=WARMUP, report=report
-        ).checked()
+        losses = scored_losses(predictor, run.tokens, eos, options, report=report).checked()
     except FailedError as error:
         raise FailedError(f"{run.name}: {error}") from error
     return dataclasses.replace(run, losses=losses.values, seams_repaired=losses.seams.repaired)

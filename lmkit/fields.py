@@ -86,9 +86,10 @@ def check_field(item: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
         raise ConfigError(f"{flag} must have a value.")
     kind = next(kind for kind in kinds if kind is not type(None))
     if typing.get_origin(kind) is tuple:
+        entry_kind = typing.get_args(kind)[0]
         if isinstance(value, str) or not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{flag} must be a list of whole numbers.")
-        return tuple(_check_number(item, flag, int, entry) for entry in value)
+            raise ConfigError(f"{flag} must be a list of {'whole ' if entry_kind is int else ''}numbers.")
+        return tuple(_check_number(item, flag, entry_kind, entry) for entry in value)
     if kind in (int, float):
         return _check_number(item, flag, kind, value)
     if not isinstance(value, kind):

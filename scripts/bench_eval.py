@@ -95,6 +95,7 @@ def make_text(case: str, tokenizer, tokens: int) -> str:
 
 def evaluation(case: str, rows: int) -> float:
     from lmkit.evaluation.measurement import measure
+    from lmkit.evaluation.options import EvalOptions
     from lmkit.evaluation.predictor import NetworkPredictor
     from lmkit.text.corpus import encode_text
 
@@ -102,9 +103,10 @@ def evaluation(case: str, rows: int) -> float:
     predictor = NetworkPredictor(model)
     warm = encode_text(tokenizer, make_text(case, tokenizer, WINDOW * rows))
     text = encode_text(tokenizer, make_text(case, tokenizer, CASES[case][3 + (rows > 1)]))
-    measure(predictor, warm, tokenizer, split="text", rows=rows, window=WINDOW)
+    options = EvalOptions(rows=rows, window=WINDOW)
+    measure(predictor, warm, tokenizer, options, split="text")
     started = time.perf_counter()
-    result = measure(predictor, text, tokenizer, split="text", rows=rows, window=WINDOW)
+    result = measure(predictor, text, tokenizer, options, split="text")
     return result.evaluation.tokens / (time.perf_counter() - started)
 
 

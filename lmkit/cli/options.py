@@ -7,13 +7,13 @@ import functools
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from lmkit.cli.completers import complete_corpora, complete_tokenizers
+from lmkit.cli.completers import complete_corpora, complete_files, complete_tokenizers
 from lmkit.config import CheckpointConfig, Config, DataConfig, ModelConfig, RuntimeConfig, TrainingConfig, flatten
 from lmkit.errors import ConfigError
 from lmkit.fields import fields_of, flag_of
@@ -27,10 +27,12 @@ __all__ = [
     "Count",
     "SectionedCommand",
     "checkpoint_option",
+    "chosen",
     "config_options",
     "make_config",
     "progress_line",
     "runtime_options",
+    "section_options",
     "use_runtime",
 ]
 
@@ -43,7 +45,7 @@ TITLES: dict[type, str] = {
     CheckpointConfig: "Checkpoints",
     RuntimeConfig: "Machine",
 }
-COMPLETERS = {"corpus": complete_corpora, "tokenizer": complete_tokenizers}
+COMPLETERS = {"corpus": complete_corpora, "tokenizer": complete_tokenizers, "arpa": complete_files}
 OPTIONS, OWN = "Options", "Run"  # the only section of a help page; that of a command's own options
 ALL = "lmkit.help_all"  # in a click context: --help-all was asked for
 
@@ -150,6 +152,25 @@ def runtime_options(function: F) -> F:
         if item.name in ("device", "threads"):
             function = _option(item, hint, TITLES[RuntimeConfig])(function)
     return _cuda(function)
+
+
+def section_options(section: type, title: str, names: Iterable[str]) -> Callable[[F], F]:
+    """Add options for some fields of a section; ``chosen`` makes a section from the answers."""
+    wanted = set(names)
+
+    def decorate(function: F) -> F:
+        for item, hint in reversed(list(fields_of(section))):
+            if item.name in wanted:
+                function = _option(item, hint, title)(function)
+        return function
+
+    return decorate
+
+
+def chosen(section: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a section that were given on the command line."""
+    names = {item.name for item, _ in fields_of(section)}
+    return {name: value for name, value in given.items() if name in names and value is not None}
 
 
 def checkpoint_option(function: F) -> F:

@@ -108,9 +108,9 @@ def show_adapters(adapted: Adapted, *, file: TextIO) -> None:
     console.print()
     console.print(table)
     blocks = adapted.blocks
-    tuned = (
-        "tuned on the text that is measured: " if adapted.tuned_here else "tuned on valid: " if adapted.tuned else ""
-    )
+    tuned = "tuned on valid: " if adapted.settings.tuned else ""
+    if adapted.tuned_here:
+        tuned = "tuned on the text that is measured: "
     lines = [tuned + ", ".join(_in_use(adapted))]
     if blocks is not None:
         lines.append(

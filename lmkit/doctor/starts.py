@@ -5,7 +5,7 @@ rows give the figure of the one stream whatever it does.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lmkit.doctor.check import OK, SKIPPED, WARNING, Check, judged
+from lmkit.evaluation.options import EvalOptions
 from lmkit.evaluation.perplexity import token_scores
 from lmkit.evaluation.predictor import Predictor
 from lmkit.evaluation.seams import row_scores
@@ -43,8 +44,9 @@ def check_starts(predictor: Predictor[S], ids: NDArray[np.int64], eos_id: int) -
     yield _judged(IN_TEXT, _excesses(predictor, ids, one, places, None), advice + "Rows are repaired.")
     advice = "A text that begins anew with <eos> is predicted worse for hundreds of tokens than one that goes on."
     yield _judged(AFTER_EOS, _excesses(predictor, ids, one, places, eos_id), advice)
-    how: dict[str, Any] = {"eos_id": eos_id, "window": WINDOW, "rows": ROWS, "warmup": 0}
-    scores, seams = row_scores(predictor, stream_windows(ids, **how), ids, **how)
+    windows = stream_windows(ids, eos_id=eos_id, window=WINDOW, rows=ROWS)
+    options = EvalOptions(window=WINDOW, rows=ROWS, warmup=0)
+    scores, seams = row_scores(predictor, windows, ids, options, eos_id=eos_id)
     rows = -sum(float(part.log_probs.double().sum()) for part in scores) / len(ids)
     error = abs(rows - float(one.mean()))
     check = judged(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lmkit.evaluation.comparison.losses import scored_losses
+from lmkit.evaluation.options import EvalOptions
 from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.model.state import State
 from lmkit.text.token_file import TokenFile
@@ -118,8 +119,9 @@ def read_carried_state(
         return None
     stretch = replace(tokens, ids=ids, document_starts=starts[:1] * 0, documents="file")
     watching = _Watching(predictor)
-    carried, _ = scored_losses(watching, stretch, eos_id, window=WINDOW)
-    fresh, _ = scored_losses(predictor, stretch, eos_id, rows=ROWS, window=WINDOW, max_passes=0)
+    carried, _ = scored_losses(watching, stretch, eos_id, EvalOptions(window=WINDOW))
+    apart = EvalOptions(rows=ROWS, warmup=0, window=WINDOW, max_passes=0)
+    fresh, _ = scored_losses(predictor, stretch, eos_id, apart)
     return CarriedState(np.array(watching.norms), carried, fresh)
 
 

@@ -9,19 +9,19 @@ from typing import Any, NamedTuple
 
 from lmkit.errors import ConfigError, DataError
 from lmkit.evaluation.caveats import caveats, not_finite
+from lmkit.evaluation.options import DEFAULTS, EvalOptions
 from lmkit.evaluation.perplexity import Evaluation, evaluation_of, token_scores
 from lmkit.evaluation.predictor import Predictor, Scorer
 from lmkit.evaluation.seams import AGREEING, RowScores, Seams, row_scores
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.memory import check_evaluation_memory
-from lmkit.samplers import IGNORE, DocumentSampler, Window, check_layout, stream_windows
+from lmkit.samplers import IGNORE, DocumentSampler, Window, stream_windows
 from lmkit.text.documents import EACH_LINE
 from lmkit.text.sources.generated import KnownEntropy
 from lmkit.text.token_file import TokenFile
 from lmkit.text.tokenizers.tokenizer import Tokenizer
 
 __all__ = [
-    "EVAL_WINDOW",
     "Measurement",
     "check_memory",
     "evaluation_windows",
@@ -30,10 +30,8 @@ __all__ = [
     "rows_read",
     "text_scores",
     "watched",
+    "with_rows_read",
 ]
-
-EVAL_WINDOW = 256
-STATES = ("carry", "reset", "document", "line")
 
 
 class Measurement(NamedTuple):
@@ -110,74 +108,45 @@ def measure(
     predictor: Predictor[Any],
     tokens: TokenFile,
     tokenizer: Tokenizer,
+    options: EvalOptions = DEFAULTS,
     *,
     split: str,
-    state: str = "carry",
-    rows: int = 1,
-    warmup: int = 0,
-    window: int = EVAL_WINDOW,
-    precision: str = "float32",
     report: Callable[[float], None] | None = None,
-    max_passes: int | None = None,
 ) -> Measurement:
-    """Evaluate a predictor on a token file under a state policy, with the text's counts added.
+    """Evaluate a predictor on a token file under a state policy, with the text's counts added. The adapters of the
+    options are not looked at: a predictor is measured as it is.
 
-    state: carry (one stream), reset (every window from zero), document, or line: each line by itself from a state of
-    zero with ``<eos>`` before it, which needs tokens encoded by the rule EACH_LINE. rows: parts read side by side, at
-    most as many as ``rows_read`` says; warmup: tokens that each part of a carried stream reads first; window: tokens
-    computed at a time, which change no number unless the state is reset. report: called window by window with the
-    share of the text that was read. max_passes: how often the rows of a carried stream are read on into each other, 0
-    for never; by default until they give the figure of the one stream.
-
-    Raises ConfigError for a state that is none of them or does not go with the tokens, DataError without tokens.
+    The state ``line`` needs tokens encoded by the rule EACH_LINE. Rows are at most as many as ``rows_read`` says.
+    report: called window by window with the share of the text that was read. Raises ConfigError for a state that does
+    not go with the tokens, DataError without tokens.
     """
-    how: dict[str, Any] = {
-        "state": state,
-        "rows": rows_read(tokens, rows, state, max_passes),
-        "warmup": warmup,
-        "window": window,
-    }
-    scores, seams = text_scores(predictor, tokens, tokenizer.eos_id, report=report, max_passes=max_passes, **how)
+    options = with_rows_read(options, tokens)
+    scores, seams = text_scores(predictor, tokens, tokenizer.eos_id, options, report=report)
     result = evaluation_of(scores, tokenizer.unk_id) + seams.evaluation()
-    return measurement_of(result, tokens, tokenizer, split=split, precision=precision, **how)
+    return measurement_of(result, tokens, tokenizer, options, split=split)
 
 
 def text_scores(
     scorer: Scorer[Any],
     tokens: TokenFile,
     eos_id: int,
+    options: EvalOptions,
     *,
-    state: str,
-    rows: int,
-    warmup: int,
-    window: int,
     report: Callable[[float], None] | None = None,
-    max_passes: int | None = None,
 ) -> RowScores:
     """The scores of the windows that ``evaluation_windows`` cuts; rows of a carried stream with their seams repaired,
-    as ``row_scores`` does it. report: as in ``measure``.
+    as ``row_scores`` does it. The options have the rows that are read. report: as in ``measure``.
     """
-    windows = evaluation_windows(tokens, eos_id, state=state, rows=rows, warmup=warmup, window=window)
-    windows = watched(windows, len(tokens), report)
-    if state != "carry" or rows == 1:
+    windows = watched(evaluation_windows(tokens, eos_id, options), len(tokens), report)
+    if options.policy != "carry" or options.rows == 1:
         return RowScores(token_scores(scorer, windows), Seams())
-    how: dict[str, Any] = {"rows": rows, "warmup": warmup, "window": window, "max_passes": max_passes}
-    return row_scores(scorer, windows, tokens.ids, eos_id=eos_id, **how)
+    return row_scores(scorer, windows, tokens.ids, options, eos_id=eos_id)
 
 
 def measurement_of(
-    result: Evaluation,
-    tokens: TokenFile,
-    tokenizer: Tokenizer,
-    *,
-    split: str,
-    state: str,
-    rows: int,
-    warmup: int,
-    window: int,
-    precision: str,
+    result: Evaluation, tokens: TokenFile, tokenizer: Tokenizer, options: EvalOptions, *, split: str
 ) -> Measurement:
-    """An evaluation of a token file's tokens in ``rows`` rows, with the text's counts added."""
+    """An evaluation of a token file's tokens with the text's counts added; the options have the rows that were read."""
     counts = tokens.counts
     result += Evaluation(
         words=counts.words,
@@ -186,44 +155,54 @@ def measurement_of(
         bytes=counts.bytes,
         oov_written=counts.oov_written,
     )
-    used = warmup if rows > 1 and state == "carry" else 0
-    notes = tuple(caveats(result, tokenizer.vocab_size))
-    return Measurement(result, split, state, rows, used, window, precision, tokenizer.lossless, notes, tokens.known)
+    return Measurement(
+        result,
+        split,
+        options.policy,
+        options.rows,
+        options.warmup if options.rows > 1 and options.policy == "carry" else 0,
+        options.window,
+        options.precision,
+        tokenizer.lossless,
+        tuple(caveats(result, tokenizer.vocab_size)),
+        tokens.known,
+    )
 
 
-def rows_read(tokens: TokenFile, rows: int, state: str, max_passes: int | None = None) -> int:
-    """How many rows are read side by side where ``rows`` are asked for. A text has no more than it has documents, or
-    tokens; and no more than it has parts of ``AGREEING`` tokens where each row must prove itself.
+def rows_read(tokens: TokenFile, options: EvalOptions) -> int:
+    """How many rows are read side by side. A text has no more than it has documents, or tokens; and no more than it
+    has parts of ``AGREEING`` tokens where each row must prove itself.
     """
-    if state in ("document", "line"):
+    if options.policy in ("document", "line"):
         most = len(tokens.document_starts)
     else:
-        most = len(tokens) // (AGREEING if state == "carry" and max_passes is None else 1)
-    return min(rows, max(1, most))
+        proves = options.policy == "carry" and options.max_passes is None
+        most = len(tokens) // (AGREEING if proves else 1)
+    return min(options.rows, max(1, most))
 
 
-def check_memory(
-    model: LanguageModel, tokens: TokenFile, *, state: str, rows: int = 1, warmup: int = 0, window: int = EVAL_WINDOW
-) -> None:
+def with_rows_read(options: EvalOptions, tokens: TokenFile) -> EvalOptions:
+    """The options with as many rows as are read of a text."""
+    return replace(options, rows=rows_read(tokens, options))
+
+
+def check_memory(model: LanguageModel, tokens: TokenFile, options: EvalOptions) -> None:
     """Raise ConfigError where a model cannot read a text so within the machine's memory."""
-    read = max(1, rows_read(tokens, rows, state))
-    longest = len(tokens) if state in ("document", "line") else warmup + len(tokens) // read + 1
-    check_evaluation_memory(model, rows=read, steps=min(window, longest))
+    rows = rows_read(tokens, options)
+    whole = options.policy in ("document", "line")
+    longest = len(tokens) if whole else options.warmup + len(tokens) // rows + 1
+    check_evaluation_memory(model, rows=rows, steps=min(options.window, longest))
 
 
-def evaluation_windows(
-    tokens: TokenFile, eos_id: int, *, state: str, rows: int, warmup: int, window: int
-) -> Iterator[Window]:
+def evaluation_windows(tokens: TokenFile, eos_id: int, options: EvalOptions) -> Iterator[Window]:
     """The windows of an evaluation under a state policy."""
-    if state not in STATES:
-        raise ConfigError(f"--state must be one of {', '.join(STATES)}, not {state!r}.")
-    check_layout(rows=rows, window=window, warmup=warmup)
+    state, rows, window = options.policy, options.rows, options.window
     if (state == "line") != (tokens.documents == EACH_LINE):
         raise ConfigError(f"--state {state} does not go with tokens of a text cut by the rule {tokens.documents}.")
     if not len(tokens):
         raise DataError("There is no token to evaluate: the text is empty.")
     if state not in ("document", "line"):
-        return stream_windows(tokens.ids, eos_id=eos_id, window=window, rows=rows, warmup=warmup, state=state)
+        return stream_windows(tokens.ids, eos_id=eos_id, window=window, rows=rows, warmup=options.warmup, state=state)
     rows = min(rows, len(tokens.document_starts))
     documents = DocumentSampler(
         tokens.ids, eos_id=eos_id, batch_size=rows, window=window, documents=tokens.document_starts, shuffled=False

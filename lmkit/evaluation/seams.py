@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lmkit.evaluation.options import EvalOptions
 from lmkit.evaluation.perplexity import Evaluation, TokenScores, begin
 from lmkit.evaluation.predictor import Scorer
 from lmkit.samplers import IGNORE, StreamRows, Window, stream_rows, stream_windows
@@ -52,22 +53,19 @@ def row_scores(
     scorer: Scorer[S],
     windows: Iterable[Window],
     stream: np.ndarray,
+    options: EvalOptions,
     *,
     eos_id: int,
-    window: int,
-    rows: int,
-    warmup: int,
-    max_passes: int | None = None,
 ) -> RowScores:
     """The scores of windows that ``stream_windows`` cut from a stream with these options, with their seams repaired.
 
-    max_passes: how often rows are read on at most, each time all of them side by side; None: until every one is proven.
     In memory is one number for each token.
     """
+    rows, warmup = options.rows, options.warmup
     read = _Rows(scorer, stream, stream_rows(len(stream), rows=rows, warmup=warmup), windows)
-    left = read.prove(max_passes)
-    again = stream_windows(stream, eos_id=eos_id, window=window, rows=rows, warmup=warmup)
-    parts = read.log_probs.split(window, dim=-1)
+    left = read.prove(options.max_passes)
+    again = stream_windows(stream, eos_id=eos_id, window=options.window, rows=rows, warmup=warmup)
+    parts = read.log_probs.split(options.window, dim=-1)
     scores = (TokenScores(each, part) for each, part in zip(again, parts, strict=True))
     return RowScores(scores, Seams(len(read.repaired), left))
 

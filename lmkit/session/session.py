@@ -16,6 +16,7 @@ from lmkit.config import Config
 from lmkit.errors import ConfigError, NonFiniteError, RunError
 from lmkit.evaluation.carried_state import read_carried_state
 from lmkit.evaluation.measurement import Measurement, measure
+from lmkit.evaluation.options import EvalOptions
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.files import check_new_folder
@@ -51,7 +52,6 @@ from lmkit.training.step import StepRecord, Update
 __all__ = ["Session"]
 
 VALIDATION_ROWS = 64
-VALIDATION_WARMUP = 256
 VALIDATION_PASSES = 1
 ONE_STREAM_SECONDS = 60
 MAX_ROLLBACKS = 10
@@ -418,12 +418,9 @@ class Session:
                 NetworkPredictor(self.model),
                 self.corpus.splits[split],
                 self.corpus.tokenizer,
+                EvalOptions(state=state, rows=rows, max_passes=max_passes),
                 split=split,
-                state=state,
-                rows=rows,
-                warmup=VALIDATION_WARMUP if rows > 1 else 0,
                 report=partial(self._tell, stage),
-                max_passes=max_passes,
             )
 
     @contextlib.contextmanager

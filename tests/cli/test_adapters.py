@@ -147,12 +147,12 @@ def test_rows_and_state_are_those_of_the_plain_measurement(gains, cli, trained, 
 
 def test_the_python_api_gives_what_the_command_line_shows(gains, trained):
     import lmkit
-    from lmkit.evaluation.adapters.adapters import AdapterSettings
+    from lmkit.evaluation.options import AdapterSettings, EvalOptions
 
     lm = lmkit.load(trained)
-    settings = AdapterSettings(dynamic=True, dynamic_span=40, cache=50)
+    settings = AdapterSettings(dynamic=True, dynamic_span=40, cache=50, ngram=3, tuned=True)
     name, tokens = lm.split_tokens()
-    found = lm.adapt(tokens, settings, split=name, tuned=True, ngram=3, others=[lm])
+    found = lm.adapt(tokens, EvalOptions(adapters=settings), split=name, others=[lm])
     shown, _ = gains("--dynamic", "--dynamic-span", 40, "--cache", 50, "--ngram", 3, "--mix", trained, "--tune")
     figures = found.figures()
     assert shown["adapters"] == figures["adapters"]
@@ -161,10 +161,24 @@ def test_the_python_api_gives_what_the_command_line_shows(gains, trained):
     assert found.network.figures() == shown["network"]
 
 
+def test_what_is_not_chosen_is_the_same_in_python_and_on_the_command_line(gains, trained):
+    import lmkit
+    from lmkit.evaluation.options import AdapterSettings, EvalOptions
+
+    lm = lmkit.load(trained)
+    name, tokens = lm.split_tokens()
+    options = EvalOptions(rows=2, adapters=AdapterSettings(ngram=2, cache=20))
+    found = lm.adapt(tokens, options, split=name).figures()
+    shown, _ = gains("--rows", 2, "--ngram", 2, "--cache", 20)
+    assert json.loads(json.dumps(found)) == shown
+    assert shown["adapter_settings"]["ngram_weight"] > 0
+
+
 @pytest.mark.parametrize(("state", "window"), [("carry", 256), ("document", 256), ("reset", 20)])
 def test_tuning_reads_one_row_in_the_state_of_the_measurement(gains, trained, monkeypatch, state, window):
     import lmkit
     from lmkit.evaluation.measurement import evaluation_windows
+    from lmkit.evaluation.options import EvalOptions
 
     read = []
 
@@ -176,8 +190,8 @@ def test_tuning_reads_one_row_in_the_state_of_the_measurement(gains, trained, mo
     gains("--cache", 30, "--tune", "--window", 20, "--rows", 3, "--state", state)
     lm = lmkit.load(trained)
     _, valid = lm.split_tokens("valid")
-    how = {"state": state, "rows": 1, "warmup": 0, "window": window}
-    for one, other in zip(read, evaluation_windows(valid, lm.tokenizer.eos_id, **how), strict=True):
+    options = EvalOptions(state=state, window=window)
+    for one, other in zip(read, evaluation_windows(valid, lm.tokenizer.eos_id, options), strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one[:3], other[:3], strict=True))
 
 

@@ -10,6 +10,7 @@ import torch
 
 from lmkit.evaluation.carried_state import LEAST, ROWS, WINDOW, read_carried_state
 from lmkit.evaluation.measurement import measure
+from lmkit.evaluation.options import EvalOptions
 from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.text import CharacterTokenizer, encode_text
 
@@ -63,7 +64,9 @@ def test_the_losses_are_those_of_a_measurement_of_one_stream_and_of_rows(network
     predictor, tokens = network("gru"), encode_text(TOKENIZER, TEXT)
     found = read(predictor)
     for losses, rows in ((found.carried, 1), (found.fresh, ROWS)):
-        expected = measure(predictor, tokens, TOKENIZER, split="test", rows=rows, max_passes=0).evaluation.nll
+        expected = measure(
+            predictor, tokens, TOKENIZER, EvalOptions(rows=rows, warmup=0, max_passes=0), split="test"
+        ).evaluation.nll
         assert losses.sum() == pytest.approx(expected, rel=1e-6)
     half = len(tokens) // 2
     assert found.excess == pytest.approx(found.carried[half:].mean() - found.fresh[half:].mean())

@@ -3,12 +3,12 @@
 import json
 import math
 from itertools import pairwise
-from typing import Any
 
 import pytest
 
 from lmkit.errors import ConfigError, DataError
 from lmkit.evaluation.measurement import evaluation_windows, measure, measurement_of
+from lmkit.evaluation.options import EvalOptions
 from lmkit.evaluation.perplexity import Evaluation, evaluate, token_scores
 from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.samplers import IGNORE, stream_windows
@@ -35,9 +35,9 @@ def predictor(make_model, tokenizer):
     return NetworkPredictor(make_model("lstm", vocab_size=tokenizer.vocab_size))
 
 
-def measured(predictor, tokenizer, documents="file", text=TEXT, **options):
+def measured(predictor, tokenizer, documents="file", text=TEXT, split="test", **options):
     tokens = encode_text(tokenizer, text, documents=documents)
-    return measure(predictor, tokens, tokenizer, **{"split": "test", **options})
+    return measure(predictor, tokens, tokenizer, EvalOptions(**options), split=split)
 
 
 def test_a_measurement_counts_the_text_in_every_unit(predictor, tokenizer):
@@ -97,8 +97,7 @@ def test_more_than_two_in_a_hundred_unknown_words_are_told_with_what_they_mean(m
 )
 def test_a_figure_that_no_sound_model_has_comes_with_its_reason(tokenizer, nll, words):
     tokens = encode_text(tokenizer, "a bad cab" * 10)
-    how: dict[str, Any] = {"split": "test", "state": "carry", "rows": 1, "warmup": 0, "window": 9}
-    made = measurement_of(Evaluation(nll=nll, tokens=len(tokens)), tokens, tokenizer, precision="float32", **how)
+    made = measurement_of(Evaluation(nll=nll, tokens=len(tokens)), tokens, tokenizer, EvalOptions(), split="test")
     figures = json.loads(json.dumps(made.figures(), allow_nan=False))
     assert words in "".join(figures["notes"])
     assert len(figures["notes"]) == bool(words)
@@ -164,7 +163,7 @@ def test_the_state_begins_anew_at_each_document(make_model, tokenizer, words, ki
     tokenizer = {"char": tokenizer, "word": words}[kind]
     predictor = NetworkPredictor(make_model("gru", vocab_size=tokenizer.vocab_size))
     tokens = encode_text(tokenizer, TEXT, documents="line")
-    made = measure(predictor, tokens, tokenizer, split="test", state="document", rows=rows, window=window)
+    made = measure(predictor, tokens, tokenizer, EvalOptions(state="document", rows=rows, window=window), split="test")
     bounds = [*tokens.document_starts.tolist(), len(tokens.ids)]
     separate = Evaluation()
     for start, end in pairwise(bounds):
@@ -179,7 +178,7 @@ def test_the_state_begins_anew_at_each_document(make_model, tokenizer, words, ki
 def test_equal_documents_get_equal_scores_wherever_they_stand(predictor, tokenizer):
     def document_scores(lines):
         tokens = encode_text(tokenizer, "\n".join(lines) + "\n", documents="line")
-        windows = evaluation_windows(tokens, tokenizer.eos_id, state="document", rows=1, warmup=0, window=100)
+        windows = evaluation_windows(tokens, tokenizer.eos_id, EvalOptions(state="document", window=100))
         for scores in token_scores(predictor, windows):
             yield float(scores.log_probs[scores.targets != IGNORE].sum())
 
@@ -196,7 +195,7 @@ def test_a_line_is_read_alone_whatever_stands_before_it(make_model, kind, rows, 
     tokenizer = TOKENIZERS[kind].train([TEXT], vocab_size=290 if kind == "bpe" else None)
     predictor = NetworkPredictor(make_model("gru", vocab_size=tokenizer.vocab_size))
     tokens = encode_text(tokenizer, TEXT, documents=EACH_LINE)
-    made = measure(predictor, tokens, tokenizer, split="test", state="line", rows=rows, window=window)
+    made = measure(predictor, tokens, tokenizer, EvalOptions(state="line", rows=rows, window=window), split="test")
     separate = Evaluation()
     for line in LINES:
         separate += measure(predictor, encode_text(tokenizer, line + "\n"), tokenizer, split="line").evaluation
@@ -217,7 +216,9 @@ def test_a_state_that_does_not_go_with_the_tokens_is_refused(predictor, tokenize
 def test_a_text_without_tokens_cannot_be_measured(make_model, words, state, documents):
     predictor = NetworkPredictor(make_model("gru", vocab_size=words.vocab_size))
     with pytest.raises(DataError, match="no token"):
-        measure(predictor, encode_text(words, " \t", documents=documents), words, split="test", state=state)
+        measure(
+            predictor, encode_text(words, " \t", documents=documents), words, EvalOptions(state=state), split="test"
+        )
 
 
 def test_reset_windows_start_from_zero(predictor, tokenizer):

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lmkit.config import ModelConfig
-from lmkit.evaluation.adapters.adapters import AdapterSettings, Components, Parts, stack
+from lmkit.evaluation.adapters.adapters import Components, Parts, stack
 from lmkit.evaluation.adapters.levels import measure_stack
 from lmkit.evaluation.comparison.alignment import ScoredRun, token_units
 from lmkit.evaluation.comparison.comparison import compare
 from lmkit.evaluation.comparison.losses import scored_losses
 from lmkit.evaluation.measurement import measure, rows_read, text_scores
 from lmkit.evaluation.ngram.ngram import NgramModel
+from lmkit.evaluation.options import AdapterSettings, EvalOptions
 from lmkit.evaluation.perplexity import Evaluation, evaluate, evaluation_of
 from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.evaluation.seams import AGREEING
@@ -63,7 +64,7 @@ def text_of(length: int, marks: dict[int, str]) -> TokenFile:
 
 
 def measured(predictor: Any, tokens: TokenFile, **how: Any) -> Evaluation:
-    return measure(predictor, tokens, TOKENIZER, split="test", **how).evaluation
+    return measure(predictor, tokens, TOKENIZER, EvalOptions(**{"warmup": 0, **how}), split="test").evaluation
 
 
 LONG = text_of(1500, {3: UP, 170: DOWN, 600: UP, 1210: DOWN})
@@ -108,7 +109,7 @@ def test_the_figure_is_the_one_streams_for_every_text_and_every_cut(
 def test_the_rows_that_had_to_be_corrected_are_counted(latch):
     # rows of 300: the second and third lack DOWN, the fourth and fifth UP from the third row's last tokens
     tokens = text_of(1500, {3: DOWN, 890: UP})
-    found = measure(latch, tokens, TOKENIZER, split="test", rows=5, warmup=0)
+    found = measure(latch, tokens, TOKENIZER, EvalOptions(rows=5, warmup=0), split="test")
     assert found.evaluation.seams_repaired == 4
     assert (found.figures()["seams_repaired"], found.figures()["seams_open"]) == (4, 0)
     # a warm-up of 100 tokens sees the UP, and the fourth row is right
@@ -196,8 +197,8 @@ def test_a_row_whose_warmup_reaches_the_beginning_needs_no_proof(latch):
 @pytest.mark.parametrize(("length", "rows", "expected"), [(1, 64, 1), (63, 2, 1), (128, 64, 2), (1500, 1000, 23)])
 def test_a_carried_stream_has_no_more_rows_than_can_prove_themselves(latch, length, rows, expected):
     tokens = text_of(length, {0: UP})
-    made = measure(latch, tokens, TOKENIZER, split="test", rows=rows)
-    assert made.rows == expected == rows_read(tokens, rows, "carry")
+    made = measure(latch, tokens, TOKENIZER, EvalOptions(rows=rows), split="test")
+    assert made.rows == expected == rows_read(tokens, EvalOptions(rows=rows))
     assert made.evaluation.nll == pytest.approx(measured(latch, tokens).nll, rel=1e-6)
 
 
@@ -259,7 +260,7 @@ def test_rows_of_every_predictor_give_the_figure_of_the_one_stream(parts):
 
 def test_rows_of_a_stack_give_each_level_the_figure_of_the_one_stream(parts):
     def levels(**how: Any) -> list[Evaluation]:
-        made = measure_stack(parts, SETTINGS, LONG, TOKENIZER, split="test", **how)
+        made = measure_stack(parts, LONG, TOKENIZER, EvalOptions(adapters=SETTINGS, **how), split="test")
         return [level.evaluation for level in made.levels]
 
     for found, one in zip(levels(rows=5, warmup=20, window=60), levels(), strict=True):
@@ -270,7 +271,7 @@ def test_rows_of_a_stack_give_each_level_the_figure_of_the_one_stream(parts):
 def test_losses_of_rows_are_those_of_the_one_stream(latch):
     eos = TOKENIZER.eos_id
     one = scored_losses(latch, LONG, eos)
-    found = scored_losses(latch, LONG, eos, rows=5, warmup=20, window=60)
+    found = scored_losses(latch, LONG, eos, EvalOptions(rows=5, warmup=20, window=60))
     np.testing.assert_allclose(found.values, one.values, atol=2e-4)
     assert one.seams == (0, 0)
     assert found.seams.repaired > 0
@@ -287,7 +288,7 @@ def test_a_comparison_tells_of_each_run_how_many_seams_were_repaired(latch):
 
 def test_the_scores_of_rows_are_those_of_their_windows(latch):
     how: dict[str, Any] = {"rows": 5, "warmup": 20, "window": 60}
-    scores, seams = text_scores(latch, LONG, TOKENIZER.eos_id, state="carry", **how)
+    scores, seams = text_scores(latch, LONG, TOKENIZER.eos_id, EvalOptions(**how))
     found = evaluation_of(scores, TOKENIZER.unk_id) + seams.evaluation()
     made = measured(latch, LONG, **how)
     assert (made.nll, made.tokens, made.seams_repaired) == (found.nll, found.tokens, found.seams_repaired)

@@ -301,7 +301,7 @@ def test_seams_that_a_validation_left_open_are_in_its_record(make: Make, monkeyp
     passes = []
 
     def measure_with_open_seams(*parts: Any, **how: Any) -> Measurement:
-        passes.append(how["max_passes"])
+        passes.append(parts[3].max_passes)
         found = measure(*parts, **how)
         return found._replace(evaluation=found.evaluation + Evaluation(seams_open=3))
 

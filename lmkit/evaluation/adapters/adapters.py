@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -13,11 +12,11 @@ from lmkit.errors import ConfigError
 from lmkit.evaluation.adapters.dynamic import DynamicPredictor
 from lmkit.evaluation.adapters.mixture import Mixture, mean
 from lmkit.evaluation.adapters.neural_cache import Cache, HiddenPredictor, Memory, NeuralCache, mix
+from lmkit.evaluation.options import AdapterSettings
 from lmkit.evaluation.predictor import NetworkPredictor, Predictor
 from lmkit.model.language_model import LanguageModel
 
 __all__ = [
-    "AdapterSettings",
     "Components",
     "ComponentsState",
     "Level",
@@ -26,25 +25,6 @@ __all__ = [
     "level_log_probs",
     "stack",
 ]
-
-
-@dataclass(frozen=True)
-class AdapterSettings:
-    """Which adapters are used and how; 0 or an empty weight leaves one out.
-
-    dynamic_span: tokens between two updates of dynamic evaluation. cache: tokens that the cache remembers.
-    ngram_weight: share of the n-gram model. mixed_weights: shares of the other models.
-    """
-
-    dynamic: bool = False
-    dynamic_span: int = 64
-    dynamic_lr: float = 1e-4
-    dynamic_decay: float = 0.02
-    cache: int = 0
-    cache_weight: float = 0.1
-    cache_flatness: float = 0.2
-    ngram_weight: float = 0.0
-    mixed_weights: tuple[float, ...] = ()
 
 
 class Parts(NamedTuple):
@@ -156,13 +136,13 @@ class Components:
         memories = [(state.memory, row) for state, row in rows if state.memory is not None]
         return ComponentsState(
             tuple(
-                network.gather([(state.networks[place], row) for state, row in rows])
-                for place, network in enumerate(self.networks)
+                network.gather([(state.networks[index], row) for state, row in rows])
+                for index, network in enumerate(self.networks)
             ),
             None if self.cache is None else self.cache.gather(memories),
             tuple(
-                other.gather([(state.others[place], row) for state, row in rows])
-                for place, other in enumerate(self.others)
+                other.gather([(state.others[index], row) for state, row in rows])
+                for index, other in enumerate(self.others)
             ),
         )
 

@@ -13,13 +13,14 @@ import torch
 from numpy.typing import NDArray
 
 from lmkit.errors import ConfigError
-from lmkit.evaluation.adapters.adapters import AdapterSettings, Components, Parts, level_log_probs
+from lmkit.evaluation.adapters.adapters import Components, Parts, level_log_probs
 from lmkit.evaluation.adapters.dynamic import ONE_STREAM
 from lmkit.evaluation.adapters.tuning import ends_of_grids
 from lmkit.evaluation.comparison.comparison import Interval
 from lmkit.evaluation.comparison.gains import Blocks, blocks_of, gains
 from lmkit.evaluation.comparison.losses import scored_losses
-from lmkit.evaluation.measurement import EVAL_WINDOW, Measurement, measurement_of, rows_read
+from lmkit.evaluation.measurement import Measurement, measurement_of, rows_read, with_rows_read
+from lmkit.evaluation.options import AdapterSettings, EvalOptions
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.text.token_file import TokenFile
 from lmkit.text.tokenizers.tokenizer import Tokenizer
@@ -68,12 +69,11 @@ class Adapted:
     """All levels of a stack on one text, from the network alone upwards, and the n-gram model alone, which stands on
     none.
 
-    blocks: how the intervals were made, None where the text is too short for any. tuned: whether the settings were
-    chosen on the validation split; tuned_here: whether that is the very text that was measured.
+    blocks: how the intervals were made, None where the text is too short for any. tuned_here: whether the settings
+    were tuned on the very text that was measured.
     """
 
     settings: AdapterSettings
-    tuned: bool
     tuned_here: bool
     stack: list[MeasuredLevel]
     ngram_alone: MeasuredLevel | None
@@ -113,7 +113,6 @@ class Adapted:
             "adapters": [level.figures() for level in self.levels],
             "adapter_settings": {
                 **dataclasses.asdict(self.settings),
-                "tuned": self.tuned,
                 "tuned_on_measured_text": self.tuned_here,
             },
             "adapter_intervals": None if self.blocks is None else self.blocks._asdict(),
@@ -121,47 +120,36 @@ class Adapted:
         }
 
 
-def check_rows(settings: AdapterSettings, tokens: TokenFile, rows: int, state: str) -> None:
+def check_rows(tokens: TokenFile, options: EvalOptions) -> None:
     """Raise ConfigError where adapters cannot read a text in so many rows: before anything is computed."""
-    if settings.dynamic and rows_read(tokens, rows, state) > 1:
+    if options.adapters.dynamic and rows_read(tokens, options) > 1:
         raise ConfigError(ONE_STREAM)
 
 
 def measure_stack(
     parts: Parts,
-    settings: AdapterSettings,
     tokens: TokenFile,
     tokenizer: Tokenizer,
+    options: EvalOptions,
     *,
     split: str,
-    state: str = "carry",
-    rows: int = 1,
-    warmup: int = 0,
-    window: int = EVAL_WINDOW,
-    tuned: bool = False,
     tuned_here: bool = False,
     report: Callable[[float], None] | None = None,
 ) -> Adapted:
     """Measure every level of ``stack`` in one pass over a token file: each network and model reads it once.
 
-    Options are those of ``measure``, and so are the figures of each level measured by itself; seams are repaired where
-    any of the models needs it, and counted so. In memory are some
-    float64 numbers for each token, and the hidden vectors of one window and of the cache. Raises ConfigError for
-    impossible settings and for dynamic evaluation of rows side by side.
+    The figures of each level are those of ``measure`` on it by itself; seams are repaired where any of the models
+    needs it, and counted so. In memory are some float64 numbers for each token, and the hidden vectors of one window
+    and of the cache. Raises ConfigError for impossible settings and for dynamic evaluation of rows side by side.
     """
-    check_rows(settings, tokens, rows, state)
-    how: dict[str, Any] = {
-        "state": state,
-        "rows": rows_read(tokens, rows, state),
-        "warmup": warmup,
-        "window": window,
-    }
-    components, seams = scored_losses(Components(parts, settings), tokens, tokenizer.eos_id, report=report, **how)
+    check_rows(tokens, options)
+    settings, precision = options.adapters, str(parts.precision).removeprefix("torch.")
+    options = dataclasses.replace(with_rows_read(options, tokens), precision=precision)
+    components, seams = scored_losses(Components(parts, settings), tokens, tokenizer.eos_id, options, report=report)
     named = level_log_probs(parts, settings, torch.from_numpy(-components))
     losses = [-log_probs.numpy() for _, log_probs in named]
-    how |= {"split": split, "precision": str(parts.precision).removeprefix("torch.")}
     found = [_evaluation(loss, tokens, tokenizer) + seams.evaluation() for loss in losses]
-    measured = [measurement_of(evaluation, tokens, tokenizer, **how) for evaluation in found]
+    measured = [measurement_of(evaluation, tokens, tokenizer, options, split=split) for evaluation in found]
     blocks = blocks_of(len(tokens))
     levels = [
         MeasuredLevel(name, measurement, *of_level)
@@ -171,9 +159,9 @@ def measure_stack(
     notes = _notes(measured, len(tokens), blocks)
     if tuned_here:
         notes.append(TUNED_HERE)
-    if tuned:
+    if settings.tuned:
         notes += ends_of_grids(settings)
-    return Adapted(settings, tuned, tuned_here, levels, alone, blocks, notes)
+    return Adapted(settings, tuned_here, levels, alone, blocks, notes)
 
 
 def _evaluation(losses: Floats, tokens: TokenFile, tokenizer: Tokenizer) -> Evaluation:

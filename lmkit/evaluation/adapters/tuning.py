@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lmkit.evaluation.adapters.adapters import AdapterSettings, Parts, dynamic_predictor
+from lmkit.evaluation.adapters.adapters import Parts, dynamic_predictor
 from lmkit.evaluation.adapters.mixture import best_weights, mean
 from lmkit.evaluation.adapters.neural_cache import Cache, HiddenPredictor, mix
+from lmkit.evaluation.options import AdapterSettings
 from lmkit.evaluation.perplexity import begin, token_scores
 from lmkit.evaluation.predictor import NetworkPredictor, Predictor
 from lmkit.samplers import IGNORE, Window

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from itertools import chain
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmkit.errors import FailedError
-from lmkit.evaluation.measurement import EVAL_WINDOW, evaluation_windows, rows_read, text_scores
+from lmkit.evaluation.measurement import evaluation_windows, text_scores, with_rows_read
+from lmkit.evaluation.options import DEFAULTS, EvalOptions
 from lmkit.evaluation.predictor import Predictor, Scorer
 from lmkit.evaluation.seams import Seams
 from lmkit.samplers import IGNORE
@@ -44,35 +44,32 @@ def scored_losses(
     scorer: Scorer[S],
     tokens: TokenFile,
     eos_id: int,
+    options: EvalOptions = DEFAULTS,
     *,
-    state: str = "carry",
-    rows: int = 1,
-    warmup: int = 0,
-    window: int = EVAL_WINDOW,
     report: Callable[[float], None] | None = None,
-    max_passes: int | None = None,
 ) -> TextLosses:
-    """The losses of a text, finite or not. Each set's sum is the nll of ``measure`` with these options.
+    """The losses of a text, finite or not. Each set's sum is the nll of ``measure`` with the same options.
 
     One pass over the text, and in memory are the losses and one window; of rows in a carried stream the losses twice.
     """
-    places = dataclasses.replace(tokens, ids=np.arange(len(tokens)))
-    read = rows_read(tokens, rows, state, max_passes)
-    how: dict[str, Any] = {"state": state, "rows": read, "warmup": warmup, "window": window}
-    cut: Any = partial(evaluation_windows, **how)
-    scores, seams = text_scores(scorer, tokens, eos_id, report=report, max_passes=max_passes, **how)
+    options = with_rows_read(options, tokens)
+    scores, seams = text_scores(scorer, tokens, eos_id, options, report=report)
     first = next(scores)
     losses = np.full((*first.log_probs.shape[:-2], len(tokens)), np.nan)
-    # the same cuts over the tokens' places say which loss belongs where, whatever the order of rows and documents
-    for score, place in zip(chain([first], scores), cut(places, 0), strict=True):
-        known = place.targets != IGNORE
-        losses[..., place.targets[known].numpy()] = -score.log_probs[..., known].double().numpy()
+    # the same cuts over the tokens' positions say which loss belongs where, whatever the order of rows and documents
+    numbered = dataclasses.replace(tokens, ids=np.arange(len(tokens)))
+    positions = (window.targets for window in evaluation_windows(numbered, 0, options))
+    for score, position in zip(chain([first], scores), positions, strict=True):
+        known = position != IGNORE
+        losses[..., position[known].numpy()] = -score.log_probs[..., known].double().numpy()
     return TextLosses(losses, seams)
 
 
-def token_losses(predictor: Predictor[S], tokens: TokenFile, eos_id: int, **how: Any) -> NDArray[np.float64]:
-    """Negative log-likelihood in nats of every token, (N,), as ``scored_losses`` gives it, with the same options.
+def token_losses(
+    predictor: Predictor[S], tokens: TokenFile, eos_id: int, options: EvalOptions = DEFAULTS
+) -> NDArray[np.float64]:
+    """Negative log-likelihood in nats of every token, (N,), as ``scored_losses`` gives it.
 
     Raises FailedError where a loss is not finite: there is nothing to compare then.
     """
-    return scored_losses(predictor, tokens, eos_id, **how).checked().values
+    return scored_losses(predictor, tokens, eos_id, options).checked().values

@@ -10,11 +10,12 @@ import torch
 
 from lmkit.config import ModelConfig
 from lmkit.errors import ConfigError
-from lmkit.evaluation.adapters.adapters import AdapterSettings, Parts, stack
+from lmkit.evaluation.adapters.adapters import Parts, stack
 from lmkit.evaluation.adapters.dynamic import DynamicPredictor, gradient_squares
 from lmkit.evaluation.adapters.mixture import Mixture, best_weights
 from lmkit.evaluation.adapters.neural_cache import NeuralCache
 from lmkit.evaluation.adapters.tuning import tune
+from lmkit.evaluation.options import AdapterSettings
 from lmkit.evaluation.perplexity import evaluate
 from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.model.language_model import LanguageModel

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from lmkit.errors import ConfigError
-from lmkit.evaluation.adapters.adapters import AdapterSettings, Parts, stack
+from lmkit.evaluation.adapters.adapters import Parts, stack
 from lmkit.evaluation.adapters.dynamic import gradient_squares
 from lmkit.evaluation.adapters.levels import Adapted, measure_stack
 from lmkit.evaluation.adapters.tuning import FLATNESSES, RATES, Grid, _best, _Reading, ends_of_grids, tune
@@ -24,6 +24,7 @@ from lmkit.evaluation.comparison.comparison import compare
 from lmkit.evaluation.comparison.losses import token_losses
 from lmkit.evaluation.measurement import evaluation_windows, measure
 from lmkit.evaluation.ngram.ngram import NgramModel
+from lmkit.evaluation.options import AdapterSettings, EvalOptions
 from lmkit.evaluation.predictor import TOLERANCE, NetworkPredictor
 from lmkit.samplers import SequentialSampler
 from lmkit.text import CharacterTokenizer, encode_text
@@ -55,7 +56,7 @@ def parts(make_model, tokens) -> Parts:
 
 
 def adapted(parts: Parts, settings: AdapterSettings, tokens: TokenFile, **how: Any) -> Adapted:
-    return measure_stack(parts, settings, tokens, TOKENIZER, split="test", **how)
+    return measure_stack(parts, tokens, TOKENIZER, EvalOptions(adapters=settings, **how), split="test")
 
 
 def short(text: str) -> TokenFile:
@@ -82,7 +83,7 @@ def test_one_pass_gives_the_numbers_of_each_level_measured_by_itself(parts, toke
     alone = [*[layer.predictor for layer in layers], parts.ngram]
     assert [level.name for level in found.levels] == [*[layer.name for layer in layers], "3-gram alone"]
     for level, predictor in zip(found.levels, alone, strict=True):
-        expected = measure(predictor, tokens, TOKENIZER, split="test", **how)
+        expected = measure(predictor, tokens, TOKENIZER, EvalOptions(**how), split="test")
         assert level.evaluation.nll == pytest.approx(expected.evaluation.nll, rel=1e-9, abs=near)
         assert level.evaluation.oov_nll == pytest.approx(expected.evaluation.oov_nll, rel=1e-9, abs=near)
         rest = {"nll": 0.0, "oov_nll": 0.0, "seams_repaired": 0}
@@ -174,7 +175,7 @@ def test_settings_at_the_last_value_that_is_tried_have_a_note(grid):
 
 
 def whole(tokens: TokenFile, **how: Any):
-    return evaluation_windows(tokens, EOS, **{"state": "carry", "rows": 1, "warmup": 0, "window": 50, **how})
+    return evaluation_windows(tokens, EOS, EvalOptions(**{"window": 50, **how}))
 
 
 @pytest.mark.parametrize("state", ["carry", "document"])
@@ -187,7 +188,7 @@ def test_what_tuning_chooses_is_the_best_of_its_grids(parts, tokens, state):
 
     def nll(settings: AdapterSettings, level: int) -> float:
         predictor = stack(mixed, settings)[level].predictor
-        return measure(predictor, tokens, TOKENIZER, split="valid", state=state, window=50).evaluation.nll
+        return measure(predictor, tokens, TOKENIZER, EvalOptions(state=state, window=50), split="valid").evaluation.nll
 
     def changed(**values: Any) -> AdapterSettings:
         return AdapterSettings(**{**vars(chosen), **values})
@@ -283,7 +284,9 @@ def test_a_level_that_runs_away_has_no_numbers_and_the_others_keep_theirs(parts,
 
 
 def test_the_networks_measurement_is_that_of_a_measurement_without_adapters(parts, tokens):
-    plain = measure(NetworkPredictor(parts.model), tokens, TOKENIZER, split="test", rows=3, warmup=999).figures()
+    plain = measure(
+        NetworkPredictor(parts.model), tokens, TOKENIZER, EvalOptions(rows=3, warmup=999), split="test"
+    ).figures()
     with_adapters = adapted(parts, STILL, tokens, rows=3, warmup=999).network.figures()
     assert with_adapters.keys() == plain.keys()
     for name, value in plain.items():

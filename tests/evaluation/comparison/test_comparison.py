@@ -23,6 +23,7 @@ from lmkit.evaluation.comparison.alignment import (
 from lmkit.evaluation.comparison.comparison import Interval, compare, count_blocks
 from lmkit.evaluation.comparison.losses import token_losses
 from lmkit.evaluation.measurement import measure
+from lmkit.evaluation.options import EvalOptions
 from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.text import BPETokenizer, CharacterTokenizer, WordTokenizer, encode_text
 from lmkit.text.tokenizers.tokenizer import Tokenizer
@@ -59,10 +60,14 @@ def test_losses_come_in_the_order_of_the_text(make_model, state: str, rows: int)
     tokenizer = CharacterTokenizer.train([TEXT])
     tokens = encode_text(tokenizer, TEXT, documents="line")
     predictor = NetworkPredictor(make_model(vocab_size=tokenizer.vocab_size))
-    losses = token_losses(predictor, tokens, tokenizer.eos_id, state=state, rows=rows, warmup=1000, window=7)
-    expected = measure(predictor, tokens, tokenizer, split="test", state=state, rows=rows, warmup=1000).evaluation
+    losses = token_losses(
+        predictor, tokens, tokenizer.eos_id, EvalOptions(state=state, rows=rows, warmup=1000, window=7)
+    )
+    expected = measure(
+        predictor, tokens, tokenizer, EvalOptions(state=state, rows=rows, warmup=1000), split="test"
+    ).evaluation
     assert losses.sum() == pytest.approx(expected.nll, rel=1e-6)
-    one = token_losses(predictor, tokens, tokenizer.eos_id, state=state)
+    one = token_losses(predictor, tokens, tokenizer.eos_id, EvalOptions(state=state))
     np.testing.assert_allclose(losses, one, atol=1e-5)
 
 

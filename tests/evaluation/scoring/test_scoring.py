@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from lmkit.errors import ConfigError, DataError
 from lmkit.evaluation.measurement import measure
+from lmkit.evaluation.options import EvalOptions
 from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.evaluation.scoring import blocks as blocks_module
 from lmkit.evaluation.scoring import reading
@@ -100,7 +101,7 @@ def log_probs(tokens):
 def test_the_scores_add_up_to_the_evaluation(get, kind, documents, state, text):
     predictor, tokenizer = get(kind)
     tokens = encode_text(tokenizer, text, documents=documents)
-    expected = measure(predictor, tokens, tokenizer, split="text", state=state).evaluation
+    expected = measure(predictor, tokens, tokenizer, EvalOptions(state=state), split="text").evaluation
     found = scored(predictor, tokenizer, text, state=state, documents=documents)
     assert [token.id for token in found] == tokens.ids.tolist()
     assert -total(found) == pytest.approx(expected.nll, rel=1e-6)
@@ -115,7 +116,7 @@ def test_the_scores_of_lines_add_up_to_the_evaluation_of_lines(get, kind, text):
     found = scored(predictor, tokenizer, text, state="line")
     assert [token.id for token in found] == tokens.ids.tolist()
     for rows, window in ((1, 256), (1, 3), (3, 256), (50, 2)):
-        made = measure(predictor, tokens, tokenizer, split="text", state="line", rows=rows, window=window)
+        made = measure(predictor, tokens, tokenizer, EvalOptions(state="line", rows=rows, window=window), split="text")
         assert -total(found) == pytest.approx(made.evaluation.nll, rel=1e-6)
         assert sum(token.oov for token in found) == made.evaluation.oov
 
@@ -131,7 +132,7 @@ def test_the_scores_of_files_add_up_to_the_evaluation_of_their_folder(get, tmp_p
     for number, text in enumerate(files):
         (tmp_path / f"{number}.txt").write_text(text, encoding="utf-8")
     tokens = encode_path(tokenizer, tmp_path, documents=documents)
-    expected = measure(predictor, tokens, tokenizer, split="text", state=state).evaluation
+    expected = measure(predictor, tokens, tokenizer, EvalOptions(state=state), split="text").evaluation
     found = scored(predictor, tokenizer, *files, state=state, documents="file" if state == "line" else documents)
     assert [token.id for token in found] == tokens.ids.tolist()
     assert -total(found) == pytest.approx(expected.nll, rel=1e-6)
