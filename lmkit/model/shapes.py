@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,7 @@ class _Unfilled(TorchFunctionMode):
     seconds.
     """
 
-    MADE: dict[Callable[..., Any], Callable[..., Tensor]] = {  # noqa: RUF012
+    MADE: ClassVar[dict[Callable[..., Any], Callable[..., Tensor]]] = {
         torch.arange: lambda end: torch.empty(end, dtype=torch.int64),
         torch.argsort: lambda values: values,
         torch.linspace: lambda start, end, steps: torch.empty(steps),

@@ -53,11 +53,12 @@ class SRU(Cell):
 
     def forward(self, inputs: Tensor, state: CellState) -> tuple[Tensor, CellState]:
         """All products at once; what is left for each step is elementwise, and the reset gate waits for all of them."""
-        candidate, from_f, from_r, x = self.project(inputs).chunk(4, dim=-1)
-        of_f, of_r = self.weight_c.chunk(2)
+        candidate, from_f, from_r = self.linear(inputs).chunk(3, dim=-1)
+        (of_f, of_r), (bias_f, bias_r) = self.weight_c.chunk(2), self.bias.chunk(2)
         values = [state[0]]
-        for w, f in zip(candidate, from_f, strict=True):
+        for w, f in zip(candidate.unbind(), (from_f + bias_f).unbind(), strict=True):
             values.append(torch.lerp(w, values[-1].to(w.dtype), torch.sigmoid(torch.addcmul(f, of_f, values[-1]))))
         c = torch.stack(values[1:])
-        r = torch.sigmoid(torch.addcmul(from_r, of_r, torch.stack(values[:-1])))
-        return torch.lerp(x, c, r), (c[-1],)
+        before = torch.cat([state[0][None].to(c.dtype), c[:-1]])
+        r = torch.sigmoid(torch.addcmul(from_r + bias_r, of_r, before))
+        return torch.lerp(self.highway(inputs), c, r), (c[-1],)
