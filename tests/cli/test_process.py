@@ -144,7 +144,7 @@ def test_using_a_run_does_not_import_torch_s_compiler(trained, work):
 
 
 @needs_signals
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_signal_saves_the_run_and_ends_it(start, cli, work, number):
     process = start(*ENDLESS, "--eval-every", "20", "--out", "run")
     wait_for(process, "run run")
@@ -231,6 +231,7 @@ def test_a_second_ctrl_c_quits_at_once(start, cli, work):
     assert cli("sample", "run", "--length", 3).code == 0
 
 
+@pytest.mark.slow
 @needs_signals
 def test_a_killed_training_leaves_a_run_that_loads(start, cli, work):
     process = start(*ENDLESS, "--eval-every", "5", "--out", "run")
@@ -248,21 +249,15 @@ def test_a_pipe_that_nobody_reads_ends_a_command_quietly(trained, work):
     commands: list[list[str]] = [
         ["--help"],
         ["--version"],
-        ["corpora"],
         ["corpora", "--json"],
         ["info", run],
         ["eval", run, "--threads", "1"],
         ["eval", run, "--threads", "1", "--json"],
-        ["eval", run, "--threads", "1", "--state", "line"],
-        ["score", run, "text.txt", "--threads", "1"],
         ["score", run, "text.txt", "--threads", "1", "--per", "word", "--json"],
-        ["score", run, "text.txt", "--threads", "1", "--per", "line", "--state", "line"],
         ["score", run, "--nbest", "list.txt", "--threads", "1"],
-        ["compare", run, run, "--file", "text.txt", "--threads", "1"],
         ["compare", run, run, "--file", "text.txt", "--threads", "1", "--json"],
         ["sample", run, "--length", "2000"],
         ["tokenize", "text.txt"],
-        ["tokenize", "text.txt", "--stats"],
         [*TRAIN, "--corpus", "text.txt", "--max-steps", "2", "--out", "run"],
         [*TRAIN, "--corpus", "text.txt", "--max-steps", "2", "--out", "quiet", "--json"],
     ]

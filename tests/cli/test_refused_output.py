@@ -43,7 +43,8 @@ REFUSING = """
 import gc, json, os, pty, sys
 import lmkit.api, lmkit.cli, lmkit.console.tables
 from lmkit.console.training import TrainingDisplay
-import torch._dynamo
+if any(arguments[0] == "train" for arguments, _, _ in json.loads(sys.argv[1])):
+    import torch._dynamo  # slow to import, and torch does it behind the scenes: once here, not in each child
 codes = []
 gc.freeze()
 begin = TrainingDisplay.begin

@@ -200,8 +200,11 @@ def test_the_norms_of_a_bad_step_tell_where_it_is_bad(make_training, monkeypatch
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("bad", [{}, {3: "nan", 4: "inf", 12: "gradient", 20: "nan", 21: "nan"}], ids=["good", "bad"])
-@pytest.mark.parametrize("spikes", [False, True])
+@pytest.mark.parametrize(
+    ("bad", "spikes"),
+    [({}, False), ({3: "nan", 4: "inf", 12: "gradient", 20: "nan", 21: "nan"}, True)],
+    ids=["good", "bad"],
+)
 def test_reading_now_and_then_gives_the_same_bits(
     make_training, poison: Poison, optimizer: str, bad: dict[int, str], spikes: bool
 ):
@@ -425,8 +428,9 @@ POLICIES: dict[str, tuple[dict[str, Any], dict[int, str]]] = {
 }
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("crash", [False, True], ids=["stopped", "crashed"])
+@pytest.mark.parametrize(
+    ("optimizer", "crash"), list(zip(OPTIMIZERS, (False, True), strict=True)), ids=["stopped", "crashed"]
+)
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_run_with_bad_steps_resumes_exactly(make: Make, poison: Poison, policy: str, crash: bool, optimizer: str):
     options, bad = POLICIES[policy]
