@@ -31,7 +31,7 @@ from lmkit.evaluation.perplexity import Evaluation
 from lmkit.evaluation.predictor import NetworkPredictor, Predictor
 from lmkit.evaluation.scoring.lines import ScoredLine, scored_lines
 from lmkit.evaluation.scoring.nbest import Hypothesis, Rescored, rescore
-from lmkit.evaluation.scoring.reading import ScoredBlock
+from lmkit.evaluation.scoring.reading import Report, ScoredBlock
 from lmkit.evaluation.scoring.scoring import ScoredToken, score_text, scored_tokens
 from lmkit.evaluation.scoring.words import ScoredWord, scored_words
 from lmkit.generation.decoder import StepDecoder
@@ -97,6 +97,16 @@ class TrainedModel:
     def eval_state(self) -> str:
         """The state policy that evaluation defaults to: document for models trained with it, else carry."""
         return "document" if self.config.training.state_policy == "document" else "carry"
+
+    def state_note(self, state: str | None, window: int | None = None) -> str | None:
+        """What a reader must know where a text is read with another state policy (default: that of evaluation) than
+        the model was trained with; None where it is the same.
+        """
+        trained, state = self.config.training.state_policy, state or self.eval_state
+        if state == trained:
+            return None
+        shown = f"{state}, window {window}" if state == "reset" and window else state
+        return f"The model was trained with state {trained}; this is state {shown}."
 
     @property
     def stop_id(self) -> int | None:
@@ -190,8 +200,8 @@ class TrainedModel:
         self,
         text: str,
         *,
-        state: str = "carry",
-        documents: str = "file",
+        state: str | None = None,
+        documents: str | None = None,
         entropy: bool = False,
         rank: bool = False,
         top_k: int = 0,
@@ -199,23 +209,24 @@ class TrainedModel:
     ) -> list[ScoredToken]:
         """Every token of the text with its log-probability, the first one included.
 
-        state: carry, document, or line (each line alone); documents: file (the text is one), line or blank-line. Under
-        carry and document the sum of the log-probabilities is minus the nll of ``evaluate`` with the same state and
-        documents. entropy, rank, top_k: also the prediction's entropy, the token's rank in it, and the most probable
-        tokens.
+        state: carry, document, or line (each line alone); documents: file (the text is one), line or blank-line; by
+        default as the model was trained, as in ``evaluate``. The sum of the log-probabilities is minus the nll of
+        ``evaluate`` with the same state and documents. entropy, rank, top_k: also the prediction's entropy, the token's
+        rank in it, and the most probable tokens.
         """
-        more = {"entropy": entropy, "rank": rank, "top_k": top_k, "window": window}
-        blocks = self.score_files([[text]], state=state, documents=documents, **more)
+        blocks = self.score_files(
+            [[text]], state=state, documents=documents, entropy=entropy, rank=rank, top_k=top_k, window=window
+        )
         return [token for scored in blocks for token in scored_tokens(scored, self.tokenizer)]
 
-    def score_words(self, text: str, *, state: str = "carry", documents: str = "file") -> list[ScoredWord]:
+    def score_words(self, text: str, *, state: str | None = None, documents: str | None = None) -> list[ScoredWord]:
         """Every word and line end of the text with its log-probability, whatever the tokens are: those of a word are
         summed, with the correction of ``lmkit.evaluation.scoring.words``.
         """
         blocks = self.score_files([[text]], state=state, documents=documents, words=True)
         return list(scored_words(blocks, self.tokenizer))
 
-    def score_lines(self, text: str, *, state: str = "carry", documents: str = "file") -> list[ScoredLine]:
+    def score_lines(self, text: str, *, state: str | None = None, documents: str | None = None) -> list[ScoredLine]:
         """Every line of the text with its log-probability, words, tokens and perplexity; ``state="line"`` scores each
         by itself.
         """
@@ -228,13 +239,29 @@ class TrainedModel:
         *,
         state: str | None = None,
         documents: str | None = None,
-        **options: Any,
+        entropy: bool = False,
+        rank: bool = False,
+        top_k: int = 0,
+        words: bool = False,
+        window: int = DEFAULTS.window,
+        report: Report | None = None,
     ) -> Iterator[ScoredBlock]:
         """Texts of any length in constant memory, each given as chunks, by default as the model was trained; options
         are those of ``lmkit.evaluation.scoring.scoring.score_text``.
         """
-        options |= {"state": state or self.eval_state, "documents": documents or self.config.data.documents}
-        return score_text(NetworkPredictor(self.model), self.tokenizer, files, **options)
+        return score_text(
+            NetworkPredictor(self.model),
+            self.tokenizer,
+            files,
+            state=state or self.eval_state,
+            documents=documents or self.config.data.documents,
+            entropy=entropy,
+            rank=rank,
+            top_k=top_k,
+            words=words,
+            window=window,
+            report=report,
+        )
 
     def rescore(self, hypotheses: Sequence[Hypothesis], weight: float = 1.0) -> list[Rescored]:
         """An n-best list with ``weight`` times the log-probability of each text added to its score, the best of each id

@@ -191,15 +191,27 @@ def test_a_single_stop_string_is_not_taken_letter_by_letter(lm: lmkit.TrainedMod
 # Measuring
 
 
+def test_scores_and_evaluation_read_as_the_model_was_trained(tmp_path: Path):
+    (tmp_path / "lines.txt").write_text(TEXT, encoding="utf-8")
+    options = {**SMALL, "sampler": "document", "documents": "line", "max_steps": 2}
+    lm = lmkit.train(tmp_path / "lines.txt", out=tmp_path / "run", quiet=True, **options)
+    expected = lm.evaluate(OTHER).nll
+    for scored in (lm.score(OTHER), lm.score_lines(OTHER)):
+        assert -sum(entry.log_prob for entry in scored) == pytest.approx(expected, rel=1e-5)
+    carried = lm.score(OTHER, state="carry", documents="file")
+    assert -sum(token.log_prob for token in carried) == pytest.approx(
+        lm.evaluate(OTHER, state="carry", documents="file").nll, rel=1e-5
+    )
+    assert len(carried) < len(lm.score(OTHER))  # each document is closed by <eos>
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_scores_add_up_to_the_evaluation(get: Get, kind: str):
     scores = get(kind).score(OTHER)
-    evaluation = get(kind).evaluate(OTHER, documents="file", state="carry")
+    evaluation = get(kind).evaluate(OTHER)
     assert len(scores) == evaluation.tokens
     assert -sum(token.log_prob for token in scores) == pytest.approx(evaluation.nll, rel=1e-5)
-    assert get(kind).perplexity(OTHER, documents="file", state="carry") == pytest.approx(
-        math.exp(evaluation.nll / len(scores))
-    )
+    assert get(kind).perplexity(OTHER) == pytest.approx(math.exp(evaluation.nll / len(scores)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -329,7 +341,7 @@ def test_any_text_can_be_measured(get: Get, kind: str, text: str):
             lm.perplexity(text)
         return
     assert lm.perplexity(text) > 1
-    assert len(lm.score(text)) == lm.evaluate(text, documents="file", state="carry").tokens
+    assert len(lm.score(text)) == lm.evaluate(text).tokens
     assert isinstance(lm.sample(text, length=2), str)
 
 
@@ -353,7 +365,7 @@ def test_features_are_what_the_scores_are_made_from(get: Get, kind: str):
     lm = get(kind)
     with torch.no_grad():
         log_probs = lm.model.head.log_probs(lm.features(OTHER))
-    scores = lm.score(OTHER)
+    scores = lm.score(OTHER, state="carry", documents="file")
     expected = [token.log_prob for token in scores[1:]]
     found = [float(log_probs[place, token.id]) for place, token in enumerate(scores[1:])]
     assert found == pytest.approx(expected, abs=1e-4)

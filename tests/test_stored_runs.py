@@ -61,7 +61,7 @@ def test_a_stored_run_is_measured_as_it_was_then(run: Path, expected: dict[str, 
 
 def test_a_stored_run_scores_as_it_did_then(run: Path, expected: dict[str, Any]):
     score = expected["score"]
-    found = lmkit.load(run, "cpu").score(score["text"])
+    found = lmkit.load(run, "cpu").score(score["text"], state="carry", documents="file")
     assert [[token.id, token.token] for token in found] == [entry[:2] for entry in score["tokens"]]
     assert [token.log_prob for token in found] == pytest.approx([entry[2] for entry in score["tokens"]], rel=TOLERANCE)
 

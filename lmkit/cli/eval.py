@@ -115,10 +115,8 @@ def command(
         adapted = lm.adapt(tokens, options, split=name, others=others)
     result = lm.measure(tokens, options, split=name) if adapted is None else adapted.result
     line.end()
-    trained = lm.config.training.state_policy
-    if result.state != trained:
-        shown = f"{result.state}, window {result.window}" if result.state == "reset" else result.state
-        click.echo(f"Note: the model was trained with state {trained}; this is state {shown}.", err=True)
+    if note := lm.state_note(result.state, result.window):
+        click.echo(f"Note: {note}", err=True)
     if as_json:
         click.echo(json.dumps(result.figures() if adapted is None else adapted.figures()))
     else:

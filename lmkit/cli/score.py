@@ -247,9 +247,9 @@ def _score(
         if not files:
             continue
         first = [Column("file", [sources[number].name for number in files])] if len(sources) > 1 else []
-        if state not in (None, lm.eval_state) and not table.begun:
+        if (note := lm.state_note(state)) and not table.begun:
             with table.line.hidden():
-                click.echo(f"Note: the model was trained for state {lm.eval_state}; this is state {state}.", err=True)
+                click.echo(f"Note: {note}", err=True)
         table.write([*first, *columns])
     table.line.end()
     if oov == tokens:

@@ -91,7 +91,7 @@ def test_equal_lines_have_equal_scores_under_the_line_state(cli, trained, file, 
     outcome = cli("score", trained, file, "--per", "line", name, "line")
     rows = table(outcome)
     assert float(rows[0]["logprob_nats"]) == pytest.approx(float(rows[3]["logprob_nats"]), abs=1e-5)
-    assert outcome.stderr == "Note: the model was trained for state carry; this is state line.\n"
+    assert outcome.stderr == "Note: The model was trained with state carry; this is state line.\n"
     carried = table(cli("score", trained, file, "--per", "line", name, "carry"))
     assert float(carried[0]["logprob_nats"]) != pytest.approx(float(carried[3]["logprob_nats"]), abs=1e-3)
 
