@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 
 import lmkit
-from lmkit import files, run
+from lmkit import files
 from lmkit.config import Config, ModelConfig
 from lmkit.errors import FailedError, LmkitError, RunError
 from lmkit.files import check_new_folder
@@ -167,7 +167,9 @@ def test_nothing_that_exists_is_written_to(tmp_path: Path):
 def test_of_two_that_make_one_folder_the_first_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     create(tmp_path / "run")
     before = (tmp_path / "run" / "config.json").read_bytes()
-    monkeypatch.setattr(run, "check_new_folder", lambda path: None)  # the other came between the check and the rename
+    monkeypatch.setattr(
+        "lmkit.run.directory.check_new_folder", lambda path: None
+    )  # the other came between the check and the rename
     with pytest.raises(RunError, match="exists already"):
         create(tmp_path / "run", config(cell="rnn"))
     assert (tmp_path / "run" / "config.json").read_bytes() == before
