@@ -1,0 +1,185 @@
+"""The documents hold: their Python runs, their commands parse, and what they link and name exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import pytest
+
+import lmkit
+from lmkit.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
+
+PLACEHOLDER = re.compile(r"[A-Z]+")  # RUN, TEXT, N: what a reader replaces
+IN_A_SENTENCE = re.compile(r"`([^`\n]+)`")
+A_FILE = re.compile(r"\.?[\w-]+(/[\w.-]+)*(/|\.(py|md|toml|txt))|(scripts|\.ci)/\w+")
+# Files of readers and of runs, in the examples.
+THEIRS = {"book.txt", "other.txt", "input.txt", "tinyshakespeare/input.txt", "names.txt", "chapter.txt"}
+THEIRS |= {"sentences.txt", "folder/", "train.txt", "valid.txt", "test.txt", "checkpoints/", "reports/", "RUN/reports/"}
+
+
+class Block(NamedTuple):
+    language: str
+    text: str
+
+
+def blocks(name: str) -> list[Block]:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return [
+        Block(language, body) for language, body in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    ]
+
+
+def sentences(name: str) -> str:
+    """A document without its blocks."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def code_spans(name: str) -> list[str]:
+    return IN_A_SENTENCE.findall(re.sub(r"(?<!\n)\n(?!\n)", " ", sentences(name)))
+
+
+def commands(name: str) -> Iterator[str]:
+    """What stands after ``lmkit`` in every command line of a document, in its blocks and in its sentences."""
+    lines = [line for block in blocks(name) if block.language in ("sh", "console") for line in block.text.splitlines()]
+    for line in [*lines, *code_spans(name)]:
+        if call := re.match(r"(?:\$ )?(?:[^$#]* \| )?(?:lmkit|scripts/run) ([a-z][^|]*|-.*)", line):
+            yield call[1]
+
+
+def parse(arguments: list[str]) -> None:
+    """What click does before it calls a command: options are known and their values of the right kind."""
+    if not arguments or arguments[0].startswith("-"):
+        main.make_parser(click.Context(main)).parse_args(arguments)
+        return
+    command = main.get_command(click.Context(main), arguments[0])
+    assert command is not None, f"no command {arguments[0]}"
+    context = click.Context(command, info_name=arguments[0])
+    values, left, _ = command.make_parser(context).parse_args(arguments[1:])
+    assert not left, f"nothing takes {left}"
+    for parameter in command.params:
+        value = values.get(parameter.name or "")
+        if isinstance(value, str) and not PLACEHOLDER.fullmatch(value) and not isinstance(parameter.type, click.Path):
+            parameter.type_cast_value(context, value)
+
+
+@cache
+def options() -> set[str]:
+    """Every option of every command, and of the scripts."""
+    names = [name for name in main.list_commands(click.Context(main))]
+    known = [main.get_command(click.Context(main), name) for name in names]
+    of_commands = {
+        option
+        for command in [main, *known]
+        if command is not None
+        for parameter in command.params
+        for option in [*parameter.opts, *parameter.secondary_opts]
+    }
+    scripts = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "scripts").iterdir() if path.is_file())
+    return of_commands | set(re.findall(r"--[a-z][a-z-]+", scripts)) | {"--help", "--help-all"}
+
+
+@cache
+def paths() -> set[str]:
+    """Every file and folder of the checkout by each of its endings: ``files.py``, ``run/lock.py``, ``cells/``."""
+    tops = ("lmkit", "scripts", "tests", "docs", "corpora", ".ci")
+    found = [path for top in tops for path in [ROOT / top, *(ROOT / top).rglob("*")] if "__pycache__" not in path.parts]
+    names = [path.relative_to(ROOT).as_posix() + ("/" if path.is_dir() else "") for path in [*found, *ROOT.glob("*.*")]]
+    return {"/".join(name.split("/")[start:]) for name in names for start in range(name.rstrip("/").count("/") + 1)}
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a document."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a reader, who has trained two small models and has two texts."""
+    folder = tmp_path_factory.mktemp("reader")
+    text = "A list is a mutable sequence.\nA tuple is an immutable sequence.\nThe items of both have an order.\n" * 60
+    for name in ("book.txt", "other.txt"):
+        (folder / name).write_text(text, encoding="utf-8")
+    small: dict[str, Any] = {"hidden_size": 8, "max_steps": 2, "batch_size": 2, "window": 8, "precision": "float32"}
+    lmkit.train(folder / "book.txt", out=folder / "runs" / "pydoc-1", quiet=True, threads=1, **small)
+    shutil.copytree(folder / "runs" / "pydoc-1", folder / "runs" / "pydoc-2")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/python.md"])
+def test_python_examples_run_from_top_to_bottom(name: str, reader: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(reader)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    examples = [block.text for block in blocks(name) if block.language == "python"]
+    assert examples
+    namespace: dict[str, Any] = {}
+    for example in examples:
+        exec(compile(example, name, "exec"), namespace)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_line_parses(name: str):
+    for command in commands(name):
+        try:
+            parse(shlex.split(command, comments=True))
+        except click.UsageError as error:
+            pytest.fail(f"lmkit {command}: {error.format_message()}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_that_is_named_exists(name: str):
+    named = {option for span in code_spans(name) for option in re.findall(r"(?<!\S)--[a-z][a-z-]+", span)}
+    assert named <= options()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_file_that_is_named_exists(name: str):
+    named = {span for span in code_spans(name) if A_FILE.fullmatch(span)}
+    assert named - THEIRS <= paths()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_link_leads_somewhere(name: str):
+    for target in re.findall(r"\]\(([^)\s]+)\)|(?:src|srcset)=\"([^\"]+)\"", (ROOT / name).read_text(encoding="utf-8")):
+        link = "".join(target)
+        if link.startswith("https://"):
+            continue
+        file, _, anchor = link.partition("#")
+        path = (ROOT / name).parent / file if file else ROOT / name
+        assert path.exists(), link
+        assert not anchor or anchor in anchors(path), link
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_the_readme_has_a_line_for_every_room():
+    (tree,) = (block.text for block in blocks("README.md") if block.text.startswith("lmkit/"))
+    shown = set(re.findall(r"^  (\w+/)", tree, re.MULTILINE))
+    rooms = {f"{path.name}/" for path in (ROOT / "lmkit").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert shown == rooms
+    assert set(re.findall(r"[\w.]+/", tree)) | set(re.findall(r"\w+\.py", tree)) <= paths()
+
+
+def test_the_architecture_has_a_row_for_every_room():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    shown = {
+        room
+        for cell in re.findall(r"^\| \d+ \| ([^|]+) \|", text, re.MULTILINE)
+        for room in re.findall(r"`(.+?)`", cell)
+    }
+    found = [path for path in (ROOT / "lmkit").iterdir() if not path.name.startswith("_") and path.name != "py.typed"]
+    assert shown == {path.name + ("/" if path.is_dir() else "") for path in found}
