@@ -96,7 +96,7 @@ def arm(kill: Kill) -> None:
     """Make this process end itself when it reaches the point."""
     from lmkit.run import log as run_log
     from lmkit.run.checkpoints import folder
-    from lmkit.session import session
+    from lmkit.session import measurements
     from lmkit.training import loop
 
     started = time.monotonic()
@@ -114,7 +114,7 @@ def arm(kill: Kill) -> None:
             die()
 
     save, write_file, write_lines = folder.CheckpointFolder.save, folder._write, run_log._write_all
-    rename, replace, measure, take_step = Path.rename, os.replace, session.measure, loop.take_step
+    rename, replace, measure, take_step = Path.rename, os.replace, measurements.measure, loop.take_step
 
     def save_or_die(self: Any, *arguments: Any) -> None:
         if not self.steps():
@@ -162,7 +162,7 @@ def arm(kill: Kill) -> None:
         (run_log, "_write_all", write_lines_or_half),
         (Path, "rename", rename_or_die),
         (os, "replace", replace_or_die),
-        (session, "measure", measure_or_die),
+        (measurements, "measure", measure_or_die),
         (loop, "take_step", take_step_and_die),
     ]
     for owner, name, value in patches:

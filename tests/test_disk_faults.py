@@ -27,6 +27,7 @@ from lmkit.run.checkpoints.folder import CheckpointFolder
 from lmkit.run.directory import RunDirectory
 from lmkit.run.lock import FolderLock
 from lmkit.run.log import LogFile
+from lmkit.session.measurements import Measurements
 from lmkit.session.session import Session
 from lmkit.training.loop import EvaluationRecord
 from lmkit.training.step import StepRecord
@@ -541,7 +542,7 @@ WRITES: dict[str, Callable[[Session], Any]] = {
     "the removal of checkpoints": lambda session: session.checkpoints.rotate(0, 1),
     "what a crash has left": lambda session: session.checkpoints.clean(),
     "temporary files": lambda session: session.run.clean(),
-    "the best model": lambda session: session._best.keep(session.model, is_best=True),
+    "the best model": lambda session: session.best.keep(is_best=True),
     "a line of the logs": lambda session: session.log.add({"a": 1}, {"b": 2}),
     "a line of the timings": lambda session: session.log.timings.add({"b": 2}),
     "a report": lambda session: session.run.write_report("step-1.json", {"a": 1}),
@@ -626,13 +627,13 @@ def test_on_the_command_line_a_replaced_run_is_one_line_and_exit_code_1(
     text: Path, tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ):
     path = tmp_path / "run"
-    validate = Session._validate
+    validate = Measurements.validate
 
-    def replace_and_validate(session: Session) -> Any:
+    def replace_and_validate(session: Measurements) -> Any:
         put_another_in_its_place(path, undisturbed)
         return validate(session)
 
-    monkeypatch.setattr(Session, "_validate", replace_and_validate)
+    monkeypatch.setattr(Measurements, "validate", replace_and_validate)
     options = [part for name, value in SMALL.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     outcome = CliRunner().invoke(main, ["train", "--corpus", str(text), *options, "--out", str(path)])
     assert outcome.exit_code == 1

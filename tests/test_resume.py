@@ -29,7 +29,7 @@ from lmkit.evaluation.perplexity import Evaluation
 from lmkit.fields import flag_of
 from lmkit.model.cells import CELLS
 from lmkit.run.checkpoints.folder import CheckpointFolder
-from lmkit.session.resume import fingerprint
+from lmkit.session.fingerprint import fingerprint
 from lmkit.session.session import Session
 from lmkit.training import loop
 from lmkit.training.loop import EvaluationRecord
@@ -138,7 +138,7 @@ def crash(session: Session, when: When) -> Path:
     """Train until a record that is so, and leave nothing but what is on the disk by then."""
     with closing(session.records()) as records:
         assert any(when(session, record) for record in records)
-    session._lock.release()  # as the end of a process does
+    session.release()  # as the end of a process does
     return session.run.path
 
 
@@ -295,7 +295,7 @@ def break_measurement(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
             raise KeyboardInterrupt
         return result
 
-    monkeypatch.setattr("lmkit.session.session.measure", measure)
+    monkeypatch.setattr("lmkit.session.measurements.measure", measure)
 
 
 def test_a_closing_measurement_that_is_broken_off_is_done_again(make: Make, varied: Path, monkeypatch: Any):
@@ -541,7 +541,7 @@ def test_after_a_change_of_place_the_run_goes_on_exactly_in_the_new_one(
     needs_bfloat16()
     stop_when(Session.resume(stopped, {name: value}, allow_inexact=True, warn=pytest.fail), at_step(20))
     session = go_on(stopped)
-    assert session._fingerprint[name] == value
+    assert session.saver.identity["fingerprint"][name] == value
     finish(session)
 
 
@@ -570,7 +570,7 @@ def test_the_number_of_threads_is_the_run_s_own_whatever_the_machine_would_choos
 def test_another_machine_or_library_is_refused_unless_that_is_allowed(
     stopped: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("lmkit.session.session.fingerprint", lambda place: {**fingerprint(place), name: "another"})
+    monkeypatch.setattr("lmkit.session.resume.fingerprint", lambda place: {**fingerprint(place), name: "another"})
     with pytest.raises(RunError, match=rf"{name} .* then, another now.*--allow-inexact") as caught:
         go_on(stopped)
     assert "\n" not in str(caught.value)
@@ -580,7 +580,7 @@ def test_another_machine_or_library_is_refused_unless_that_is_allowed(
 
 
 def test_another_version_of_lmkit_resumes_a_run_and_is_recorded(stopped: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("lmkit.session.session.fingerprint", lambda place: {**fingerprint(place), "lmkit": "another"})
+    monkeypatch.setattr("lmkit.session.resume.fingerprint", lambda place: {**fingerprint(place), "lmkit": "another"})
     session = go_on(stopped)
     assert session.run.info()["resumes"][0]["inexact"] == [
         f"lmkit {fingerprint(session.placement)['lmkit']} then, another now"
@@ -699,7 +699,7 @@ def test_a_best_model_that_came_after_the_checkpoint_is_forgotten(make: Make, va
         known = best.read_bytes()
         session.run.save_model(session.model)
         assert best.read_bytes() != known
-    session._lock.release()
+    session.release()
     session = Session.resume(session.run.path, warn=lambda line: None)
     assert best.read_bytes() == known
     finish(session)

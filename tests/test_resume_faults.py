@@ -62,9 +62,9 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make(text: Path, tmp_path: Path) -> Make:
     """A new session in tmp_path/<name>; a warning fails the test."""
 
-    def call(name: str, **options: Any) -> Session:
+    def call(name: str, warn: Callable[[str], None] = pytest.fail, **options: Any) -> Session:
         values = {**SMALL, "corpus": str(text), **options}
-        return Session(Config().override(values), tmp_path / name, warn=pytest.fail)
+        return Session(Config().override(values), tmp_path / name, warn=warn)
 
     return call
 
@@ -164,7 +164,7 @@ def test_reports_that_are_a_link_lose_and_gain_nothing(stopped: Path, elsewhere:
     before = everything(elsewhere)
     told: list[str] = []
     session = Session.resume(stopped, warn=told.append)
-    session._report(Skipped(14, 0, 13, "spike", 9.0, 9.0))
+    session.reports.write(Skipped(14, 0, 13, "spike", 9.0, 9.0))
     finish(session)
     assert everything(elsewhere) == before
     assert len(told) == 1
@@ -318,11 +318,8 @@ def without_moments(values: Values) -> None:
 
 
 VALUES: dict[str, Callable[[Values], object]] = {
-    "the place is infinite": in_train("place", (0, math.inf, 13, 832)),
-    "the generator is short": in_train("generator", torch.zeros(7, dtype=torch.uint8)),
     "the optimiser has no moments": without_moments,
     "the carried state is text": in_train("carried", "x"),
-    "the best loss is text": lambda values: values["train"]["annealing"].update(best="x"),
     "the log is huge": in_log("length", 2**46),
     "the last step is a number": in_log("last", 3),
     "the best model's sum is a number": lambda values: values.update(best_sha256=5),
@@ -447,7 +444,7 @@ def test_a_run_that_has_ended_says_so_before_its_text_is_read(ended: Path, monke
         raise AssertionError("the text is read")
 
     said: list[str] = []
-    monkeypatch.setattr("lmkit.session.session.prepare", unread)
+    monkeypatch.setattr("lmkit.session.resume.prepare", unread)
     with pytest.raises(AssertionError, match="the text is read"):
         Session.resume(ended, note=said.append)
     (sentence,) = said
@@ -530,7 +527,7 @@ def test_a_best_model_that_is_lost_with_its_checkpoint_gives_way_to_the_last(mak
     last_weights = session.run.model_bytes(session.model)
     assert session.close() is not None
     assert session.unsaved is None
-    assert told[1:] == ["The best model is gone, and none was better since: the last one takes its place."]
+    assert told[1:] == ["The best model is gone, and none was better since: the last one is kept instead."]
     assert (run / "model.safetensors").read_bytes() == last_weights
     assert lmkit.load(run).sample(length=3)
 
@@ -556,8 +553,7 @@ def test_an_odd_folder_among_the_checkpoints_stops_neither_rotation_nor_resume(s
 
 
 def test_after_an_error_of_the_loss_the_same_process_can_resume(make: Make, monkeypatch: pytest.MonkeyPatch):
-    session = make("run", checkpoint_every=5)
-    session.warn = lambda line: None
+    session = make("run", lambda line: None, checkpoint_every=5)
     with pytest.raises(NonFiniteError) as kept:
         for record in session.records():
             if record.step == 7:

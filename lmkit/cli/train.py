@@ -167,7 +167,7 @@ def _first_signal(session: Session) -> Iterator[list[int]]:
         if seen:
             raise _Stopped
 
-    session.before_measuring = break_off
+    session.measurements.before = break_off
 
     def note(number: int, frame: Any) -> None:
         if seen:
@@ -175,7 +175,7 @@ def _first_signal(session: Session) -> Iterator[list[int]]:
                 os.write(2, b"\r\x1b[K")  # no half of a progress line
             os._exit(128 + number)
         seen.append(number)
-        if session.evaluating:
+        if session.measurements.going_on:
             raise _Stopped
 
     try:

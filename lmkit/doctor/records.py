@@ -16,9 +16,9 @@ from lmkit.run.checkpoints.folder import WEIGHTS, Checkpoint
 from lmkit.run.checkpoints.manifest import sha256
 from lmkit.run.checkpoints.packing import unpack_plain
 from lmkit.run.directory import METRICS, MODEL, RunDirectory
+from lmkit.session.checkpoint_state import VALUES
+from lmkit.session.config_hash import config_hash, early_config_hash
 from lmkit.session.resolved import edited_options
-from lmkit.session.resume import config_hash, early_config_hash
-from lmkit.session.session import VALUES
 from lmkit.text.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["check_records"]

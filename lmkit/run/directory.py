@@ -311,10 +311,14 @@ class RunDirectory:
     def model_sha256(self, config: Config, vocab_size: int) -> str | None:
         """sha256 of the model's file, None where it is missing, cannot be read, or is too long to hold this model."""
         with contextlib.suppress(OSError, ConfigError), open_regular(self.path / MODEL) as file:
-            numbers = sum(math.prod(shape) for shape in stored_shapes(config.model, vocab_size).values())
-            if os.fstat(file.fileno()).st_size <= LARGEST_HEADER + BYTES_PER_NUMBER * numbers:
+            if os.fstat(file.fileno()).st_size <= self.largest_model(config, vocab_size):
                 return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
         return None
+
+    def largest_model(self, config: Config, vocab_size: int) -> int:
+        """Bytes that a file of this model's weights has at most. Raises ConfigError for a model that cannot be."""
+        numbers = sum(math.prod(shape) for shape in stored_shapes(config.model, vocab_size).values())
+        return LARGEST_HEADER + BYTES_PER_NUMBER * numbers
 
     def record_change(self, config: Config, change: Mapping[str, Any], resolved: Mapping[str, Any]) -> None:
         """A resume that changed something: an entry in run.json of what and at which step (its ``changed``: options

@@ -4,70 +4,136 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import NamedTuple
 
-from lmkit.errors import RunError
+import torch
+from torch import Tensor
+
+from lmkit.errors import NonFiniteError, RunError
 from lmkit.files import exists, read_regular
-from lmkit.model.language_model import LanguageModel
-from lmkit.run.checkpoints.folder import WEIGHTS, CheckpointFolder
+from lmkit.run.checkpoints.folder import WEIGHTS
 from lmkit.run.directory import MODEL, RunDirectory
+from lmkit.session.setup import TrainingSetup
 
-__all__ = ["BestModel"]
+__all__ = ["BestModel", "ModelFile"]
+
+
+class ModelFile(NamedTuple):
+    """A file of weights, made and hashed once however often it is written."""
+
+    content: bytes
+    sha256: str
 
 
 class BestModel:
-    """model.safetensors of a run. content: its bytes where the disk has refused them so far; sha256: of the best model
-    on validation, "" before the first.
+    """model.safetensors of a run. sha256: of the best model on validation, "" before the first. waiting: the file that
+    the disk has refused so far, None where what is on the disk is up to date.
     """
 
-    def __init__(self, run: RunDirectory, warn: Callable[[str], None]) -> None:
-        self.run, self.warn = run, warn
-        self.content: bytes | None = None
-        self.sha256 = ""
+    def __init__(self, setup: TrainingSetup, run: RunDirectory, warn: Callable[[str], None], sha256: str = "") -> None:
+        self._setup, self._run, self._warn = setup, run, warn
+        self.sha256 = sha256
+        self.waiting: ModelFile | None = None
 
-    def keep(self, model: LanguageModel, *, is_best: bool) -> bool:
-        """Make these weights the run's model; return whether the disk took them. Without a validation they are the
-        last ones and not the best: a checkpoint is not told of them.
+    def keep(self, *, is_best: bool) -> ModelFile:
+        """Make the weights of now the run's model; return their file. Without a validation they are the last ones and
+        not the best, so checkpoints do not record them.
         """
-        self.content = self.run.model_bytes(model)
-        self.sha256 = hashlib.sha256(self.content).hexdigest() if is_best else ""
-        try:
-            self.flush()
-        except OSError as error:
-            self.warn(f"The best model could not be saved: {error.strerror or error}.")
-            return False
-        return True
+        content = self._run.model_bytes(self._setup.train.model)
+        self.waiting = file = ModelFile(content, hashlib.sha256(content).hexdigest())
+        self.sha256 = file.sha256 if is_best else ""
+        self._try_to_flush("The best model could not be saved")
+        return file
+
+    def keep_last(self) -> None:
+        """Without a validation the last model is the one to keep. Raises NonFiniteError if it is none: a step can be
+        finite and its update not (a weight decay of 1e308).
+        """
+        train = self._setup.train
+        if train.validations.best_step or not train.step:
+            return
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in train.model.parameters()):
+            raise NonFiniteError(
+                f"After step {train.step:,} the weights are not finite, and no validation was: there is no "
+                "model to keep. A new run with a smaller --lr or --weight-decay usually helps."
+            )
+        self.keep(is_best=False)
+
+    def take(self) -> int:
+        """Fill the model with the weights of the run's file, to be measured; return the step that they are of."""
+        train = self._setup.train
+        step = train.validations.best_step or train.step
+        if self.waiting is None and not (self._run.path / MODEL).exists():
+            self._warn("The best model is gone, and none was better since: the last one is kept instead.")
+            self.keep(is_best=False)
+            step = train.step
+        if self.waiting is not None:
+            weights = self._weights(self.waiting.content)
+        else:
+            vocab_size, device = self._setup.corpus.tokenizer.vocab_size, self._setup.placement.device
+            weights = self._run.load_model(self._setup.config, vocab_size, device).state_dict()
+        train.model.load_state_dict(weights, strict=False)
+        return step
 
     def flush(self) -> None:
         """Write what the disk has refused. Raises OSError if it refuses again."""
-        if self.content is not None:
-            self.run.write_model(self.content)
-            self.content = None
+        if self.waiting is not None:
+            self._run.write_model(self.waiting.content)
+            self.waiting = None
 
-    def restore(self, step: int, size: int, checkpoints: CheckpointFolder, *, known: bool) -> None:
-        """Put back the best model with ``sha256``, of step ``step`` (0: none yet) and of so many bytes: a later one
-        may have been written before the crash. known: whether the one that is there is the run's own in any case.
+    def on_disk(self) -> str | None:
+        """sha256 of the run's file, None where there is none that could be this model's."""
+        return self._run.model_sha256(self._setup.config, self._setup.corpus.tokenizer.vocab_size)
+
+    def restore(self, step: int, left: str | None, *, ended: bool) -> None:
+        """Put back the best model with ``sha256``, of step ``step`` (0: none yet): a later one may have been written
+        before a crash. left: sha256 of the model that the run has ended with, where that is recorded;
+        ended: whether it is at its end, whose model may be the closing validation's, which no checkpoint knows of.
         """
-        if not step or self._present(size) == self.sha256:
+        content = self._present()
+        present = None if content is None else hashlib.sha256(content).hexdigest()
+        if ended and (self._is_sound(content) if left is None else present == left):
+            return
+        if not step or present == self.sha256:
             return
         try:
-            content = checkpoints.open(step).files[WEIGHTS]
+            found = self._run.checkpoints.open(step).files[WEIGHTS]
         except RunError as error:
-            self.warn(f"The best model, of step {step:,}, is gone: {error} The next better one takes its place.")
+            self._warn(f"The best model, of step {step:,}, is gone: {error} The next better one replaces it.")
             return
-        if exists(self.run.path / MODEL) and not known:
-            self.warn(
-                f"{self.run.path / MODEL} is not the model that this run left, but another run's or damaged: the best "
+        known = self._run.best_after(step) if left is None else present == left
+        if exists(self._run.path / MODEL) and not known:
+            self._warn(
+                f"{self._run.path / MODEL} is not the model that this run left, but another run's or damaged: the best "
                 f"one, of step {step:,}, is put back."
             )
-        self.content = content
+        self.waiting = ModelFile(found, self.sha256)
+        self._try_to_flush("The best model could not be put back yet")
+
+    def _present(self) -> bytes | None:
+        """The run's file, None where there is none that could be this model's: a stranger's may be of any size."""
+        most = self._run.largest_model(self._setup.config, self._setup.corpus.tokenizer.vocab_size)
+        try:
+            return read_regular(self._run.path / MODEL, most)
+        except OSError:
+            return None
+
+    def _is_sound(self, content: bytes | None) -> bool:
+        """Whether a file of weights can be this model's."""
+        if content is None:
+            return False
+        vocab_size, device = self._setup.corpus.tokenizer.vocab_size, self._setup.placement.device
+        try:
+            self._run.load_model(self._setup.config, vocab_size, device, (MODEL, content))
+        except RunError:
+            return False
+        return True
+
+    def _weights(self, content: bytes) -> dict[str, Tensor]:
+        return self._run.weights(content, MODEL, self._setup.config, self._setup.corpus.tokenizer.vocab_size)
+
+    def _try_to_flush(self, failure: str) -> None:
         try:
             self.flush()
         except OSError as error:
-            self.warn(f"The best model could not be put back yet: {error.strerror or error}.")
-
-    def _present(self, size: int) -> str:
-        """sha256 of the file that is there, "" where it cannot be the one: a stranger's may be of any size."""
-        try:
-            return hashlib.sha256(read_regular(self.run.path / MODEL, size)).hexdigest()
-        except OSError:
-            return ""
+            self._warn(f"{failure}: {error.strerror or error}.")

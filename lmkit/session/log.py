@@ -7,9 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lmkit.evaluation.caveats import not_finite
+from lmkit.evaluation.measurement import Measurement
+from lmkit.evaluation.perplexity import Evaluation
 from lmkit.files import Check, always
 from lmkit.run.directory import METRICS, TIMINGS
 from lmkit.run.log import LogFile
+from lmkit.training.loop import EvaluationRecord
 from lmkit.training.state import TrainState
 from lmkit.training.step import StepRecord
 
@@ -47,6 +51,26 @@ class SessionLog:
         self.last = (record.step, record.epoch, record.lr)
         if record.step % LOG_EVERY == 0:
             self.end_interval(train)
+
+    def add_evaluation(self, record: EvaluationRecord, train: TrainState) -> None:
+        """A line for a validation."""
+        position = {"step": record.step, "epoch": record.epoch, "tokens": record.tokens}
+        metrics = {"split": "valid", "best": record.is_best, **_evaluation_metrics(record.evaluation)}
+        self.add(
+            {"kind": "evaluation", **position, **metrics},
+            {"kind": "evaluation", **position, "seconds": round(train.elapsed, 3)},
+        )
+
+    def add_final(self, step: int, measurement: Measurement | None) -> None:
+        """The closing line, of the model of this step: it says that the run has ended. With a measurement its split,
+        what is known of the text, and its notes where it has any.
+        """
+        metrics: dict[str, Any] = {}
+        if measurement is not None:
+            metrics = {"split": measurement.split, **_evaluation_metrics(measurement.evaluation)}
+            metrics |= measurement.known_figures()
+            metrics |= {"notes": list(measurement.notes)} if measurement.notes else {}
+        self.add({"kind": "final", "step": step, **metrics})
 
     def end_interval(self, train: TrainState) -> None:
         """A line for the steps since the last one, if there are any."""
@@ -94,3 +118,16 @@ class SessionLog:
             step, epoch, lr = values["last"]
             self.last = int(step), int(epoch), float(lr)
         return self.metrics.continue_from(int(values["length"]), str(values["sha256"]))
+
+
+def _evaluation_metrics(evaluation: Evaluation) -> dict[str, Any]:
+    """What metrics.jsonl holds of an evaluation; where it is not finite, with the reason."""
+    reason = not_finite(evaluation)
+    return {
+        "nll": evaluation.nll,
+        "tokens_scored": evaluation.tokens,
+        "nats_per_token": evaluation.nats_per_token,
+        "perplexity": evaluation.perplexity,
+        **({"not_finite": reason} if reason else {}),
+        **({"seams_open": evaluation.seams_open} if evaluation.seams_open else {}),
+    }

@@ -14,11 +14,11 @@ from lmkit.model.cells.heads import choose_heads
 from lmkit.model.head import tail_width
 from lmkit.model.language_model import cutoffs_of
 from lmkit.run.directory import CONFIG, RUN, RunDirectory
-from lmkit.session.setup import Placement
+from lmkit.session.placement import Placement, placement_options
 from lmkit.text.tokenizers.tokenizer import Tokenizer
 from lmkit.training.optimizers import ADAM_BETAS
 
-__all__ = ["edited_options", "placement_options", "resolved_options", "take_edits"]
+__all__ = ["edited_options", "resolved_options", "take_edits"]
 
 
 def resolved_options(config: Config, tokenizer: Tokenizer, placement: Placement) -> dict[str, Any]:
@@ -26,12 +26,6 @@ def resolved_options(config: Config, tokenizer: Tokenizer, placement: Placement)
     them; without the text, which has an entry of its own.
     """
     return {**_values(config, tokenizer), **placement_options(placement)}
-
-
-def placement_options(placement: Placement) -> dict[str, Any]:
-    """Device, precision and threads, as options name them."""
-    precision = str(placement.precision).removeprefix("torch.")
-    return {"device": str(placement.device), "threads": placement.threads, "precision": precision}
 
 
 def edited_options(config: Config, tokenizer: Tokenizer, info: Mapping[str, Any]) -> dict[str, list[Any]]:

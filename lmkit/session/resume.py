@@ -1,199 +1,148 @@
-"""What a resume may change and what must be as it was, so that the continued run is the uninterrupted one."""
+"""The restore of a run: its parts as they were at its newest whole checkpoint."""
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
-import platform
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import torch
-
-from lmkit.config import PLACEMENT, RESUMABLE, Config, RuntimeConfig, TrainingConfig, flatten
+from lmkit.config import Config
 from lmkit.errors import ConfigError, RunError
-from lmkit.fields import flag_of
-from lmkit.hardware import describe_cpu
-from lmkit.run.config_file import format_defaults
-from lmkit.run.directory import RunDirectory, lmkit_version
-from lmkit.session.setup import Placement, absolute_corpus
-from lmkit.text.corpus import Corpus
-from lmkit.text.token_file import TokenFile
+from lmkit.run.checkpoints.folder import Checkpoint
+from lmkit.run.directory import CONFIG, RUN, RunDirectory
+from lmkit.run.lock import FolderLock
+from lmkit.session.changes import (
+    already_ended,
+    changed_config,
+    changed_options,
+    check_corpus,
+    placement_of_run,
+    without_same_placement,
+)
+from lmkit.session.checkpoint_state import CheckpointState, misfit, weights_of
+from lmkit.session.config_hash import config_hash, early_config_hash
+from lmkit.session.fingerprint import check_fingerprint, fingerprint
+from lmkit.session.log import SessionLog
+from lmkit.session.parts import Parts, Say
+from lmkit.session.resolved import resolved_options, take_edits
+from lmkit.session.saver import Moment
+from lmkit.session.setup import TrainingSetup, prepare
+from lmkit.text.corpus import Progress
+from lmkit.training.loop import reached_limits
+from lmkit.training.mismatch import Mismatch
 
-__all__ = [
-    "changed_config",
-    "check_corpus",
-    "check_fingerprint",
-    "config_hash",
-    "early_config_hash",
-    "fingerprint",
-    "placement_of_run",
-    "without_same_placement",
-]
-
-OWN_VERSION = "lmkit"  # of a fingerprint: another version of it trains to the same bits, as tests/stored_runs show
-
-
-def fingerprint(placement: Placement) -> dict[str, Any]:
-    """All that the last bits of a result depend on, apart from the configuration: names and plain values."""
-    device = torch.cuda.get_device_name(placement.device) if placement.device.type == "cuda" else str(placement.device)
-    return {
-        "lmkit": lmkit_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "cpu": f"{describe_cpu().rpartition(', ')[0]} {describe_cpu().rpartition('(')[2].rstrip(')')}",
-        "machine": platform.machine(),
-        "device": device,
-        "precision": str(placement.precision).removeprefix("torch."),
-        "threads": placement.threads,
-    }
+__all__ = ["resume"]
 
 
-def config_hash(config: Config) -> str:
-    """sha256 of what makes a run this run: the options that differ from the defaults of the format, so that an option
-    that is added later leaves it as it is; without what a resume may change, and without the text and the tokenizer,
-    which have hashes of their own.
+def resume(
+    lock: FolderLock,
+    changes: Mapping[str, Any],
+    *,
+    allow_inexact: bool,
+    progress: Progress | None,
+    warn: Say,
+    note: Say,
+) -> Parts:
+    """The parts of the run whose folder is held, from its newest whole checkpoint or from the beginning. No file of the
+    run is changed before nothing can refuse any more. Raises as ``Session.resume``.
     """
-    defaults = flatten(format_defaults().to_dict())
-    chosen = {name: value for name, value in flatten(config.to_dict()).items() if value != defaults[name]}
-    kept = {
-        name: value for name, value in chosen.items() if name not in (*RESUMABLE, *PLACEMENT, "corpus", "tokenizer")
-    }
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+    run = RunDirectory(lock.folder, lock.check)
+    stored, info, tokenizer = run.config(), run.info(), run.tokenizer()
+    run.clean()
+    run.checkpoints.clean()
+    checkpoint, has_ended = _newest(run, warn)
+    then = {**info, **_recorded_placement(checkpoint)}
+    changes = without_same_placement(changes, then)
+    config = changed_config(stored, changes, allow_inexact=allow_inexact)
+    run.check_vocabulary(tokenizer.vocab_size)
+    edited = take_edits(run, stored, tokenizer, info, warn)
+    run.check_text_is_there(config)
+    placement = placement_of_run(then, config, changes)
+    if checkpoint is not None and has_ended and config.training == stored.training:
+        note(already_ended(run, config.training, checkpoint.step))
+    setup = prepare(config, placement, tokenizer=tokenizer, progress=progress)
+    check_corpus(run, setup.corpus, changes.get("corpus"))
+
+    machine, log = fingerprint(placement), SessionLog(run.path, run.check)
+    if checkpoint is None:
+        log.continue_from(None)
+        differing = check_fingerprint(info.get("fingerprint", {}), machine, allow_inexact=allow_inexact)
+        parts = Parts.make(setup, lock, log, machine, warn, progress, resumed_at=0)
+    else:
+        state = CheckpointState.read(checkpoint)
+        _check_identity(state, run, config, info)
+        differing = check_fingerprint(state.fingerprint, machine, allow_inexact=allow_inexact)
+        _fill(setup, state, checkpoint, run)
+        if not log.continue_from(state.log, state.interval_started):
+            warn(f"{run.path / 'metrics.jsonl'} is not as this run left it: what is missing stays missing.")
+        saved, best = Moment.of(setup), state.best_sha256
+        parts = Parts.make(
+            setup, lock, log, machine, warn, progress, best_sha256=best, saved=saved, resumed_at=saved.step
+        )
+    _check_end(setup, stored)
+
+    if checkpoint is not None:
+        left = _model_at_end(info, setup.train.step)
+        parts.best.restore(setup.train.validations.best_step, left, ended=setup.finished)
+    changed = {**edited, **changed_options(stored, config)}
+    if changed or differing:
+        change = {"step": setup.train.step, "changed": changed, "inexact": differing}
+        run.record_change(config, change, resolved_options(config, tokenizer, placement))
+    return parts
 
 
-def early_config_hash(values: Mapping[str, Any], info: Mapping[str, Any]) -> str:
-    """The same as early versions computed it: of all options in config.json (``values``), the corpus as it was named
-    before a resume found it elsewhere.
-    """
-    kept = {section: dict(options) for section, options in values.items() if isinstance(options, Mapping)}
-    for name, (before, _) in _first_changes(info).items():
-        if name in ("corpus", "tokenizer"):
-            kept["data"][name] = before
-    for options in kept.values():
-        for name in (*RESUMABLE, *PLACEMENT):
-            options.pop(name, None)
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+def _newest(run: RunDirectory, warn: Say) -> tuple[Checkpoint | None, bool]:
+    """The newest whole checkpoint, and whether the run has ended. Raises RunError for one that has ended without."""
+    checkpoint, has_ended = run.checkpoints.newest(warn), run.has_ended
+    if checkpoint is None and has_ended:
+        raise RunError(
+            f"{run.path} has ended, and none of its checkpoints is whole: to begin anew would put its model at "
+            "risk. Train into a new folder."
+        )
+    return checkpoint, has_ended
 
 
-def _first_changes(info: Mapping[str, Any]) -> dict[str, Any]:
-    """For each option that a resume has changed, its values before and after the first change."""
-    resumes = info.get("resumes")
-    first: dict[str, Any] = {}
-    for resume in resumes if isinstance(resumes, list) else []:
-        changed = resume.get("changed") if isinstance(resume, Mapping) else None
-        for name, values in changed.items() if isinstance(changed, Mapping) else ():
-            if isinstance(values, list) and len(values) == 2:
-                first.setdefault(name, values)
-    return first
+def _recorded_placement(checkpoint: Checkpoint | None) -> dict[str, Any]:
+    """Device, precision and threads that the checkpoint's steps were computed with."""
+    recorded = None if checkpoint is None else checkpoint.manifest.get("place")
+    return recorded if isinstance(recorded, dict) else {}
 
 
-def changed_config(stored: Config, changes: Mapping[str, Any], *, allow_inexact: bool) -> Config:
-    """The run's configuration with the changes. Raises ConfigError for one that would make it another run; another
-    path of the text does not, as long as ``check_corpus`` finds the same text there.
-    """
-    if "corpus" in changes:
-        changes = {**changes, "corpus": absolute_corpus(changes["corpus"])}
-    current = {name: value for section in stored.to_dict().values() for name, value in section.items()}
-    other = {name: value for name, value in changes.items() if name not in current or current[name] != value}
-    for name in other:
-        if name in PLACEMENT and not allow_inexact:
-            raise ConfigError(
-                f"{_flag(name)} would change the last bits of the result: leave it out, or say --allow-inexact."
-            )
-        if name == "checkpoint_every" and stored.training.on_nonfinite == "rollback":
-            raise ConfigError("--checkpoint-every cannot change under --on-nonfinite rollback: it says how far back.")
-        if name in current and name not in (*RESUMABLE, *PLACEMENT, "corpus"):
-            raise ConfigError(
-                f"{_flag(name)} cannot change when a run is resumed: only {', '.join(map(_flag, RESUMABLE))} can, "
-                "and --corpus where the text has moved."
-            )
-    return stored.override(other)
+def _check_identity(state: CheckpointState, run: RunDirectory, config: Config, info: Mapping[str, Any]) -> None:
+    """Raise RunError where a checkpoint is another run's."""
+    if state.config_sha256 not in (config_hash(config), early_config_hash(run.config_values(), info)):
+        raise RunError(
+            f"Checkpoint {state.step:,} belongs to a run with another configuration than "
+            f"{run.path / CONFIG}: put the old file back."
+        )
+    if state.tokenizer_sha256 != info.get("tokenizer_sha256"):
+        raise RunError(
+            f"Checkpoint {state.step:,} belongs to a run with another tokenizer than "
+            f"{run.path / RUN} records: put the old file back."
+        )
 
 
-def already_ended(run: RunDirectory, training: TrainingConfig, step: int) -> str:
-    """A sentence for a run that has ended at this step and is resumed without a later end."""
-    limits = {"max_steps": training.max_steps, "epochs": training.epoch_limit, "max_seconds": training.max_seconds}
-    ends = {name: end for name, end in limits.items() if end is not None}
-    if training.max_steps is not None and step >= training.max_steps:
-        ends = {"max_steps": training.max_steps}
-    later = " ".join(f"{_flag(name)} {2 * end:g}" for name, end in ends.items())
-    raised = " or ".join(map(_flag, ends))
-    patience = "; --patience may have ended it too" if training.patience is not None else ""
-    return (
-        f"{run.path} has ended, at step {step:,}{patience}. Its best model is measured again; to train on, raise "
-        f"{raised}, for example `lmkit train --resume {run.path} {later}`."
-    )
-
-
-def without_same_placement(changes: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any]:
-    """Changes without those that name the device, precision or threads which the run has anyway."""
-    return {name: value for name, value in changes.items() if name not in PLACEMENT or info.get(name) != value}
-
-
-def placement_of_run(info: Mapping[str, Any], config: Config, changes: Mapping[str, Any]) -> Placement:
-    """Device, precision and threads as they were, whatever this machine would choose, unless they were changed."""
-    then: dict[str, Any] = {}
-    for item in dataclasses.fields(RuntimeConfig):
-        if item.name in PLACEMENT:
-            recorded = info.get(item.name, getattr(config.runtime, item.name))
-            then[item.name] = changes.get(item.name, recorded)
+def _fill(setup: TrainingSetup, state: CheckpointState, checkpoint: Checkpoint, run: RunDirectory) -> None:
+    """Put a checkpoint's values into the train state. Raises RunError where they are another training's."""
+    train, weights = setup.train, weights_of(checkpoint, run, setup)
     try:
-        runtime = RuntimeConfig(**then)
-    except ConfigError as error:
-        raise RunError(f"The device, precision or threads that run.json records cannot be used: {error}") from error
-    return Placement.choose(runtime.device, runtime.precision, runtime.threads, config.model)
+        train.load_state_dict({**state.train, "model": weights, "elapsed": state.elapsed})
+    except Mismatch as error:
+        raise misfit(checkpoint, error) from error
+    if train.index >= setup.sampler.num_windows(train.epoch):
+        raise misfit(checkpoint, f"its epoch has no window {train.index:,}")
 
 
-def check_fingerprint(then: Mapping[str, Any], now: Mapping[str, Any], *, allow_inexact: bool) -> list[str]:
-    """What differs between two fingerprints, as words. Raises RunError where there is something and it is not
-    allowed; another version of lmkit always is.
-    """
-    if not isinstance(then, Mapping):
-        raise RunError("The fingerprint of the machine in run.json or in the newest checkpoint is damaged.")
-    differing = [
-        f"{name} {then[name]} then, {now[name]} now" for name in now if name in then and then[name] != now[name]
-    ]
-    refused = [one for one in differing if not one.startswith(f"{OWN_VERSION} ")]
-    if refused and not allow_inexact:
-        raise RunError(
-            f"The result would not be the uninterrupted run's to the last bit: {'; '.join(refused)}. "
-            "--allow-inexact resumes all the same."
-        )
-    return differing
+def _check_end(setup: TrainingSetup, stored: Config) -> None:
+    """Raise ConfigError where the changes put the end of the run before the step that it is at."""
+    before, after = stored.training, setup.config.training
+    moved = any(getattr(before, name) != getattr(after, name) for name in ("epochs", "max_steps", "max_seconds"))
+    if moved and setup.finished:
+        ends = " and ".join(reached_limits(setup.train, setup.sampler, after))
+        raise ConfigError(f"The run is at step {setup.train.step:,}, past its end by {ends}: raise it to continue.")
 
 
-def check_corpus(run: RunDirectory, corpus: Corpus, given: str | None = None) -> None:
-    """Raise RunError where the text is no longer the one that the run began with, or is cut into other documents.
-    given: where it is said to be now.
-    """
-    recorded = run.info().get("splits")
-    names = corpus.splits.keys() | (recorded.keys() if isinstance(recorded, dict) else set())
-    for name in sorted(names):
-        if _is_split(run, name, corpus.splits.get(name)):
-            continue
-        if given is not None:
-            raise RunError(
-                f"--corpus {given} is not the text that {run.path} was trained on: its {name} split differs. Give that "
-                "text, or train a new run on this one."
-            )
-        raise RunError(
-            f"The {name} split of {run.config().data.corpus} has changed since the run began: put the old text back, "
-            "or train anew."
-        )
-
-
-def _is_split(run: RunDirectory, name: str, split: TokenFile | None) -> bool:
-    """Whether a split is the recorded one: its text, and where run.json counts them its tokens and documents."""
-    if split is None or run.split_hash(name) != split.sha256:
-        return False
-    then, now = run.counts(name), {"tokens": len(split), "documents": split.counts.documents}
-    return all(then.get(key, count) == count for key, count in now.items())
-
-
-def _flag(name: str) -> str:
-    sections = dataclasses.fields(Config)
-    kinds = [type(getattr(Config(), section.name)) for section in sections]
-    return next((flag_of(item) for kind in kinds for item in dataclasses.fields(kind) if item.name == name), name)
+def _model_at_end(info: Mapping[str, Any], step: int) -> str | None:
+    """sha256 of the model that a run ended with at this step, None where run.json does not record it."""
+    ended = info.get("ended")
+    found = ended.get("model_sha256") if isinstance(ended, Mapping) and ended.get("step") == step else None
+    return found if isinstance(found, str) else None

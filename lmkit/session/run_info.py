@@ -8,16 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from lmkit.evaluation.caveats import not_finite
-from lmkit.evaluation.measurement import Measurement
-from lmkit.evaluation.perplexity import Evaluation
 from lmkit.hardware import describe_cpu
 from lmkit.run.directory import lmkit_version
-from lmkit.session.resolved import placement_options, resolved_options
-from lmkit.session.resume import fingerprint
+from lmkit.session.fingerprint import fingerprint
+from lmkit.session.placement import placement_options
+from lmkit.session.resolved import resolved_options
 from lmkit.session.setup import TrainingSetup
 
-__all__ = ["evaluation_figures", "final_figures", "run_info", "tokenizer_hash", "versions"]
+__all__ = ["run_info", "tokenizer_hash", "versions"]
 
 
 def run_info(setup: TrainingSetup) -> dict[str, Any]:
@@ -48,25 +46,3 @@ def tokenizer_hash(setup: TrainingSetup) -> str:
 def versions() -> dict[str, str]:
     """Of lmkit and torch."""
     return {"lmkit": lmkit_version(), "torch": torch.__version__}
-
-
-def evaluation_figures(evaluation: Evaluation) -> dict[str, Any]:
-    """What metrics.jsonl holds of an evaluation; where it is not finite, with the reason."""
-    reason = not_finite(evaluation)
-    return {
-        "nll": evaluation.nll,
-        "tokens_scored": evaluation.tokens,
-        "nats_per_token": evaluation.nats_per_token,
-        "perplexity": evaluation.perplexity,
-        **({"not_finite": reason} if reason else {}),
-        **({"seams_open": evaluation.seams_open} if evaluation.seams_open else {}),
-    }
-
-
-def final_figures(measurement: Measurement) -> dict[str, Any]:
-    """What metrics.jsonl holds of the closing measurement: its split, what is known of the text, and its notes where it
-    has any.
-    """
-    notes = {"notes": list(measurement.notes)} if measurement.notes else {}
-    figures = {**evaluation_figures(measurement.evaluation), **measurement.known_figures()}
-    return {"split": measurement.split, **figures, **notes}

@@ -10,45 +10,27 @@ from typing import Any
 import numpy as np
 import torch
 
-from lmkit.config import Config, ModelConfig
+from lmkit.config import Config
 from lmkit.errors import ConfigError, DataError
 from lmkit.files import expanded, is_file
-from lmkit.hardware import choose_device, choose_threads, memory_size
+from lmkit.hardware import memory_size
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.memory import largest, training_bytes
-from lmkit.model.precision import choose_precision
 from lmkit.model.shapes import shape_model
 from lmkit.samplers import SAMPLERS, Sampler
+from lmkit.session.placement import Placement
 from lmkit.text.corpus import Corpus, Progress, build_corpus
 from lmkit.text.sources.opening import local_path
 from lmkit.text.token_file import TokenFile
 from lmkit.text.tokenizers.kinds import TOKENIZERS
 from lmkit.text.tokenizers.tokenizer import Tokenizer
+from lmkit.training.loop import is_finished, validation_is_due
 from lmkit.training.optimizers import NUM_MOMENTS, make_optimizer
 from lmkit.training.state import TrainState
 
-__all__ = ["Placement", "TrainingSetup", "absolute_corpus", "bytes_to_train", "prepare"]
+__all__ = ["TrainingSetup", "absolute_corpus", "bytes_to_train", "prepare"]
 
 LEAST_VOCABULARY = 100  # a smaller one is not suggested
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where and how exactly it is computed; torch has been told the number of threads."""
-
-    device: torch.device
-    precision: torch.dtype
-    threads: int
-
-    @classmethod
-    def choose(cls, device: str, precision: str, threads: int | None, model: ModelConfig) -> Placement:
-        """The placement that the options name, ``auto`` and None filled in. Raises ConfigError where it is not there,
-        or cannot compute this model so.
-        """
-        chosen = choose_device(device)
-        placement = cls(chosen, choose_precision(precision, chosen, model), choose_threads(threads))
-        torch.set_num_threads(placement.threads)
-        return placement
 
 
 @dataclass(frozen=True)
@@ -60,6 +42,21 @@ class TrainingSetup:
     corpus: Corpus
     sampler: Sampler
     train: TrainState
+
+    @property
+    def finished(self) -> bool:
+        """Whether epochs, steps or seconds have run out."""
+        return is_finished(self.train, self.sampler, self.config.training)
+
+    @property
+    def validates(self) -> bool:
+        """Whether there is a text to validate on."""
+        return "valid" in self.corpus.splits
+
+    @property
+    def validation_is_due(self) -> bool:
+        """Whether a validation comes before the next step."""
+        return self.validates and validation_is_due(self.train, self.sampler, self.config.training)
 
 
 def prepare(

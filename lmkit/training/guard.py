@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lmkit.training.mismatch import Mismatch
+
 __all__ = ["MAX_SKIPPED_IN_A_ROW", "Guard", "Skipped"]
 
 REMEMBERED = 128  # steps that a spike is measured against
@@ -69,10 +71,10 @@ class Guard:
         return {**vars(self), "recent": self.recent.clone()}
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
-        """Take over the memory of another guard."""
+        """Take over the memory of another guard. Raises Mismatch for one of another size."""
         recent = values["recent"]
         if tuple(recent.shape) != (REMEMBERED, 2):
-            raise ValueError(f"the guard's memory has shape {list(recent.shape)}")
+            raise Mismatch(f"the guard's memory has shape {list(recent.shape)}")
         self.recent = recent.clone()
         self.seen, self.skipped = int(values["seen"]), int(values["skipped"])
         self.skipped_in_a_row, self.rollbacks = int(values["skipped_in_a_row"]), int(values["rollbacks"])

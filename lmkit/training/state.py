@@ -13,6 +13,7 @@ from torch.optim import AdamW, Optimizer
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.state import State, map_state
 from lmkit.training.guard import Guard
+from lmkit.training.mismatch import Mismatch
 
 __all__ = ["TrainState", "ValidationHistory"]
 
@@ -81,13 +82,13 @@ class TrainState:
     def load_state_dict(self, values: dict[str, Any]) -> None:
         """Continue from ``state_dict``: model and optimiser are filled in place, torch's generators are set.
 
-        Raises ValueError, KeyError or TypeError for values of another training.
+        Raises Mismatch for values of another training.
         """
         self.load_weights(values["model"], values["optimizer"])
         self.carried = self._checked(values["carried"])
         self.epoch, self.index, self.step, self.tokens = position = tuple(map(int, values["place"]))
         if min(position) < 0:
-            raise ValueError(f"its position in the data is {position}")
+            raise Mismatch(f"its position in the data is {position}")
         self.elapsed = values["elapsed"]
         kinds = {name: type(value) for name, value in vars(ValidationHistory()).items()}
         self.validations = ValidationHistory(
@@ -102,23 +103,23 @@ class TrainState:
             torch.cuda.set_rng_state_all(values["cuda_generators"])
 
     def load_weights(self, weights: dict[str, Tensor], optimizer: dict[str, Any]) -> None:
-        """Fill model and optimiser in place. Second names of tied weights may be absent. Raises ValueError where
+        """Fill model and optimiser in place. Second names of tied weights may be absent. Raises Mismatch where
         something does not fit.
         """
         if unknown := sorted(weights.keys() - self.model.state_dict().keys()):
-            raise ValueError(f"the model has no weights {unknown[0]}")
+            raise Mismatch(f"the model has no weights {unknown[0]}")
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         if isinstance(self.optimizer, AdamW) and any(set(one) != MOMENTS for one in optimizer["state"].values()):
-            raise ValueError("it holds the memory of another optimiser")
+            raise Mismatch("it holds the memory of another optimiser")
         for number, memory in optimizer["state"].items():
             for name, value in memory.items():
                 shape = tuple(value.shape) if isinstance(value, Tensor) else ()
                 if shape not in ((), tuple(parameters[number].shape)):
-                    raise ValueError(f"the optimiser's {name} of parameter {number} has shape {list(shape)}")
+                    raise Mismatch(f"the optimiser's {name} of parameter {number} has shape {list(shape)}")
         try:
             self.model.load_state_dict(weights, strict=False)
         except RuntimeError as error:
-            raise ValueError(str(error)) from error
+            raise Mismatch(str(error)) from error
         self.optimizer.load_state_dict(optimizer)
 
     def _checked(self, carried: State | None) -> State | None:
@@ -127,6 +128,6 @@ class TrainState:
             return None
         own = self.model.initial_state(len(carried[0][0]))
         if [[one.shape for one in layer] for layer in own] != [[one.shape for one in layer] for layer in carried]:
-            raise ValueError("the carried state has another shape than the model's")
+            raise Mismatch("the carried state has another shape than the model's")
         device = own[0][0].device
         return map_state(lambda tensor: tensor.to(device), carried)

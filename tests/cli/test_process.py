@@ -42,11 +42,14 @@ print(json.dumps(codes))
 """
 
 
-# As above, with a signal at the beginning of a method of Session. sys.argv[1]: a list of [method, signal, command].
+# As above, with a signal at the beginning of a method of a part of the session. sys.argv[1]: a list of
+# [part.method, signal, command].
 SIGNALLED = """
 import gc, json, os, signal, sys
 import lmkit.api, lmkit.cli, lmkit.console.training
-from lmkit.session.session import Session
+from lmkit.session.best_model import BestModel
+from lmkit.session.measurements import Measurements
+PARTS = {"best": BestModel, "measurements": Measurements}
 codes = []
 gc.freeze()
 for method, number, arguments in json.loads(sys.argv[1]):
@@ -54,11 +57,13 @@ for method, number, arguments in json.loads(sys.argv[1]):
     child = os.fork()
     if child == 0:
         signal.signal(number, signal.SIG_DFL)  # who runs the tests may have it ignored
-        original = getattr(Session, method)
+        part, name = method.split(".")
+        original = getattr(PARTS[part], name)
         def signalled(self, *rest, **options):
+            setattr(PARTS[part], name, original)  # a second signal would quit at once
             os.kill(os.getpid(), number)
             return original(self, *rest, **options)
-        setattr(Session, method, signalled)
+        setattr(PARTS[part], name, signalled)
         output = os.open(method + ".txt", os.O_WRONLY | os.O_CREAT)
         os.dup2(output, 1)
         lmkit.cli.main(arguments, prog_name="lmkit")
@@ -176,7 +181,7 @@ def test_a_signal_before_a_measurement_ends_the_run_and_a_resume_is_exact(cli, w
     """The measurement that follows is not begun: it may take long, and is done by the resume."""
     options = ["--corpus", "text.txt", "--max-steps", "20", "--eval-every", "8"]
     assert cli(*TRAIN, *options, "--out", "whole").code == 0
-    methods = ["_validate", "_keep_last_model", "_take_best_weights", "_final_measurement"]
+    methods = ["measurements.validate", "best.keep_last", "best.take", "measurements.close"]
     numbers = [signal.SIGTERM, signal.SIGTERM, signal.SIGHUP, signal.SIGTERM]
     calls = [[name, number, [*TRAIN, *options, "--out", name]] for name, number in zip(methods, numbers, strict=True)]
     done = subprocess.run(
@@ -189,11 +194,11 @@ def test_a_signal_before_a_measurement_ends_the_run_and_a_resume_is_exact(cli, w
     )
     assert json.loads(done.stdout) == [128 + number for number in numbers], done.stderr
     for method in methods:
-        stopped_at = 8 if method == "_validate" else 20
+        stopped_at = 8 if method == "measurements.validate" else 20
         assert f"Stopping at step {stopped_at}: saving." in done.stderr
         assert (work / f"{method}.txt").read_text(encoding="utf-8") == f"run {method}\n", "nothing was measured"
         kinds = [record["kind"] for record in records(work / method)]
-        assert kinds.count("evaluation") == (0 if method == "_validate" else 3)
+        assert kinds.count("evaluation") == (0 if method == "measurements.validate" else 3)
         assert "final" not in kinds
         resumed = cli("train", "--resume", method)
         assert resumed.code == 0, resumed.stderr

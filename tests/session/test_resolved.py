@@ -12,9 +12,9 @@ import torch
 
 from lmkit.config import Config, flatten
 from lmkit.errors import RunError
+from lmkit.session.placement import Placement
 from lmkit.session.resolved import resolved_options
 from lmkit.session.session import Session
-from lmkit.session.setup import Placement
 from lmkit.text import CharacterTokenizer
 
 SMALL: dict[str, Any] = {

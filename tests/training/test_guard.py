@@ -383,8 +383,9 @@ def make(tmp_path: Path) -> Make:
     lines = [" ".join(draw.choice(words) for _ in range(draw.randint(2, 7))) + ".\n" for _ in range(70)]
     (tmp_path / "text.txt").write_text("".join(lines), encoding="utf-8", newline="")
 
-    def call(name: str, **options: Any) -> Session:
-        return Session(Config().override({**SMALL, "corpus": str(tmp_path / "text.txt"), **options}), tmp_path / name)
+    def call(name: str, warn: Callable[[str], None] = lambda text: None, **options: Any) -> Session:
+        config = Config().override({**SMALL, "corpus": str(tmp_path / "text.txt"), **options})
+        return Session(config, tmp_path / name, warn=warn)
 
     return call
 
@@ -447,9 +448,9 @@ def test_a_run_with_bad_steps_resumes_exactly(make: Make, poison: Poison, policy
 
 def test_a_rollback_takes_the_weights_of_the_last_fixed_checkpoint_and_the_next_text(make: Make, poison: Poison):
     poison({13: "nan"})
-    session = make("run", on_nonfinite="rollback", checkpoint_every=10, keep_checkpoints=1, eval_every=4)
     warnings: list[str] = []
-    session.warn = warnings.append
+    options = {"on_nonfinite": "rollback", "checkpoint_every": 10, "keep_checkpoints": 1, "eval_every": 4}
+    session = make("run", warnings.append, **options)
     seen: dict[int, Any] = {}
     for record in session.records():
         if isinstance(record, StepRecord):

@@ -48,9 +48,15 @@ class CheckpointFolder:
         self.path = path
         self._check = check
 
-    def save(self, step: int, files: Mapping[str, bytes], notes: Mapping[str, Any]) -> None:
-        """Add a checkpoint, in place of an older one of the same step. Raises OSError if the disk refuses; then
-        nothing is left of it and all others are as they were.
+    def save(
+        self,
+        step: int,
+        files: Mapping[str, bytes],
+        notes: Mapping[str, Any],
+        sums: Mapping[str, str] | None = None,
+    ) -> None:
+        """Add a checkpoint, in place of an older one of the same step. sums: the sha256 of files where it is known.
+        Raises OSError if the disk refuses; then nothing is left of it and all others are as they were.
         """
         self._check()
         self.path.mkdir(exist_ok=True)
@@ -63,10 +69,12 @@ class CheckpointFolder:
         try:
             staging.mkdir()
             with ThreadPoolExecutor(1) as pool:  # sums take as long as writing, and both leave Python's lock alone
-                sums = {name: pool.submit(sha256, content) for name, content in files.items()}
+                made = {
+                    name: pool.submit(sha256, content) for name, content in files.items() if name not in (sums or {})
+                }
                 for name, content in files.items():
                     _write(staging / name, content)
-                known = {name: done.result() for name, done in sums.items()}
+                known = {**(sums or {}), **{name: done.result() for name, done in made.items()}}
             _write(staging / MANIFEST, render_manifest(step, files, notes, known))
             sync_folder(staging)
             reached("written")

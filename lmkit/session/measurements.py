@@ -1,0 +1,88 @@
+"""What a session measures: validations on the way, and the best model at the end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from lmkit.evaluation.carried_state import read_carried_state
+from lmkit.evaluation.measurement import Measurement, measure
+from lmkit.evaluation.options import EvalOptions
+from lmkit.evaluation.perplexity import Evaluation
+from lmkit.evaluation.predictor import NetworkPredictor
+from lmkit.session.setup import TrainingSetup
+from lmkit.text.corpus import Progress
+from lmkit.text.sources.generated import known_entropy
+from lmkit.text.token_file import TokenFile
+
+__all__ = ["Measurements"]
+
+VALIDATION_ROWS = 64
+VALIDATION_PASSES = 1
+ONE_STREAM_SECONDS = 60
+
+
+class Measurements:
+    """Measurements of the model as it is; they leave no trace in the training.
+
+    going_on: whether one is being made, where an exception (Ctrl-C) leaves the train state whole. before: is called at
+    the beginning of each, and may raise one.
+    """
+
+    def __init__(self, setup: TrainingSetup, progress: Progress | None) -> None:
+        self._setup = setup
+        self._progress = progress or (lambda stage, share: None)
+        self.going_on = False
+        self.before: Callable[[], None] = lambda: None
+
+    def validate(self) -> Evaluation:
+        """Measure the model on the valid split."""
+        return self._measure("valid", VALIDATION_ROWS, "validating", VALIDATION_PASSES).evaluation
+
+    def close(self) -> Measurement | None:
+        """Measure the model on the test split, or on validation where there is no test; None without both."""
+        splits, config = self._setup.corpus.splits, self._setup.config
+        split = next((name for name in ("test", "valid") if name in splits), None)
+        if split is None:
+            return None
+        rows = 1 if self._one_stream_is_quick(splits[split]) else VALIDATION_ROWS
+        result = self._measure(split, rows, f"measuring {split}")
+        with self._interruptible():
+            eos_id = self._setup.corpus.tokenizer.eos_id
+            carried = read_carried_state(self._predictor(), splits[split], eos_id, state=result.state)
+            known = known_entropy(config.data.corpus, *self._setup.corpus.info["ranges"][split])
+        result = result._replace(known=known)
+        return result if carried is None else result.with_notes(carried.notes())
+
+    def _measure(self, split: str, rows: int, stage: str, max_passes: int | None = None) -> Measurement:
+        state = "document" if self._setup.config.training.state_policy == "document" else "carry"
+        with self._interruptible():
+            return measure(
+                self._predictor(),
+                self._setup.corpus.splits[split],
+                self._setup.corpus.tokenizer,
+                EvalOptions(state=state, rows=rows, max_passes=max_passes),
+                split=split,
+                report=partial(self._progress, stage),
+            )
+
+    def _predictor(self) -> NetworkPredictor:
+        return NetworkPredictor(self._setup.train.model)
+
+    @contextlib.contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        self.going_on = True
+        try:
+            self.before()
+            yield
+        finally:
+            self.going_on = False
+
+    def _one_stream_is_quick(self, tokens: TokenFile) -> bool:
+        """Whether one unbroken stream takes under a minute, from a fixed estimate: a matrix-vector product a step,
+        then the output layer.
+        """
+        recurrent = sum(parameter.numel() for parameter in self._setup.train.model.recurrent.parameters())
+        output = self._setup.config.model.hidden_size * self._setup.corpus.tokenizer.vocab_size
+        return len(tokens) * (50e-6 + recurrent / 6e9 + output / 50e9) < ONE_STREAM_SECONDS

@@ -1,0 +1,84 @@
+"""The parts that a session is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmkit.config import Config
+from lmkit.files import check_new_folder
+from lmkit.run.directory import RunDirectory, free_run_path
+from lmkit.run.lock import FolderLock
+from lmkit.session.best_model import BestModel
+from lmkit.session.fingerprint import fingerprint
+from lmkit.session.log import SessionLog
+from lmkit.session.measurements import Measurements
+from lmkit.session.placement import Placement
+from lmkit.session.reports import Reports
+from lmkit.session.rollback import Rollback
+from lmkit.session.run_info import run_info
+from lmkit.session.saver import Moment, Saver
+from lmkit.session.setup import TrainingSetup, prepare
+from lmkit.text.corpus import Progress
+
+__all__ = ["Parts", "Say", "begin"]
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that a session needs, whole: nothing is added later. resumed_at: the step that a resume went on from, None
+    for a run that begins.
+    """
+
+    setup: TrainingSetup
+    run: RunDirectory
+    lock: FolderLock
+    log: SessionLog
+    best: BestModel
+    rollback: Rollback
+    saver: Saver
+    measurements: Measurements
+    reports: Reports
+    warn: Say
+    resumed_at: int | None = None
+
+    @classmethod
+    def make(
+        cls,
+        setup: TrainingSetup,
+        lock: FolderLock,
+        log: SessionLog,
+        machine: Mapping[str, Any],
+        warn: Say,
+        progress: Progress | None,
+        *,
+        best_sha256: str = "",
+        saved: Moment | None = None,
+        resumed_at: int | None = None,
+    ) -> Parts:
+        """The parts for a setup and a run folder that is held. machine: its fingerprint. best_sha256, saved: of the
+        best model and the newest checkpoint, where there are any.
+        """
+        run = RunDirectory(lock.folder, lock.check)
+        best, rollback = BestModel(setup, run, warn, best_sha256), Rollback(setup, run, warn)
+        saver = Saver(setup, run, log, best, rollback, machine, warn, saved)
+        measurements, reports = Measurements(setup, progress), Reports(setup, run, warn)
+        return cls(setup, run, lock, log, best, rollback, saver, measurements, reports, warn, resumed_at)
+
+
+def begin(config: Config, out: Path | None, *, progress: Progress | None, warn: Say, note: Say) -> Parts:
+    """A new run. Everything is checked and made before its folder appears."""
+    if out is not None:
+        check_new_folder(out)
+    runtime = config.runtime
+    placement = Placement.choose(runtime.device, runtime.precision, runtime.threads, config.model)
+    setup = prepare(config, placement, progress=progress)
+    for text in setup.corpus.notes:
+        note(text)
+    path = out or free_run_path(setup.corpus.name)
+    lock = FolderLock(RunDirectory.create(path, setup.config, setup.corpus.tokenizer, run_info(setup)).path)
+    return Parts.make(setup, lock, SessionLog(path, lock.check), fingerprint(placement), warn, progress)
