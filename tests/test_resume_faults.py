@@ -292,6 +292,7 @@ def sizes(value: Any) -> Callable[[Values], object]:
 MANIFESTS: dict[str, Callable[[Values], object]] = {
     "the step is text": lambda manifest: manifest.update(step="13"),
     "sizes are huge": sizes(2**70),
+    "the values are not named": lambda manifest: manifest["files"].pop("training.json"),
     "files are a list": lambda manifest: manifest.update(files=[]),
     "the weights are not named": lambda manifest: manifest["files"].pop("model.safetensors"),
     "the place is of numbers": lambda manifest: manifest.update(place={"device": 3, "threads": "x"}),
@@ -321,6 +322,8 @@ VALUES: dict[str, Callable[[Values], object]] = {
     "the optimiser has no moments": without_moments,
     "the carried state is text": in_train("carried", "x"),
     "the log is huge": in_log("length", 2**46),
+    "the window is far away": in_train("place", (0, 2**62, 13, 832)),
+    "the fingerprint is text": lambda values: values.update(fingerprint="x"),
     "the last step is a number": in_log("last", 3),
     "the best model's sum is a number": lambda values: values.update(best_sha256=5),
 }
@@ -357,6 +360,13 @@ def test_a_forged_record_of_the_run_is_refused_or_works(stopped: Path, change: V
     info = json.loads((stopped / "run.json").read_text(encoding="utf-8"))
     (stopped / "run.json").write_text(json.dumps({**info, **change}), encoding="utf-8")
     use(stopped)
+
+
+def test_the_last_checkpoint_of_a_run_that_has_none_is_refused(stopped: Path):
+    shutil.rmtree(stopped / "checkpoints")
+    outcome = CliRunner().invoke(main, ["eval", str(stopped), "--checkpoint", "last", "--threads", "1"])
+    assert outcome.exit_code == 2
+    assert "holds no whole checkpoint" in outcome.stderr
 
 
 def test_resumes_that_are_no_list_give_way_to_one(stopped: Path):

@@ -217,16 +217,16 @@ def test_strange_hypotheses_are_scored_as_the_lines_that_they_are(cli, models, w
 # A line of 10 MB
 
 
-@pytest.mark.slow
-def test_a_word_of_10_mb_is_one_unknown_word(rows, measured, refused, models, file):
-    file.write_bytes(b"x" * LONG)
+@pytest.mark.parametrize("size", [LONG // 50, pytest.param(LONG, marks=pytest.mark.slow)])
+def test_a_long_word_is_one_unknown_word(rows, measured, refused, models, file, size: int):
+    file.write_bytes(b"x" * size)
     figures = measured("word")
-    assert (figures["tokens"], figures["oov_tokens"], figures["chars"]) == (1, 1, LONG)
+    assert (figures["tokens"], figures["oov_tokens"], figures["chars"]) == (1, 1, size)
     assert figures["nll_nats"] == pytest.approx(measured("word", "--state", "line")["nll_nats"])
     for per in ("token", "word", "line"):
         (row,) = rows("word", "--per", per)
         assert row["logprob_nats"] == pytest.approx(-figures["nll_nats"], rel=1e-5)
-        assert (row["start"], row["end"]) == (0, LONG)
+        assert (row["start"], row["end"]) == (0, size)
     assert "too short to compare" in refused("compare", models["word"], models["word"], "--file", file, "--threads", 1)
 
 

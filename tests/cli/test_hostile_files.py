@@ -521,6 +521,7 @@ HEADERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a hole": lambda header: [
         entry.update(data_offsets=[n + 4 for n in entry["data_offsets"]]) for entry in tensors_of(header)
     ],
+    "an overlap": lambda header: header["head.bias"].update(data_offsets=[0, 4 * 38]),
     "behind the end": lambda header: header["head.bias"].update(data_offsets=[2**40, 2**40 + 4 * 38]),
     "too large a shape": lambda header: header["head.bias"].update(shape=[2**40]),
     "a shape of text": lambda header: header["head.bias"].update(shape="38"),

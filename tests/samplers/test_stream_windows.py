@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmkit.errors import DataError
+from lmkit.errors import ConfigError, DataError
 from lmkit.samplers import IGNORE, stream_windows
 
 EOS = 99
@@ -83,6 +83,12 @@ def test_no_window_is_longer_than_asked_for(length, window, count, warmup):
     made = list(windows_of(length, window=window, rows=count, warmup=warmup))
     assert max(item.advance for item in made) <= window
     assert all((item.inputs >= 0).all() and (item.inputs <= length).all() for item in made)
+
+
+@pytest.mark.parametrize(("name", "value"), [("rows", 0), ("window", 0), ("warmup", -1)])
+def test_a_layout_that_cannot_be_is_refused(name, value):
+    with pytest.raises(ConfigError, match=f"--{name} must be at least {value + 1}, not {value}"):
+        list(windows_of(9, **{"window": 5, name: value}))
 
 
 def test_an_empty_stream_is_refused():

@@ -210,6 +210,12 @@ def test_an_impossible_cache_is_refused(model, wrong):
         cache(NetworkPredictor(model), **wrong)
 
 
+@pytest.mark.parametrize("wrong", [{"span": 0}, {"lr": -1.0}, {"lr": math.nan}, {"decay": 1.1}])
+def test_an_impossible_dynamic_evaluation_is_refused(model, squares, wrong):
+    with pytest.raises(ConfigError):
+        dynamic(model, squares, **wrong)
+
+
 @pytest.mark.parametrize("weights", [[0.5], [0.7, 0.7], [1.5, -0.5]])
 def test_impossible_weights_are_refused(model, weights):
     network = NetworkPredictor(model)
