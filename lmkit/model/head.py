@@ -1,7 +1,7 @@
 """Output layers behind one interface: hidden vectors in, log-probabilities out.
 
-Both compute in the precision of their input's autocast for the matrix products and in float32 for the normalisation,
-and both give probabilities that sum to one over the whole vocabulary.
+Both compute in the precision of their input's autocast for the matrix products and in float32 for the normalisation
+(a float64 network in float64), and both give probabilities that sum to one over the whole vocabulary.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lmkit.model.softmax_loss import IGNORE, linear_nll_sum
+from lmkit.model.softmax_loss import IGNORE, linear_nll_sum, widened
 
 __all__ = ["IGNORE", "AdaptiveSoftmax", "FullSoftmax", "Head", "tail_width"]
 
@@ -64,7 +64,7 @@ class FullSoftmax(Head):
         return F.linear(hidden, self.weight, self.bias)
 
     def nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(self.logits(hidden).float(), targets, ignore_index=IGNORE, reduction="none")
+        return F.cross_entropy(widened(self.logits(hidden)), targets, ignore_index=IGNORE, reduction="none")
 
     def nll_sum(self, hidden: Tensor, targets: Tensor) -> Tensor:
         if self.projection is not None:
@@ -72,7 +72,7 @@ class FullSoftmax(Head):
         return linear_nll_sum(hidden, self.weight, self.bias, targets)
 
     def log_probs(self, hidden: Tensor) -> Tensor:
-        return F.log_softmax(self.logits(hidden).float(), dim=-1)
+        return F.log_softmax(widened(self.logits(hidden)), dim=-1)
 
 
 class AdaptiveSoftmax(Head):
@@ -122,10 +122,10 @@ class AdaptiveSoftmax(Head):
         hidden = hidden if self.projection is None else self.projection(hidden)
         entry, members = self._places(targets)
         first, *tails = self._clusters()
-        nll = F.cross_entropy(F.linear(hidden, *first).float(), entry, ignore_index=IGNORE, reduction="none")
+        nll = F.cross_entropy(widened(F.linear(hidden, *first)), entry, ignore_index=IGNORE, reduction="none")
         for number, (rows, indices) in enumerate(members):
             if rows.numel():
-                logits = F.linear(self._reduce(number, hidden.index_select(0, rows)), *tails[number]).float()
+                logits = widened(F.linear(self._reduce(number, hidden.index_select(0, rows)), *tails[number]))
                 nll = nll.index_add(0, rows, F.cross_entropy(logits, indices, reduction="none"))
         return nll
 
@@ -145,10 +145,10 @@ class AdaptiveSoftmax(Head):
     def log_probs(self, hidden: Tensor) -> Tensor:
         hidden = hidden if self.projection is None else self.projection(hidden)
         first, *tails = self._clusters()
-        head = F.log_softmax(F.linear(hidden, *first).float(), dim=-1)
+        head = F.log_softmax(widened(F.linear(hidden, *first)), dim=-1)
         parts = [head[:, : self.borders[0]]]
         for number, tail in enumerate(tails):
-            inside = F.log_softmax(F.linear(self._reduce(number, hidden), *tail).float(), dim=-1)
+            inside = F.log_softmax(widened(F.linear(self._reduce(number, hidden), *tail)), dim=-1)
             parts.append(inside + head[:, self.borders[0] + number, None])
         return torch.cat(parts, dim=1).index_select(1, self.rank)
 

@@ -16,11 +16,16 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-__all__ = ["IGNORE", "linear_nll_sum"]
+__all__ = ["IGNORE", "linear_nll_sum", "widened"]
 
 IGNORE = -100  # a target of this value is not predicted; torch's own convention
 SMALL_VOCABULARY = 1024  # below it the plain composition is as quick
 LOGITS_AT_ONCE = 2**23  # 32 MiB of float32
+
+
+def widened(logits: Tensor) -> Tensor:
+    """Logits in the precision that a softmax is computed in: float32, or float64 where the network computes in it."""
+    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def linear_nll_sum(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
@@ -31,7 +36,7 @@ def linear_nll_sum(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor
     """
     needs_gradient = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
     if hidden.device.type != "cpu" or len(weight) < SMALL_VOCABULARY or not needs_gradient:
-        logits = F.linear(hidden, weight, bias).float()
+        logits = widened(F.linear(hidden, weight, bias))
         return F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum")
     precision = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else hidden.dtype
     return cast(Callable[..., Tensor], _LinearNllSum.apply)(hidden, weight, bias, targets, precision)
