@@ -134,7 +134,7 @@ def _quiet_pipes() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Show lmkit's own warnings as one line, without the place in the code."""
+    """Show lmkit's own warnings as one line, without file and line of the code."""
     show = warnings.showwarning
 
     def show_plainly(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:

@@ -35,7 +35,7 @@ def _runs_in(folder: Path) -> list[Path]:
 
 
 def _named(entries: Callable[[], Iterable[tuple[str, str | None]]], *, files: bool) -> Completer:
-    """A completer of names with what each is; ``files`` where a path may stand in their place."""
+    """A completer of names with what each is; ``files`` where a path may be given instead."""
 
     def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
         names = [CompletionItem(name, help=help) for name, help in entries() if name.startswith(incomplete)]

@@ -38,22 +38,22 @@ def command(shell: str | None, install: bool) -> None:
     if not install:
         click.echo(script, nl=False)
         return
-    places = _Places.of(chosen)
+    paths = _Paths.of(chosen)
     try:
-        _install(script, places)
+        _install(script, paths)
     except OSError as error:
         raise FailedError(f"Cannot write {error.filename}: {error.strerror or error}.") from error
-    click.echo(f"Completion for {chosen} is in {places.script}. Open a new shell to use it.")
+    click.echo(f"Completion for {chosen} is in {paths.script}. Open a new shell to use it.")
 
 
-class _Places(NamedTuple):
+class _Paths(NamedTuple):
     """Where the script goes, and the start-up file that is to read it; None for fish, which looks there by itself."""
 
     script: Path
     startup: Path | None
 
     @classmethod
-    def of(cls, shell: str) -> _Places:
+    def of(cls, shell: str) -> _Paths:
         try:
             home = Path.home()
         except RuntimeError as error:
@@ -76,15 +76,15 @@ def _script(shell: str, root: click.Command) -> str:
     return (ZSH_HEAD if shell == "zsh" else "") + source.rstrip() + "\n"
 
 
-def _install(script: str, places: _Places) -> None:
+def _install(script: str, paths: _Paths) -> None:
     """Write the script, and once the line that reads it."""
-    places.script.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(places.script, script.encode("utf-8"))
-    if places.startup is None:
+    paths.script.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(paths.script, script.encode("utf-8"))
+    if paths.startup is None:
         return
-    line = f"source {shlex.quote(str(places.script))}"
-    there = places.startup.read_bytes() if places.startup.exists() else b""
+    line = f"source {shlex.quote(str(paths.script))}"
+    there = paths.startup.read_bytes() if paths.startup.exists() else b""
     if line.encode() in there.splitlines():
         return
-    with open(places.startup, "ab") as file:
+    with open(paths.startup, "ab") as file:
         file.write((b"" if there.endswith(b"\n") or not there else b"\n") + f"{line}\n".encode())

@@ -40,7 +40,7 @@ def command(run: Path | None, preset: str | None, config_file: Path | None, as_j
 
     A run: its files and their hashes, finite weights, the tokenizer's round trip, causality, carried windows = one
     pass, independence of rows, starts in mid-text, probabilities that sum to one. A text: faults of UTF-8 with their
-    places, line endings, size against --batch-size and --window, unknown tokens, written special tokens, duplicate
+    offsets, line endings, size against --batch-size and --window, unknown tokens, written special tokens, duplicate
     lines, overlap between the splits, and an estimate of parameters, memory and time. Takes the options of `lmkit
     train`.
 

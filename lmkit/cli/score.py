@@ -69,7 +69,7 @@ READ_AT_ONCE = 1 << 16
     help="Columns to print, with commas between them, or all; entropy and rank are computed only if named. "
     "A wrong name lists them.",
 )
-@click.option("--top-k", type=Count(1), help="Also the k most probable tokens at each place (with --per token).")
+@click.option("--top-k", type=Count(1), help="Also the k most probable tokens at each position (with --per token).")
 @click.option(
     "--nbest",
     shell_complete=complete_files,
@@ -115,10 +115,10 @@ def command(
     form = "jsonl" if as_json else form
     _check(nbest, weight, per=per, top_k=top_k, others=(files, state, columns))
     layout = Layout.choose(per, columns, base)
-    place = use_runtime(device, threads)
+    device = use_runtime(device, threads)
     with contextlib.ExitStack() as stack:
         sources = _open((nbest,) if nbest is not None else files or ("-",), stack)
-        lm = load(run, place, checkpoint)
+        lm = load(run, device, checkpoint)
         lm.progress = line
         if nbest is not None:
             _rescore(lm, sources, 1.0 if weight is None else weight, _Table(form, line))
@@ -206,7 +206,7 @@ def _refuse_output(files: Sequence[Path]) -> None:
         return
     for path in files:
         if os.path.samestat(path.stat(), written):
-            raise DataError(f"{path} is where the scores are written to: write them to another place.")
+            raise DataError(f"{path} is where the scores are written to: redirect them to another file.")
 
 
 def _standard_input() -> Iterator[bytes]:

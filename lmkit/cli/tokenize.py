@@ -63,12 +63,12 @@ def _show(file: str, name: str, vocab_size: int | None, limit: int, as_json: boo
     from lmkit.text.corpus import build_corpus
     from lmkit.text.tokenizers.kinds import TOKENIZERS, load_tokenizer
 
-    place = Path(name)
+    path = Path(name)
     known = None
-    if name not in TOKENIZERS and exists(place):
+    if name not in TOKENIZERS and exists(path):
         if vocab_size is not None:
             raise ConfigError("--vocab-size does not go with a tokenizer that is there already: leave it out.")
-        known = load_tokenizer(place / "tokenizer.json" if is_folder(place) else place)
+        known = load_tokenizer(path / "tokenizer.json" if is_folder(path) else path)
     data = DataConfig(
         corpus=file, tokenizer="char" if known else name, vocab_size=vocab_size, valid_fraction=0.0, test_fraction=0.0
     )

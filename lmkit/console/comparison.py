@@ -93,15 +93,15 @@ def _bands(result: Comparison, title: str, bands: Sequence[Band], label: Callabl
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False)
-    for place, name in enumerate(columns):
-        table.add_column(name, justify="right" if place else "left", overflow="fold")
+    for index, name in enumerate(columns):
+        table.add_column(name, justify="right" if index else "left", overflow="fold")
     return table
 
 
 def _letters(result: Comparison) -> list[str]:
     """A, B, C for the runs: their names would make the tables too wide."""
     return [
-        ascii_uppercase[place] if place < len(ascii_uppercase) else f"R{place + 1}" for place in range(len(result.runs))
+        ascii_uppercase[index] if index < len(ascii_uppercase) else f"R{index + 1}" for index in range(len(result.runs))
     ]
 
 

@@ -34,7 +34,7 @@ def sparkline(values: Sequence[float], width: int = 60) -> str:
     if not finite:
         return ""
     if len(finite) > width:
-        finite = [finite[round(place * (len(finite) - 1) / (width - 1))] for place in range(width)]
+        finite = [finite[round(index * (len(finite) - 1) / (width - 1))] for index in range(width)]
     low, high = min(finite), max(finite)
     scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
     return "".join(BARS[round((value - low) * scale)] for value in finite)

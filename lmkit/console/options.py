@@ -72,7 +72,7 @@ class Options(TypedDict, total=False):
 
 
 class Changes(TypedDict, total=False):
-    """What ``lmkit.resume`` may change; the text only its place."""
+    """What ``lmkit.resume`` may change; of the text only its path."""
 
     corpus: str
     epochs: int | None

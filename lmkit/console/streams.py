@@ -107,7 +107,7 @@ def standard_streams() -> Iterator[None]:
 
 
 def _stand_in(mode: str) -> TextIO:
-    """A stream in the place of one that was closed before the program began: reading finds nothing, writing is refused.
+    """A stream that replaces one that was closed before the program began: reading finds nothing, writing is refused.
     It takes the free number, which else the next file would get, and with it what libraries write to standard error.
     """
     return cast(TextIO, open(os.open(os.devnull, os.O_RDONLY), mode, encoding="utf-8", closefd=False))

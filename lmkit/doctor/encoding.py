@@ -1,4 +1,4 @@
-"""The bytes of a text, before anything decodes them: faults of UTF-8 with their places, line ends, NUL, marks."""
+"""The bytes of a text, before anything decodes them: faults of UTF-8 with their offsets, line ends, NUL, marks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Fault:
 
 @dataclass
 class ByteScan:
-    """What was counted over all files: bytes, line ends by kind, NUL, marks at the begin, and the faults of UTF-8.
+    """What was counted over all files: bytes, line ends by kind, NUL, marks at the beginning, and the faults of UTF-8.
 
     ``more`` are the files with more faults than were noted.
     """
@@ -85,28 +85,28 @@ class _Decoder:
 
     def feed(self, block: bytes, *, final: bool = False) -> None:
         data = self.rest + block
-        place = 0
-        while place < len(data) and not self.gave_up:
-            end = min(len(data), place + PIECE)
+        begin = 0
+        while begin < len(data) and not self.gave_up:
+            end = min(len(data), begin + PIECE)
             try:
-                _, used = codecs.utf_8_decode(data[place:end], "strict", final and end == len(data))
+                _, used = codecs.utf_8_decode(data[begin:end], "strict", final and end == len(data))
             except UnicodeDecodeError as error:
-                self._note(data, place, error)
+                self._note(data, begin, error)
                 used = error.end
             if used == 0:
                 break  # a character that the next block completes
-            self.line += data.count(b"\n", place, place + used)
-            place += used
-        self.rest = data[place:]
-        self.offset += place
+            self.line += data.count(b"\n", begin, begin + used)
+            begin += used
+        self.rest = data[begin:]
+        self.offset += begin
 
-    def _note(self, data: bytes, place: int, error: UnicodeDecodeError) -> None:
-        begin = place + error.start
-        line = self.line + data.count(b"\n", place, begin)
+    def _note(self, data: bytes, start: int, error: UnicodeDecodeError) -> None:
+        begin = start + error.start
+        line = self.line + data.count(b"\n", start, begin)
         if len(self.faults) == MOST_FAULTS:
             self.gave_up = True
         else:
-            self.faults.append(Fault(self.name, self.offset + begin, line, data[begin : place + error.end]))
+            self.faults.append(Fault(self.name, self.offset + begin, line, data[begin : start + error.end]))
 
 
 def scan_source(source: Source) -> ByteScan:

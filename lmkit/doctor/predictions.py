@@ -72,12 +72,12 @@ def causality(predictor: Predictor[S], inputs: Tensor, stream: Tensor, vocab_siz
     """How far changing the tokens from t + 1 on moves what was predicted up to t, for several t."""
     scores, whole = _whole(predictor, inputs, stream)
     worst = 0.0
-    for place in sorted({1, 2, len(stream) // 4, len(stream) // 2, len(stream) - 1}):
-        changed = torch.cat([stream[:place], (stream[place:] + 1) % vocab_size])
+    for position in sorted({1, 2, len(stream) // 4, len(stream) // 2, len(stream) - 1}):
+        changed = torch.cat([stream[:position], (stream[position:] + 1) % vocab_size])
         changed_inputs = torch.cat([inputs[:1], changed[:-1]])
         other_scores, other = _whole(predictor, changed_inputs, changed)
-        worst = _worst(worst, whole[:, : place + 1], other[:, : place + 1])
-        worst = _worst(worst, scores[:, :place], other_scores[:, :place])
+        worst = _worst(worst, whole[:, : position + 1], other[:, : position + 1])
+        worst = _worst(worst, scores[:, :position], other_scores[:, :position])
     return worst
 
 
@@ -124,7 +124,7 @@ def scores_are_the_distribution(predictor: Predictor[S], inputs: Tensor, stream:
 
 
 def probability_mass(predictor: Predictor[S], inputs: Tensor) -> float:
-    """How far the sum of all probabilities is from one, in float64, at the worst place."""
+    """How far the sum of all probabilities is from one, in float64, at the worst position."""
     whole, _ = predictor.distribution(inputs[None], predictor.initial_state(1))
     sums = whole.double().exp().sum(dim=-1).cpu()
     return _worst(0.0, sums, torch.ones_like(sums))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from typing import Any
 
 from lmkit.doctor.check import FAILED, NOTE, OK, Check
 from lmkit.errors import LmkitError
@@ -44,22 +46,28 @@ def _exact(tokenizer: Tokenizer, texts: list[str]) -> Check:
     for text in texts:
         back = tokenizer.decode(tokenizer.encode(text).tolist())
         if back != text:
-            place = next((i for i, (a, b) in enumerate(zip(text, back, strict=False)) if a != b), len(back))
-            advice = f"{text[place : place + 10]!r} comes back as {back[place : place + 10]!r}."
-            return Check(NAME, FAILED, f"lost at character {place:,} of {total:,}", place, (advice,))
+            position = _first_difference(text, back)
+            advice = f"{text[position : position + 10]!r} comes back as {back[position : position + 10]!r}."
+            return Check(NAME, FAILED, f"lost at character {position:,} of {total:,}", position, (advice,))
     return Check(NAME, OK, f"{total:,} characters come back as they were", total)
 
 
 def _words(tokenizer: WordTokenizer) -> Check:
     """Words of the vocabulary, drawn with a fixed seed, in lines of ten."""
     draw = random.Random(0)
-    ids = [tokenizer.eos_id if place % 10 == 9 else draw.randrange(tokenizer.vocab_size) for place in range(WORDS)]
+    ids = [tokenizer.eos_id if index % 10 == 9 else draw.randrange(tokenizer.vocab_size) for index in range(WORDS)]
     again = tokenizer.encode(tokenizer.decode(ids)).tolist()
     if again != ids:
-        place = next((i for i, (a, b) in enumerate(zip(ids, again, strict=False)) if a != b), min(len(ids), len(again)))
-        advice = f"{tokenizer.id_to_token(ids[min(place, WORDS - 1)])!r} does not come back as the same token."
-        return Check(NAME, FAILED, f"lost at token {place:,} of {WORDS:,}", place, (advice,))
+        position = _first_difference(ids, again)
+        advice = f"{tokenizer.id_to_token(ids[min(position, WORDS - 1)])!r} does not come back as the same token."
+        return Check(NAME, FAILED, f"lost at token {position:,} of {WORDS:,}", position, (advice,))
     return Check(NAME, OK, f"{WORDS:,} words come back as they were; white space is not kept", WORDS)
+
+
+def _first_difference(one: Sequence[Any], other: Sequence[Any]) -> int:
+    """The index of the first element that differs, or where the shorter one ends."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((index for index, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _kept(tokenizer: Tokenizer, text: str) -> Check:

@@ -45,7 +45,7 @@ def check_run(path: str | os.PathLike[str], device: str = "auto", progress: Prog
 
     Raises RunError if the path is no run of lmkit's.
     """
-    run, place = RunDirectory.open(path), choose_device(device)
+    run, chosen = RunDirectory.open(path), choose_device(device)
     config, tokenizer, info = _attempt(run.config), _attempt(run.unchecked_tokenizer), _attempt(run.info)
     yield _opened("configuration", config, _config_figure)
     yield _opened("tokenizer", tokenizer, _tokenizer_figure)
@@ -59,7 +59,7 @@ def check_run(path: str | os.PathLike[str], device: str = "auto", progress: Prog
     yield corpus
     yield round_trip(tokenizer, text)
     yield check_checkpoints(run.checkpoints)
-    model = _attempt(partial(run.load_model, config, tokenizer.vocab_size, place))
+    model = _attempt(partial(run.load_model, config, tokenizer.vocab_size, chosen))
     yield _opened("weights", model, _weights_figure)
     if isinstance(model, LmkitError):
         yield Check("predictions", SKIPPED, "needs the weights")

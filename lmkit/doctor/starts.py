@@ -32,18 +32,18 @@ IN_TEXT, AFTER_EOS, AS_ROWS = "starts in mid-text", "starts with <eos>", "rows =
 
 
 def check_starts(predictor: Predictor[S], ids: NDArray[np.int64], eos_id: int) -> Iterator[Check]:
-    """Starts from many places of a stream beside the stream that was read from its beginning, and rows of it."""
+    """Starts from many positions of a stream beside the stream that was read from its beginning, and rows of it."""
     ids = np.asarray(ids[:PROBED_TOKENS], dtype=np.int64)
     if len(ids) < LEAST:
         for name in (IN_TEXT, AFTER_EOS, AS_ROWS):
             yield Check(name, SKIPPED, f"needs the training text, and {LEAST:,} tokens of it")
         return
     one = _losses(predictor, ids, eos_id)
-    places = np.linspace(1, len(ids) - HEAD - SCORED, STARTS).astype(np.int64)
+    positions = np.linspace(1, len(ids) - HEAD - SCORED, STARTS).astype(np.int64)
     advice = "The state needs longer to recover: a text that is cut loses there, in windows of its own, too. "
-    yield _judged(IN_TEXT, _excesses(predictor, ids, one, places, None), advice + "Rows are repaired.")
+    yield _judged(IN_TEXT, _excesses(predictor, ids, one, positions, None), advice + "Rows are repaired.")
     advice = "A text that begins anew with <eos> is predicted worse for hundreds of tokens than one that goes on."
-    yield _judged(AFTER_EOS, _excesses(predictor, ids, one, places, eos_id), advice)
+    yield _judged(AFTER_EOS, _excesses(predictor, ids, one, positions, eos_id), advice)
     windows = stream_windows(ids, eos_id=eos_id, window=WINDOW, rows=ROWS)
     options = EvalOptions(window=WINDOW, rows=ROWS, warmup=0)
     scores, seams = row_scores(predictor, windows, ids, options, eos_id=eos_id)
@@ -62,23 +62,23 @@ def _losses(predictor: Predictor[S], ids: NDArray[np.int64], eos_id: int) -> Ten
 
 
 def _excesses(
-    predictor: Predictor[S], ids: NDArray[np.int64], one: Tensor, places: NDArray[np.int64], first: int | None
+    predictor: Predictor[S], ids: NDArray[np.int64], one: Tensor, positions: NDArray[np.int64], first: int | None
 ) -> Tensor:
-    """How many nats per token starts (B,) at the given places cost beyond the one stream, once they have read HEAD
+    """How many nats per token starts (B,) at the given positions cost beyond the one stream, once they have read HEAD
     tokens. Their first input is ``first``, or the token before.
     """
-    tokens = torch.from_numpy(np.stack([ids[place - 1 : place + HEAD + SCORED] for place in places.tolist()]))
+    tokens = torch.from_numpy(np.stack([ids[at - 1 : at + HEAD + SCORED] for at in positions.tolist()]))
     inputs, targets = tokens[:, :-1].clone(), tokens[:, 1:].clone()
     if first is not None:
         inputs[:, 0] = first
     targets[:, :HEAD] = IGNORE
-    fresh = torch.arange(len(places)) >= 0
+    fresh = torch.arange(len(positions)) >= 0
     windows = (
         Window(inputs[:, at : at + WINDOW], targets[:, at : at + WINDOW], fresh & (at == 0), WINDOW)
         for at in range(0, HEAD + SCORED, WINDOW)
     )
     losses = -torch.cat([part.log_probs.double() for part in token_scores(predictor, windows)], dim=1)[:, HEAD:]
-    whole = torch.stack([one[place + HEAD : place + HEAD + SCORED] for place in places.tolist()])
+    whole = torch.stack([one[at + HEAD : at + HEAD + SCORED] for at in positions.tolist()])
     return (losses - whole).mean(dim=1)
 
 

@@ -80,8 +80,10 @@ class CarriedState(NamedTuple):
 
     def norm_figure(self) -> str:
         """The size of the state over the text, for people."""
-        places = (1, len(self.norms) // 4, len(self.norms))
-        shown = (f"{self.norms[place - 1]:.3g} after {min(place * WINDOW, len(self.carried)):,}" for place in places)
+        windows = (1, len(self.norms) // 4, len(self.norms))
+        shown = (
+            f"{self.norms[window - 1]:.3g} after {min(window * WINDOW, len(self.carried)):,}" for window in windows
+        )
         return f"root mean square {', '.join(shown)} tokens"
 
     def loss_figure(self) -> str:

@@ -72,7 +72,7 @@ def row_scores(
 
 class _Piece(NamedTuple):
     """Some tokens of rows (B,), read on from the row before: where they belong (B, T), their log-probabilities
-    (..., B, T) with those of a set replaced where they differ, whether any do (B,), and the places among the rows of
+    (..., B, T) with those of a set replaced where they differ, whether any do (B,), and the indices among the rows of
     those whose last ``AGREEING`` do not all agree.
     """
 
@@ -134,7 +134,7 @@ class _Rows(Generic[S]):
             state = self.scorer.gather([(before, row) for row in rows])
             inputs = window.inputs[rows, :stop]
             _, state = self.scorer.score(inputs, torch.full_like(inputs, IGNORE), state)
-            self.ends.update((row, (state, place)) for place, row in enumerate(rows))
+            self.ends.update((row, (state, index)) for index, row in enumerate(rows))
 
     def _read_on(self, rows: list[int]) -> None:
         """Read rows of one length from the ends of those before them, until they agree with themselves, and take over
@@ -146,18 +146,18 @@ class _Rows(Generic[S]):
             tokens = torch.from_numpy(np.stack(texts).astype(np.int64))
             log_probs, state = self.scorer.score(tokens[:, :-1], tokens[:, 1:], state)
             pieces.append(piece := self._compare(reading, first, log_probs.cpu()))
-            reading = [reading[place] for place in piece.going_on]
+            reading = [reading[index] for index in piece.going_on]
             if not reading:
                 break
-            state = self.scorer.gather([(state, place) for place in piece.going_on])
+            state = self.scorer.gather([(state, index) for index in piece.going_on])
         # of two neighbours that never agree the second one was read from an end that is new, or in doubt itself
         taken = set(rows) - {row + 1 for row in reading}
         for piece in pieces:
             self._take(piece, taken)
         self.unproven -= taken
-        for place, row in enumerate(reading):
+        for index, row in enumerate(reading):
             if row in taken:
-                self.ends[row] = (state, place)
+                self.ends[row] = (state, index)
                 self.unproven |= {row + 1} & set(range(len(self.starts)))
 
     def _compare(self, rows: list[int], first: int, new: Tensor) -> _Piece:
@@ -167,12 +167,12 @@ class _Rows(Generic[S]):
         differs = _differ(known, new, self.scorer.tolerance)
         corrected = torch.where(differs.any(dim=-1, keepdim=True), new, known)  # of several sets each by itself
         differs = differs.reshape(-1, *new.shape[-2:]).any(dim=0)
-        return _Piece(rows, columns, corrected, differs.any(dim=-1), _places(differs[:, -AGREEING:].any(dim=-1)))
+        return _Piece(rows, columns, corrected, differs.any(dim=-1), _indices(differs[:, -AGREEING:].any(dim=-1)))
 
     def _take(self, piece: _Piece, taken: set[int]) -> None:
-        """Put a piece in its place, of those rows that are taken."""
-        wrong = [place for place in _places(piece.wrong) if piece.rows[place] in taken]
-        rows = [piece.rows[place] for place in wrong]
+        """Replace log-probabilities by those of a piece, in the rows that are taken."""
+        wrong = [index for index in _indices(piece.wrong) if piece.rows[index] in taken]
+        rows = [piece.rows[index] for index in wrong]
         self.log_probs[..., torch.tensor(rows, dtype=torch.long)[:, None], piece.columns[wrong]] = piece.corrected[
             ..., wrong, :
         ]
@@ -191,6 +191,6 @@ def _differ(one: Tensor, other: Tensor, tolerance: float) -> Tensor:
     return ~same
 
 
-def _places(chosen: Tensor) -> list[int]:
+def _indices(chosen: Tensor) -> list[int]:
     found: list[int] = chosen.nonzero()[:, 0].tolist()
     return found

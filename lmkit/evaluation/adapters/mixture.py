@@ -30,9 +30,9 @@ class Mixture:
             raise ConfigError(f"A mixture of {len(predictors)} predictors needs as many weights, not {len(weights)}.")
         if not (all(weight >= 0 for weight in weights) and abs(sum(weights) - 1) <= 1e-6):  # so NaN is refused too
             raise ConfigError(f"The weights of a mixture must be positive and sum to 1, not {list(weights)}.")
-        used = [place for place, weight in enumerate(weights) if weight > 0]
-        self.predictors = [predictors[place] for place in used]
-        self.weights = [weights[place] for place in used]
+        used = [index for index, weight in enumerate(weights) if weight > 0]
+        self.predictors = [predictors[index] for index in used]
+        self.weights = [weights[index] for index in used]
 
     @property
     def tolerance(self) -> float:
@@ -46,8 +46,8 @@ class Mixture:
 
     def gather(self, rows: Sequence[tuple[tuple[Any, ...], int]]) -> tuple[Any, ...]:
         return tuple(
-            predictor.gather([(state[place], row) for state, row in rows])
-            for place, predictor in enumerate(self.predictors)
+            predictor.gather([(state[index], row) for state, row in rows])
+            for index, predictor in enumerate(self.predictors)
         )
 
     def score(self, tokens: Tensor, targets: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:

@@ -20,7 +20,7 @@ from lmkit.model.head import IGNORE
 __all__ = ["Cache", "CacheState", "HiddenPredictor", "Memory", "NeuralCache", "mix"]
 
 S = TypeVar("S")
-NOTHING = -1  # an empty place in the memory; also a word that is not known yet
+NOTHING = -1  # an empty entry of the memory; also a word that is not known yet
 BLOCK = 256  # positions computed at a time: the table of similarities is BLOCK x (span + BLOCK)
 
 
@@ -58,7 +58,7 @@ class CacheState(NamedTuple):
 class Cache:
     """The cache by itself: log-probabilities from the hidden vectors that a network had, whichever network it was.
 
-    p(w) is proportional to the sum over the last ``span`` places i with token w of exp(flatness * h_t . h_i), h_i
+    p(w) is proportional to the sum over the last ``span`` entries i with token w of exp(flatness * h_t . h_i), h_i
     being the hidden vector (D,) before that token. The span counts stream tokens, so no window changes the result.
     Log-probabilities are not a number while the memory is empty. Raises ConfigError unless the span is positive.
     """
@@ -132,10 +132,10 @@ class Cache:
         return vectors, words, Memory(vectors[:, -self.span :], words[:, -self.span :], waiting)
 
     def _similar(self, vectors: Tensor, words: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """For positions start..stop of the window: products (B, t, places) with each remembered vector, and the token
-        of each place, NOTHING where it is not remembered.
+        """For positions start..stop of the window: products (B, t, entries) with each remembered vector, and the token
+        of each entry, NOTHING where it is not remembered.
 
-        Position t stands at place span + t of the memory and sees the ``span`` places before it.
+        Position t has the index span + t in the memory and sees the ``span`` entries before it.
         """
         end = stop - 1 + self.span
         queries = vectors[:, self.span + start : self.span + stop].double()
@@ -193,7 +193,7 @@ class NeuralCache:
 
 
 def _odds(similar: Tensor, seen: Tensor, flatness: float) -> Tensor:
-    """The share (B, t, places) of each place that is remembered, by its product with the query; 0 of the others."""
+    """The share (B, t, entries) of each entry that is remembered, by its product with the query; 0 of the others."""
     return torch.nan_to_num((flatness * similar).masked_fill_(seen == NOTHING, -math.inf).softmax(-1))
 
 

@@ -161,13 +161,13 @@ def _cached(cache: Cache, windows: Iterable[Window], reading: _Reading, flatness
     """
     log_probs = torch.empty(len(flatnesses), len(reading.log_probs), dtype=reading.log_probs.dtype)
     memory: Any = None
-    place = 0
+    done = 0
     for window, vectors in zip(windows, reading.hidden, strict=True):
         memory = begin(cache, window, memory)
         scores, memory = cache.score(window.inputs, window.targets, vectors, memory, flatnesses)
         known = scores[:, window.targets != IGNORE]
-        log_probs[:, place : place + known.shape[1]] = known
-        place += known.shape[1]
+        log_probs[:, done : done + known.shape[1]] = known
+        done += known.shape[1]
     return log_probs
 
 

@@ -22,14 +22,14 @@ from lmkit.text.whitespace import code_points
 __all__ = [
     "UNKNOWN",
     "ScoredRun",
-    "TokenPlaces",
+    "TokenOffsets",
     "Units",
     "coarsest",
     "refuse_lossy",
     "same_tokens",
     "span_units",
     "split_slice",
-    "token_places",
+    "token_offsets",
     "token_units",
 ]
 
@@ -76,7 +76,7 @@ class Units:
     frequencies: Integers | None
 
 
-class TokenPlaces(NamedTuple):
+class TokenOffsets(NamedTuple):
     """Where each token of a text ends and where each document begins, in characters of the text."""
 
     ends: Integers
@@ -100,56 +100,56 @@ def coarsest(runs: Sequence[ScoredRun]) -> int:
 def token_units(runs: Sequence[ScoredRun], counts: Integers | None) -> Units:
     """Tokens as units; ``counts`` (V,) says how often each occurs in the training text."""
     tokens = runs[0].tokens
-    places = np.arange(len(tokens), dtype=np.int64)
-    positions = places - tokens.document_starts[_document_of(places, tokens.document_starts)] + 1
+    indices = np.arange(len(tokens), dtype=np.int64)
+    positions = indices - tokens.document_starts[_document_of(indices, tokens.document_starts)] + 1
     losses = np.stack([run.losses for run in runs])
     frequencies = None if counts is None else _frequencies(runs[0], counts)
     return Units("token", losses, np.ones(len(tokens), dtype=np.int64), positions, frequencies)
 
 
 def span_units(runs: Sequence[ScoredRun], pieces: Sequence[Piece], counts: Integers | None) -> Units:
-    """The stretches between the places where a token ends under every tokenizer.
+    """The stretches between the characters at which a token ends under every tokenizer.
 
     ``pieces`` are the text; ``counts`` is that of the coarsest run. The last span goes to the end of the text.
     """
     widths = np.concatenate([_utf8_widths(text) for _, text in pieces])
     bytes_before = np.concatenate([[0], np.cumsum(widths, dtype=np.int64)])
-    places = [token_places(run, pieces) for run in runs]
-    borders = functools.reduce(np.intersect1d, (np.unique(place.ends) for place in places))
+    found = [token_offsets(run, pieces) for run in runs]
+    borders = functools.reduce(np.intersect1d, (np.unique(offsets.ends) for offsets in found))
     borders = np.union1d(borders[borders > 0], [len(widths)])
     begins = np.concatenate([[0], borders[:-1]])
-    after = [np.searchsorted(place.ends, borders, side="right") for place in places]
+    after = [np.searchsorted(offsets.ends, borders, side="right") for offsets in found]
     losses = np.stack([_sums(run.losses, ends) for run, ends in zip(runs, after, strict=True)])
-    starts = places[0].document_starts
+    starts = found[0].document_starts
     positions = bytes_before[begins] - bytes_before[starts[_document_of(begins, starts)]] + 1
     number = coarsest(runs)
     frequencies = None if counts is None else _rarest(_frequencies(runs[number], counts), after[number])
     return Units("span", losses, bytes_before[borders] - bytes_before[begins], positions, frequencies)
 
 
-def token_places(run: ScoredRun, pieces: Iterable[Piece]) -> TokenPlaces:
+def token_offsets(run: ScoredRun, pieces: Iterable[Piece]) -> TokenOffsets:
     """Where the tokens of a run lie in the text, the ``<eos>`` that close documents included.
 
     Tokens that share a character, each with some of its bytes, end together. Raises FailedError where the tokens of
     the pieces are not those of the run.
     """
-    ids, spans, starts, place = [], [], [], 0
+    ids, spans, starts, offset = [], [], [], 0
     eos = run.tokenizer.eos_id
     for chunks in _documents(pieces, run.documents):
-        starts.append(place)
+        starts.append(offset)
         last = None
         for part in run.tokenizer.parts(chunks):
             found, offsets = run.tokenizer.encode_with_offsets(part)
             ids.append(found)
-            spans.append(place + offsets)
-            place += len(part)
+            spans.append(offset + offsets)
+            offset += len(part)
             last = int(found[-1]) if len(found) else last
         if last != eos and run.tokens.counts.documents > 1:
             ids.append(np.array([eos], dtype=run.tokenizer.id_dtype))
-            spans.append(np.array([[place, place]]))
+            spans.append(np.array([[offset, offset]]))
     if not np.array_equal(np.concatenate(ids), run.tokens.ids):
         raise FailedError(f"The tokens of {run.name} cannot be placed in the text: compare it on another one.")
-    return TokenPlaces(_clean_ends(np.concatenate(spans)), np.array(starts, dtype=np.int64))
+    return TokenOffsets(_clean_ends(np.concatenate(spans)), np.array(starts, dtype=np.int64))
 
 
 def split_slice(source: Source, ranges: Mapping[str, Sequence[int]], split: str) -> Slice:
@@ -189,12 +189,12 @@ def _clean_ends(spans: Integers) -> Integers:
     return np.minimum.accumulate(np.where(clean, ends, ends[-1])[::-1])[::-1]
 
 
-def _document_of(places: Integers, starts: Integers) -> Integers:
-    return np.searchsorted(starts, places, side="right") - 1
+def _document_of(positions: Integers, starts: Integers) -> Integers:
+    return np.searchsorted(starts, positions, side="right") - 1
 
 
 def _sums(losses: Floats, after: Integers) -> Floats:
-    """Sums of the losses between neighbouring places."""
+    """Sums of the losses between neighbouring indices."""
     totals = np.concatenate([[0.0], np.cumsum(losses)])[after]
     return np.diff(totals, prepend=0.0)
 

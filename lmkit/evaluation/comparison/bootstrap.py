@@ -102,9 +102,9 @@ def paired_test(differences: Floats, sizes: Floats) -> tuple[float, float]:
 def holm(p_values: Sequence[float]) -> list[float]:
     """P-values corrected for their number (Holm 1979): the k-th smallest of n times n - k + 1, never falling."""
     corrected, largest = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        largest = max(largest, min(1.0, p_values[place] * (len(p_values) - rank)))
-        corrected[place] = largest
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, p_values[index] * (len(p_values) - rank)))
+        corrected[index] = largest
     return corrected
 
 

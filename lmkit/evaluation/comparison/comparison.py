@@ -241,8 +241,8 @@ class _Table:
         counts = np.bincount(group)
         shares = sizes.sum(axis=0) / sizes.sum()
         return [
-            Band(edges[edge], edges[edge + 1] - 1, int(counts[place]), float(shares[place]), *columns)
-            for place, (edge, *columns) in enumerate(zip(occurring, losses, differences, strict=True))
+            Band(edges[edge], edges[edge + 1] - 1, int(counts[index]), float(shares[index]), *columns)
+            for index, (edge, *columns) in enumerate(zip(occurring, losses, differences, strict=True))
         ]
 
     def _sums(self, group: NDArray[np.int64], groups: int) -> tuple[Floats, Floats]:

@@ -64,6 +64,6 @@ def _intervals(differences: Sequence[Floats], blocks: Blocks | None) -> list[Int
 
 
 def _gain(difference: Interval) -> Interval:
-    """From a difference in nats per token; the ends change places."""
+    """From a difference in nats per token; its ends are swapped."""
     low, high = (None if end is None else -math.expm1(min(end, 709)) for end in (difference.high, difference.low))
     return Interval(-math.expm1(min(difference.value, 709)), low, high)

@@ -69,7 +69,7 @@ def write_arpa(model: NgramModel, tokenizer: Tokenizer, path: str | os.PathLike[
             f"The n-gram model has {model.vocab_size:,} tokens and the tokenizer {tokenizer.vocab_size:,}: "
             "write it with the tokenizer it was counted with."
         )
-    names = [_name(token, place) for place, token in enumerate(tokenizer.vocabulary)]
+    names = [_name(token, id) for id, token in enumerate(tokenizer.vocabulary)]
     marks = [mark for mark in ("<s>", "</s>") if mark not in names]
     write_atomically(Path(path), b"".join([block.encode() for block in _blocks(model, names, marks)]))
 
@@ -97,13 +97,13 @@ def _blocks(model: NgramModel, names: list[str], marks: list[str]) -> Iterator[s
     yield "\n\\end\\\n"
 
 
-def _words_of(levels: tuple[Ngrams, ...], places: NDArray[np.int64], vocab_size: int) -> NDArray[np.int64]:
-    """The tokens (n, k) of the n-grams at places (n,) of the last of k levels."""
-    words = np.empty((len(places), len(levels)), dtype=np.int64)
+def _words_of(levels: tuple[Ngrams, ...], indices: NDArray[np.int64], vocab_size: int) -> NDArray[np.int64]:
+    """The tokens (n, k) of the n-grams at indices (n,) of the last of k levels."""
+    words = np.empty((len(indices), len(levels)), dtype=np.int64)
     for column in reversed(range(len(levels))):
-        keys = levels[column].keys[places]
+        keys = levels[column].keys[indices]
         words[:, column] = keys % vocab_size
-        places = keys // vocab_size
+        indices = keys // vocab_size
     return words
 
 
@@ -112,7 +112,7 @@ class _Words(dict[bytes, int]):
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         vocabulary = enumerate(tokenizer.vocabulary)
-        super().__init__((_name(token, place).encode(), place) for place, token in vocabulary)
+        super().__init__((_name(token, id).encode(), id) for id, token in vocabulary)
         self.setdefault(b"<s>", BEGIN)
         self.setdefault(b"</s>", END)
         self.setdefault(b"<unk>", UNUSED if tokenizer.unk_id is None else tokenizer.unk_id)
@@ -131,9 +131,9 @@ class _Words(dict[bytes, int]):
         return {word: number for word, number in self.items() if number in there}
 
 
-def _name(token: str, place: int) -> str:
+def _name(token: str, id: int) -> str:
     """A token as one word of an ARPA file; an id without a token, which some tokenizers have, is a word too."""
-    return SPACE.sub(lambda space: f"<char:{ord(space[0]):02X}>", token) or f"<id:{place}>"
+    return SPACE.sub(lambda space: f"<char:{ord(space[0]):02X}>", token) or f"<id:{id}>"
 
 
 def _first_level(file: ArpaFile, section: Section, end: int | None, vocab_size: int) -> Ngrams:
@@ -151,16 +151,16 @@ def _first_level(file: ArpaFile, section: Section, end: int | None, vocab_size: 
 def _level(file: ArpaFile, section: Section, end: int | None, levels: list[Ngrams], vocab_size: int) -> Ngrams:
     """The n-grams of the order after those of ``levels``."""
     words = _end_tokens(section.words, end)
-    places = words[:, 0]
+    indices = words[:, 0]
     for column, level in enumerate(levels[1:], 1):
-        places = find_ngrams(level, places, words[:, column], vocab_size)
+        indices = find_ngrams(level, indices, words[:, column], vocab_size)
     used = (words >= 0).all(axis=1)
-    lost = used & (places < 0)
+    lost = used & (indices < 0)
     if lost.any():
         order = len(levels) + 1
         line = int(section.lines[np.argmax(lost)])
         raise file.error(f"the first {order - 1} words of this {order}-gram are not among the {order - 1}-grams.", line)
-    return _sorted(file, section, np.where(used, places * vocab_size + words[:, -1], UNUSED), vocab_size)
+    return _sorted(file, section, np.where(used, indices * vocab_size + words[:, -1], UNUSED), vocab_size)
 
 
 def _end_tokens(words: NDArray[np.int64], end: int | None) -> NDArray[np.int64]:
@@ -191,7 +191,7 @@ def _refuse_other_words(file: ArpaFile, level: Ngrams, words: _Words, tokenizer:
     missing = np.setdiff1d(np.arange(tokenizer.vocab_size), level.keys)
     faults = []
     if len(missing):
-        names = [_name(tokenizer.vocabulary[place], place) for place in missing[:SHOWN].tolist()]
+        names = [_name(tokenizer.vocabulary[id], id) for id in missing[:SHOWN].tolist()]
         faults.append(
             f"{len(missing):,} of the {tokenizer.vocab_size:,} tokens are missing ({_listed(names, len(missing))})"
         )

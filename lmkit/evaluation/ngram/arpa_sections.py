@@ -131,12 +131,12 @@ class ArpaFile:
         # What is not a number fails both comparisons.
         wrong = ~(section.log10_probs <= 0) | ~(np.abs(section.log10_backoffs) < LARGEST_WEIGHT)
         if wrong.any():
-            place = int(np.argmax(wrong))
-            probability, weight = section.log10_probs[place], section.log10_backoffs[place]
+            index = int(np.argmax(wrong))
+            probability, weight = section.log10_probs[index], section.log10_backoffs[index]
             raise self.error(
                 f"a log10 probability must be 0 or less and a log10 weight below {LARGEST_WEIGHT:g}, "
                 f"not {probability:g} and {weight:g}.",
-                int(section.lines[place]),
+                int(section.lines[index]),
             )
 
     def _expect(self, line: bytes, expected: bytes) -> None:

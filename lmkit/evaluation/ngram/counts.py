@@ -17,8 +17,8 @@ Integers = NDArray[np.int64]
 class CountedNgrams(NamedTuple):
     """The n distinct n-grams of one order k, sorted by key.
 
-    keys (n,): context * vocab_size + last token, where context is the place of the first k-1 tokens in the table of
-    order k-1 (0 for k = 1). suffixes (n,): the place of the last k-1 tokens there. counts (n,): occurrences in the
+    keys (n,): context * vocab_size + last token, where context is the index of the first k-1 tokens in the table of
+    order k-1 (0 for k = 1). suffixes (n,): the index of the last k-1 tokens there. counts (n,): occurrences in the
     highest order; below it, distinct left neighbours (Kneser & Ney 1995), of which the beginning of the stream is one.
     """
 
@@ -41,16 +41,16 @@ def count_ngrams(ids: NDArray[Any], *, vocab_size: int, order: int, eos_id: int)
     stream[0], stream[1:] = eos_id, ids
     whole = np.arange(vocab_size, dtype=np.int64)
     levels = [CountedNgrams(whole, np.zeros_like(whole), np.bincount(stream[1:], minlength=vocab_size))]
-    places = stream  # the n-gram that begins at each place of the stream, as a place in its table
+    indices = stream  # the n-gram that begins at each position of the stream, as an index into its table
     for size in range(2, order + 1):
-        keys = places[:-1] * vocab_size + stream[size - 1 :]
+        keys = indices[:-1] * vocab_size + stream[size - 1 :]
         keys, longer, counts = np.unique(keys, return_inverse=True, return_counts=True)
         suffixes = np.empty(len(keys), dtype=np.int64)
-        suffixes[longer] = places[1:]
+        suffixes[longer] = indices[1:]
         neighbours = np.bincount(suffixes, minlength=len(levels[-1].keys))
         if size > 2:  # a single token is counted as a target, and every target has a token before it
-            neighbours[places[:1]] += 1
+            neighbours[indices[:1]] += 1
         levels[-1] = levels[-1]._replace(counts=neighbours)
         levels.append(CountedNgrams(keys, suffixes, counts))
-        places = longer
+        indices = longer
     return levels

@@ -67,8 +67,8 @@ class NgramModel:
         history[:, history.shape[1] - given.shape[1] :] = given
         self._check(history, NOWHERE)
         self._check(targets, 0)
-        places = self.tables.contexts(history, 1)
-        return self.tables.log_probs([place[:, 0] for place in places], targets.astype(np.int64))
+        indices = self.tables.contexts(history, 1)
+        return self.tables.log_probs([index[:, 0] for index in indices], targets.astype(np.int64))
 
     @property
     def tolerance(self) -> float:
@@ -84,26 +84,26 @@ class NgramModel:
         return torch.stack([state[row] for state, row in rows])
 
     def score(self, tokens: Tensor, targets: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        places, state = self._read(tokens, state)
+        indices, state = self._read(tokens, state)
         goals = targets.cpu().numpy()
         wanted = goals != IGNORE
         self._check(goals[wanted], 0)
         scores = np.zeros(goals.shape)
-        scores[wanted] = self.tables.log_probs([place[wanted] for place in places], goals[wanted])
+        scores[wanted] = self.tables.log_probs([index[wanted] for index in indices], goals[wanted])
         return torch.from_numpy(scores), state
 
     def distribution(self, tokens: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        places, state = self._read(tokens, state)
-        flat = self.tables.distribution([place.reshape(-1) for place in places], tokens.numel())
+        indices, state = self._read(tokens, state)
+        flat = self.tables.distribution([index.reshape(-1) for index in indices], tokens.numel())
         return torch.from_numpy(flat).view(*tokens.shape, -1), state
 
     def _read(self, tokens: Tensor, state: Tensor) -> tuple[list[NDArray[np.int64]], Tensor]:
-        """The places of the contexts after each token, and the state after the last."""
+        """The indices of the contexts after each token, and the state after the last."""
         read = tokens.cpu()
         self._check(read.numpy(), 0)
         history = torch.cat([state, read], dim=1)
-        places = self.tables.contexts(history.numpy(), tokens.shape[1])
-        return places, history[:, history.shape[1] - state.shape[1] :].clone()
+        indices = self.tables.contexts(history.numpy(), tokens.shape[1])
+        return indices, history[:, history.shape[1] - state.shape[1] :].clone()
 
     def _check(self, ids: NDArray[Any], lowest: int) -> None:
         """An id outside the vocabulary would be looked up as another n-gram."""

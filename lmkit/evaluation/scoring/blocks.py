@@ -59,9 +59,9 @@ def unknown_tokens(block: TokenBlock, tokenizer: Tokenizer) -> Flags:
     if tokenizer.unk_id is None:
         return np.zeros(len(block), dtype=np.bool_)
     unknown = block.ids == tokenizer.unk_id
-    for place in np.flatnonzero(unknown) if tokenizer.written_unk is not None else ():
-        begin, end = int(block.starts[place]) - block.offset, int(block.ends[place]) - block.offset
-        unknown[place] = block.text[begin:end] != tokenizer.written_unk
+    for index in np.flatnonzero(unknown) if tokenizer.written_unk is not None else ():
+        begin, end = int(block.starts[index]) - block.offset, int(block.ends[index]) - block.offset
+        unknown[index] = block.text[begin:end] != tokenizer.written_unk
     return unknown
 
 
@@ -132,7 +132,7 @@ class _Encoder:
         self.open = False  # a document that may have to be closed
         self.last: int | None = None  # its last token
         self.file = 0
-        self.place = _Place(0, tokenizer.eos_id)
+        self.position = _Position(0, tokenizer.eos_id)
 
     def open_file(self, number: int) -> None:
         """The parts from now on are those of another file; the last document of the one before may still be open."""
@@ -143,13 +143,13 @@ class _Encoder:
         begun = sum(part.begins for part in parts)
         if begun and self.open:
             yield from self._close()
-        if self.place.file != self.file:
-            self.place = _Place(self.file, self.tokenizer.eos_id)
+        if self.position.file != self.file:
+            self.position = _Position(self.file, self.tokenizer.eos_id)
         self.documents += begun
         complete = not self.closes or self.documents > 1  # what is there of whole documents is all of them
         found = [self._tokens(part, closed=part.whole and self.closes and complete) for part in parts]
         lengths = [len(ids) for ids, _ in found]
-        begins = [place for place, part in zip(_sums(lengths), parts, strict=False) if part.begins]
+        begins = [index for index, part in zip(_sums(lengths), parts, strict=False) if part.begins]
         segments = np.array([] if self.state == "carry" else begins, dtype=np.int64)
         self.open = not (parts[-1].whole and complete)
         shifts = np.repeat(_sums([len(part.text) for part in parts])[:-1], lengths)
@@ -157,18 +157,18 @@ class _Encoder:
         whole = complete and self.state != "carry" and all(part.whole for part in parts)
         text, ids = "".join(part.text for part in parts), np.concatenate([ids for ids, _ in found])
         if whole or len(ids) <= CHARACTERS:
-            yield self.place.block(text, ids, spans, segments, whole)
+            yield self.position.block(text, ids, spans, segments, whole)
             return
         for begin, end in pairwise(_cuts(spans)):
             left, right = 0 if begin == 0 else int(spans[begin, 0]), int(spans[end, 0]) if end < len(ids) else len(text)
             restarts = segments if begin == 0 else segments[:0]
-            yield self.place.block(text[left:right], ids[begin:end], spans[begin:end] - left, restarts, False)
+            yield self.position.block(text[left:right], ids[begin:end], spans[begin:end] - left, restarts, False)
 
     def finish(self) -> Iterator[TokenBlock]:
         """What comes after the last part: the ``<eos>`` of the last document, or the mark of the last word's end."""
         if self.open and self.closes and self.documents > 1:
             yield from self._close()
-        elif self.marks and self.place.in_word:
+        elif self.marks and self.position.in_word:
             yield self._single(IGNORE)
         self.open = False
 
@@ -180,7 +180,7 @@ class _Encoder:
     def _single(self, token: int) -> TokenBlock:
         """A block of one token without characters, which goes on from the one before."""
         none = np.zeros((1, 2), dtype=np.int64)
-        return self.place.block("", np.array([token], dtype=np.int64), none, np.empty(0, dtype=np.int64), False)
+        return self.position.block("", np.array([token], dtype=np.int64), none, np.empty(0, dtype=np.int64), False)
 
     def _tokens(self, part: _Part, *, closed: bool) -> Found:
         ids, spans = self.encode_text(part.text)
@@ -196,7 +196,7 @@ class _Encoder:
         return np.concatenate([ids, np.array(added, dtype=np.int64)]), np.concatenate([spans, ends])
 
 
-class _Place:
+class _Position:
     """How far a file has been read, in characters, words and lines."""
 
     def __init__(self, file: int, eos_id: int) -> None:

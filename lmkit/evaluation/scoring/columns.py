@@ -24,7 +24,7 @@ COLUMNS = {
     "word": ("word", "text", "start", "end", "line", "tokens", "logprob", "surprisal", "oov"),
     "line": ("line", "start", "end", "words", "tokens", "oov", "logprob", "surprisal", "perplexity", "rests_on_unk"),
 }
-ON_DEMAND = ("entropy", "rank")  # they need the whole distribution at each place
+ON_DEMAND = ("entropy", "rank")  # they need the whole distribution at each position
 UNITS = {"2": (math.log(2.0), "bits"), "e": (1.0, "nats"), "10": (math.log(10.0), "hartleys")}
 
 
@@ -83,7 +83,7 @@ def token_columns(layout: Layout, scored: ScoredBlock, tokenizer: Tokenizer) -> 
 
 
 def top_columns(scored: ScoredBlock, tokenizer: Tokenizer, *, nested: bool) -> list[Column]:
-    """The most probable tokens, if they were asked for: a list of objects at each place, or two columns for each of
+    """The most probable tokens, if they were asked for: a list of objects at each position, or two columns for each of
     the k.
     """
     if scored.top_ids is None:
@@ -92,9 +92,9 @@ def top_columns(scored: ScoredBlock, tokenizer: Tokenizer, *, nested: bool) -> l
     if nested:
         return [Column("top", [[_alternative(one) for one in top] for top in tops])]
     found = []
-    for place in range(scored.top_ids.shape[1]):
-        found.append(Column(f"top{place + 1}", [top[place].token for top in tops]))
-        found.append(Column(f"top{place + 1}_logprob_nats", [top[place].log_prob + 0.0 for top in tops]))
+    for rank in range(scored.top_ids.shape[1]):
+        found.append(Column(f"top{rank + 1}", [top[rank].token for top in tops]))
+        found.append(Column(f"top{rank + 1}_logprob_nats", [top[rank].log_prob + 0.0 for top in tops]))
     return found
 
 

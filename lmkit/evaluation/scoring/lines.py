@@ -91,11 +91,11 @@ class _Joiner:
             self._begin_file(block.file)
         words = self._read(block)
         size = len(self.lines)
-        places = block.lines - (self.lines[0].line if self.lines else 0)
-        tokens = np.bincount(places, block.ids != IGNORE, size).astype(np.int64).tolist()
-        oov = np.bincount(places, block.ids == self.unk_id, size).astype(np.int64).tolist()
-        unknown = np.bincount(places, unknown_tokens(block, self.tokenizer), size).astype(np.int64).tolist()
-        sums = np.bincount(places, scored.log_probs, size).tolist()
+        indices = block.lines - (self.lines[0].line if self.lines else 0)
+        tokens = np.bincount(indices, block.ids != IGNORE, size).astype(np.int64).tolist()
+        oov = np.bincount(indices, block.ids == self.unk_id, size).astype(np.int64).tolist()
+        unknown = np.bincount(indices, unknown_tokens(block, self.tokenizer), size).astype(np.int64).tolist()
+        sums = np.bincount(indices, scored.log_probs, size).tolist()
         for number, line in enumerate(self.lines):
             self.lines[number] = line._replace(
                 words=line.words + words[number],

@@ -70,18 +70,18 @@ def _held(chunks: Iterable[str], name: str) -> str:
     return "".join(parts)
 
 
-def _hypothesis(line: str, place: str) -> Hypothesis:
+def _hypothesis(line: str, where: str) -> Hypothesis:
     tab, bars = line.find("\t"), line.find(BARS)
     separator = "\t" if bars < 0 or 0 <= tab < bars else BARS
     fields = line.split(separator, 2)
     if len(fields) < 2:
-        raise DataError(f"{place}: expected id, score and text with a tab or ||| between them, not {line[:80]!r}.")
+        raise DataError(f"{where}: expected id, score and text with a tab or ||| between them, not {line[:80]!r}.")
     try:
         score = math.nan if "_" in fields[1] else float(fields[1])  # 1_000 is a number for Python alone
     except ValueError:
         score = math.nan
     if math.isnan(score):
-        raise DataError(f"{place}: the score {fields[1].strip()[:80]!r} is not a number.")
+        raise DataError(f"{where}: the score {fields[1].strip()[:80]!r} is not a number.")
     text = fields[2] if len(fields) > 2 else ""
     return Hypothesis(fields[0].strip(), score, text if separator == "\t" else text.strip(" "))
 

@@ -125,7 +125,7 @@ def scored_tokens(scored: ScoredBlock, tokenizer: Tokenizer) -> Iterator[ScoredT
 
 
 def alternatives(scored: ScoredBlock, tokenizer: Tokenizer) -> list[tuple[Alternative, ...]]:
-    """The most probable tokens at each place, the best first; empty if they were not asked for."""
+    """The most probable tokens at each position, the best first; empty if they were not asked for."""
     if scored.top_ids is None or scored.top_log_probs is None:
         return []
     names = tokenizer.vocabulary

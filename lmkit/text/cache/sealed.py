@@ -69,7 +69,7 @@ def check_file(path: Path, sha256: str) -> None:
 
 def warn_of_damage(name: str) -> None:
     """Say, once in a process, that what the cache held of a text is not used."""
-    warnings.warn(f"The token cache of {name} was damaged: made again.", LmkitWarning, stacklevel=1)  # one place: once
+    warnings.warn(f"The token cache of {name} was damaged: made again.", LmkitWarning, stacklevel=1)  # shown once
 
 
 def _sha256(values: Mapping[str, Any]) -> str:

@@ -76,7 +76,7 @@ def _is_reachable(endpoint: str) -> bool:
     """Whether a server answers, whatever it says; asked through the hub library's own client, proxies and certificates
     as there.
     """
-    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]  # its public place in every version
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]  # public in every version
 
     try:
         get_session().head(endpoint, timeout=PROBE_SECONDS)

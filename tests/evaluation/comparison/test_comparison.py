@@ -17,7 +17,7 @@ from lmkit.evaluation.comparison.alignment import (
     refuse_lossy,
     same_tokens,
     span_units,
-    token_places,
+    token_offsets,
     token_units,
 )
 from lmkit.evaluation.comparison.comparison import Interval, compare, count_blocks
@@ -124,12 +124,12 @@ def test_spans_lose_neither_loss_nor_bytes(tokenizers, pair, documents: str):
 
 def test_tokens_that_share_a_character_end_together(tokenizers):
     run = scored(tokenizers["bpe"])
-    places = token_places(run, [(0, TEXT)])
-    assert len(places.ends) == len(run.tokens)
-    assert places.ends[-1] == len(TEXT)
-    assert len(np.unique(places.ends)) < len(run.tokens)
-    for end in np.unique(places.ends):
-        count = np.searchsorted(places.ends, end, side="right")
+    offsets = token_offsets(run, [(0, TEXT)])
+    assert len(offsets.ends) == len(run.tokens)
+    assert offsets.ends[-1] == len(TEXT)
+    assert len(np.unique(offsets.ends)) < len(run.tokens)
+    for end in np.unique(offsets.ends):
+        count = np.searchsorted(offsets.ends, end, side="right")
         assert run.tokenizer.decode(run.tokens.ids[:count].tolist()) == TEXT[:end]
 
 
@@ -144,9 +144,9 @@ def test_the_same_tokenizer_with_other_documents_is_compared_over_spans(tokenize
 
 def test_several_files_are_several_documents(tokenizers):
     run = scored(tokenizers["char"], documents="line", text="ab\ncd\n")
-    assert token_places(run, [(0, "ab\n"), (0, "cd\n")]).document_starts.tolist() == [0, 3]
+    assert token_offsets(run, [(0, "ab\n"), (0, "cd\n")]).document_starts.tolist() == [0, 3]
     with pytest.raises(FailedError, match="cannot be placed"):
-        token_places(run, [(0, "ab\n"), (0, "ce\n")])
+        token_offsets(run, [(0, "ab\n"), (0, "ce\n")])
 
 
 def test_spans_take_the_frequency_of_the_rarest_coarse_token(tokenizers):
