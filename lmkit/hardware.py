@@ -7,6 +7,7 @@ import ctypes
 import os
 import platform
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,27 @@ def choose_device(name: str) -> torch.device:
         raise ConfigError(f"There is no device {name}: use auto, {', '.join(present)}.")
     if not present[name]:
         raise ConfigError(f"--device {name} cannot be used: {_why_absent(name)}. Use --device cpu.")
+    if name == "cuda":
+        _compute_exactly()
     return torch.device(name)
+
+
+def _compute_exactly() -> None:
+    """Have a CUDA device compute float32 in float32, and the same bits in every run.
+
+    By itself cuDNN rounds the inputs of an LSTM's products to TensorFloat-32, ten bits of mantissa, and sums of
+    gradients come in the order in which their threads happen to end. A warning and not an error where torch has no
+    deterministic kernel: sampling needs a cumulative sum, which torch calls nondeterministic whatever its length.
+    """
+    import torch
+
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    torch.backends.cudnn.rnn.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the device is first used
+    warnings.filterwarnings("ignore", message="cumsum_cuda_kernel")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def _why_absent(name: str) -> str:
