@@ -116,6 +116,14 @@ class ModelConfig(Section):
         "Keep a dropout mask for all steps of a window (variational dropout); quicker than a new one each step.",
         flags=("--locked-dropout", "--variational-dropout"),
     )
+    weight_drop: float = option(
+        0.0,
+        "DropConnect on recurrent matrices, one mask a window (Merity et al. 2018).",
+        flags=("--weight-drop", "--weight-dropout", "--wdrop"),
+        minimum=0,
+        below=1,
+        cells=("rnn", "irnn", "gru", "lstm", "lnlstm", "mogrifier", "slstm"),
+    )
     forget_bias: float | None = option(
         None,
         "Start value of the forget gate's bias (default: about 0).",
@@ -154,7 +162,7 @@ class ModelConfig(Section):
     def check(self) -> None:
         for item in dataclasses.fields(self):
             cells = item.metadata["cells"]
-            if cells and getattr(self, item.name) is not None and self.cell not in cells:
+            if cells and getattr(self, item.name) != item.default and self.cell not in cells:
                 raise ConfigError(f"{flag_of(item)} needs --cell {' or '.join(cells)}: {self.cell} does not have it.")
         if self.heads is not None and self.hidden_size % self.heads:
             raise ConfigError(f"--heads {self.heads} does not divide --hidden-size {self.hidden_size}.")

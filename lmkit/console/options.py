@@ -38,6 +38,7 @@ class Options(TypedDict, total=False):
     layer_dropout: float | None
     output_dropout: float | None
     locked_dropout: bool
+    weight_drop: float
     forget_bias: float | None
     mogrifier_rounds: int | None
     conv_width: int | None

@@ -1,4 +1,4 @@
-"""Dropout of values that lie along time."""
+"""Dropout: of values that lie along time, and of recurrent matrices."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["dropout"]
+from lmkit.model.cells import Cell
+
+__all__ = ["dropout", "dropped_matrices"]
 
 
 def dropout(values: Tensor, rate: float, *, training: bool, locked: bool) -> Tensor:
@@ -21,3 +23,14 @@ def dropout(values: Tensor, rate: float, *, training: bool, locked: bool) -> Ten
         return F.dropout(values, rate)
     mask = torch.empty(values.shape[1:], dtype=values.dtype, device=values.device).bernoulli_(1 - rate)
     return values * mask.div_(1 - rate)
+
+
+def dropped_matrices(cell: Cell, rate: float, *, training: bool) -> dict[str, Tensor]:
+    """A cell's recurrent matrices by name, with some of their entries dropped and the rest scaled up: one draw for a
+    window and all of its rows. Empty outside training, where the matrices are whole.
+
+    DropConnect (Wan et al. 2013) on hidden-to-hidden weights (Merity et al. 2018, arXiv 1708.02182, section 2).
+    """
+    if not training or rate == 0:
+        return {}
+    return {name: F.dropout(cell.get_parameter(name), rate) for name in cell.recurrent_matrices}

@@ -20,6 +20,9 @@ from lmkit.model.state import State
 __all__ = ["LanguageModel", "SequenceLoss", "Trace", "cutoffs_of", "default_cutoffs"]
 
 
+OF_THE_STACK = {"weight_drop"}  # options that some cells have, and that the layers' stack carries out
+
+
 class Trace(NamedTuple):
     """What every layer held at every step: ``h``, the outputs, and ``c``, the memory cells of layers that have any, are
     lists over layers of (B, T, H).
@@ -58,6 +61,7 @@ class LanguageModel(nn.Module):
             config.num_layers,
             dropout=layer_dropout,
             locked=config.locked_dropout,
+            weight_drop=config.weight_drop,
             options=_cell_options(config),
         )
         hidden_size = self.recurrent.output_size
@@ -143,7 +147,7 @@ class SequenceLoss(nn.Module):
 
 def _cell_options(config: ModelConfig) -> dict[str, Any]:
     """What a configuration says to its cell alone; the configuration has checked that the cell takes it."""
-    names = [item.name for item in dataclasses.fields(config) if item.metadata["cells"]]
+    names = {item.name for item in dataclasses.fields(config) if item.metadata["cells"]} - OF_THE_STACK
     return {name: getattr(config, name) for name in names if getattr(config, name) is not None}
 
 

@@ -6,16 +6,20 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from lmkit.model.cells import CELLS, Cell
+from lmkit.model.cells.cell import CellState
 from lmkit.model.dropout import dropout as drop
+from lmkit.model.dropout import dropped_matrices
 from lmkit.model.state import State
 
 __all__ = ["RecurrentStack"]
 
 
 class RecurrentStack(nn.Module):
-    """Layers of one cell, with dropout between them; ``options`` are the cell's own.
+    """Layers of one cell, with dropout between them; ``options`` are the cell's own. weight_drop: share of their
+    recurrent matrices that is dropped in training.
 
     One module per layer rather than torch's own multi-layer module: the state of each layer is then a value of its
     own, and every layer can take the fastest kernel.
@@ -30,11 +34,13 @@ class RecurrentStack(nn.Module):
         *,
         dropout: float = 0.0,
         locked: bool = False,
+        weight_drop: float = 0.0,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.dropout = dropout
         self.locked = locked
+        self.weight_drop = weight_drop
         self.layers = nn.ModuleList()
         for _ in range(num_layers):
             layer = CELLS[cell](input_size, hidden_size, **(options or {}))
@@ -63,6 +69,13 @@ class RecurrentStack(nn.Module):
         for number, (cell, values) in enumerate(zip(self.cells, state, strict=True)):
             if number > 0:
                 inputs = drop(inputs, self.dropout, training=self.training, locked=self.locked)
-            inputs, values = cell(inputs, values)
+            inputs, values = self._run(cell, inputs, values)
             new_state.append(values)
         return inputs, tuple(new_state)
+
+    def _run(self, cell: Cell, inputs: Tensor, values: CellState) -> tuple[Tensor, CellState]:
+        """Parameters stay what they are: the cell computes this window with other tensors in the place of some."""
+        matrices = dropped_matrices(cell, self.weight_drop, training=self.training)
+        computed: tuple[Tensor, CellState]
+        computed = functional_call(cell, matrices, (inputs, values)) if matrices else cell(inputs, values)
+        return computed

@@ -58,6 +58,7 @@ FORMAT_1: dict[str, Any] = {
     "layer_dropout": None,
     "output_dropout": None,
     "locked_dropout": False,
+    "weight_drop": 0.0,
     "forget_bias": None,
     "mogrifier_rounds": None,
     "conv_width": None,

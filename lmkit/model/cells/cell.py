@@ -21,10 +21,12 @@ class Cell(nn.Module, ABC):
     out from the equations and are the truth; ``forward`` may be any faster kernel that gives the same.
 
     state_names: what the tensors of the state are, the outputs among them as ``h`` where they are a part of it.
+    recurrent_matrices: names of the parameters that multiply the state from step to step, for DropConnect.
     input_size: E. projected_size: P, of what ``project`` gives. output_size: D, of what the layer gives.
     """
 
     state_names: ClassVar[tuple[str, ...]]
+    recurrent_matrices: ClassVar[tuple[str, ...]] = ()
     input_size: int
     projected_size: int
     output_size: int

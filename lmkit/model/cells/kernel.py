@@ -21,6 +21,7 @@ class KernelCell(Cell):
     """
 
     kernel: ClassVar[type[nn.RNNBase]]
+    recurrent_matrices = ("weight_hh_l0",)
     hidden_size: int
     weight_ih_l0: nn.Parameter
     weight_hh_l0: nn.Parameter

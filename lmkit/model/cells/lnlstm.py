@@ -19,6 +19,7 @@ class LayerNormLSTM(Cell):
     """
 
     state_names = ("h", "c")
+    recurrent_matrices = ("from_state.weight",)
 
     def __init__(self, input_size: int, hidden_size: int, *, forget_bias: float = 0.0) -> None:
         super().__init__()

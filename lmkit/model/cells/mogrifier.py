@@ -17,6 +17,7 @@ class Mogrifier(Cell):
     """
 
     state_names = ("h", "c")
+    recurrent_matrices = ("from_state.weight",)
 
     def __init__(self, input_size: int, hidden_size: int, *, mogrifier_rounds: int = 5) -> None:
         super().__init__()

@@ -23,6 +23,7 @@ class SLSTM(Cell):
     """
 
     state_names = ("h", "c", "n", "m")
+    recurrent_matrices = ("recurrent",)
 
     def __init__(self, input_size: int, hidden_size: int, *, heads: int | None = None) -> None:
         super().__init__()
