@@ -84,7 +84,7 @@ class TrainedModel:
             f"{parameters:,} parameters",
             f"{self.tokenizer.kind} tokens",
             f"vocabulary {self.tokenizer.vocab_size:,}",
-            *(() if self.run is None else (str(self.run.path), *_closing_figure(self.run))),
+            *(() if self.run is None else (str(self.run.path), *_closing_perplexity(self.run))),
         ]
         return f"<TrainedModel: {', '.join(facts)}>"
 
@@ -318,7 +318,7 @@ class TrainedModel:
         return tokens
 
     def _faults_of_state(self, found: Measurement, tokens: TokenFile) -> list[str]:
-        """What the carried state has to do with a figure that no sound model has."""
+        """What the carried state has to do with a loss that no sound model has."""
         if not worse_than_guessing(found.evaluation, self.tokenizer.vocab_size):
             return []
         predictor = NetworkPredictor(self.model)
@@ -498,7 +498,7 @@ def _fitting(settings: AdapterSettings, num_tokens: int, num_others: int) -> Ada
     )
 
 
-def _closing_figure(run: RunDirectory) -> list[str]:
+def _closing_perplexity(run: RunDirectory) -> list[str]:
     """The perplexity that a run closed with, if its log tells it."""
     try:
         record = run.closing_record() or {}

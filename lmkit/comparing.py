@@ -63,7 +63,7 @@ def compare(
     ``file``: a file, a .gz, a folder, or - for standard input. Every model reads it with the state that it was trained
     for, ``rows`` parts of a carried stream side by side. block: consecutive tokens (bytes where tokenizers differ) of a
     block of the paired test (default: a sixteenth of the text). allow_lossy: take different tokenizers that lose text;
-    their figures are lower bounds then. device: where runs that are given by their folder are loaded.
+    their results are lower bounds then. device: where runs that are given by their folder are loaded.
     ``progress(stage, share)`` is called while the text is read and scored, with a share of nan where it is not known.
 
     Losses are in nats per token where the tokens are the same, else in bits per byte. Raises ConfigError for options
@@ -213,7 +213,7 @@ def _train_counts(model: TrainedModel) -> NDArray[np.int64]:
 
 
 def _warnings(models: Sequence[TrainedModel], runs: Sequence[ScoredRun]) -> list[str]:
-    """What a reader must know before believing the figures."""
+    """What a reader must know before believing the results."""
     notes = []
     texts = [model.run and model.run.split_hash("train") for model in models]
     for run, text in zip(runs[1:], texts[1:], strict=True):

@@ -92,6 +92,6 @@ def command(
     )
     line.end()
     if as_json:
-        click.echo(json.dumps(result.figures()))
+        click.echo(json.dumps(result.as_dict()))
     else:
         show_comparison(result, file=sys.stdout)

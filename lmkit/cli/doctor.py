@@ -56,7 +56,7 @@ def command(run: Path | None, preset: str | None, config_file: Path | None, as_j
     line.end()
     failed = [check for check in done if check.status == FAILED]
     if as_json:
-        click.echo(json.dumps({"passed": not failed, "checks": [check.figures() for check in done]}))
+        click.echo(json.dumps({"passed": not failed, "checks": [check.as_dict() for check in done]}))
     if failed:
         raise SystemExit(1)
 

@@ -87,7 +87,7 @@ def command(
     TEXT is a file, a .gz, a folder, or - for standard input; without it the model's own test split is measured.
 
     Every token is scored once and the number does not depend on --window; --rows is quicker and gives the same, because
-    rows are read on into each other until they agree. With adapters the figures are those of the network with all of
+    rows are read on into each other until they agree. With adapters the metrics are those of the network with all of
     them; the levels below come in a table.
     """
     line = progress_line()
@@ -118,7 +118,7 @@ def command(
     if note := lm.state_note(result.state, result.window):
         click.echo(f"Note: {note}", err=True)
     if as_json:
-        click.echo(json.dumps(result.figures() if adapted is None else adapted.figures()))
+        click.echo(json.dumps(result.metrics() if adapted is None else adapted.metrics()))
     else:
         model = "" if adapted is None else adapted.name
         show_measurement(result, model=model, words_only=words_only, file=sys.stdout)

@@ -209,16 +209,16 @@ def _report(
         else:
             display.result(result, sample_of(session, FINAL_LENGTH) if session.train.step else "")
         return
-    figures: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "run": str(session.run.path),
         "steps": session.train.step,
         "tokens": session.train.tokens,
         "stopped": stopped,
     }
-    figures["seconds"] = round(session.train.elapsed, 3)
+    summary["seconds"] = round(session.train.elapsed, 3)
     if session.train.validations.best_step:
-        figures["best_step"] = session.train.validations.best_step
-        figures["valid_nats_per_token"] = session.train.validations.best
+        summary["best_step"] = session.train.validations.best_step
+        summary["valid_nats_per_token"] = session.train.validations.best
     if result is not None:
-        figures["result"] = result.figures()
-    click.echo(json.dumps(figures))
+        summary["result"] = result.metrics()
+    click.echo(json.dumps(summary))

@@ -9,7 +9,7 @@ from typing import TextIO
 from rich.markup import escape
 from rich.table import Table
 
-from lmkit.console.figures import rounded
+from lmkit.console.numbers import rounded
 from lmkit.console.output import open_console
 from lmkit.evaluation.comparison.comparison import Band, Comparison, Interval
 

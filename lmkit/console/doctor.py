@@ -46,6 +46,6 @@ def show_checks(checks: Iterable[Check], *, file: TextIO, line: ProgressLine) ->
 def _show(check: Check, console: Console) -> None:
     mark, style = MARKS[check.status]
     name = escape(check.name.ljust(NAME_WIDTH))
-    console.print(f"[{style}]{mark:<{MARK_WIDTH}}[/]  {name}  {escape(check.figure)}", soft_wrap=True)
+    console.print(f"[{style}]{mark:<{MARK_WIDTH}}[/]  {name}  {escape(check.finding)}", soft_wrap=True)
     for sentence in check.advice:
         console.print(f"{'':{MARK_WIDTH}}    {escape(sentence)}", style="dim", soft_wrap=True)

@@ -106,7 +106,7 @@ def _trained(session: Session, display: TrainingDisplay | None) -> TrainedModel:
             display.summary()
             display.say(f"run {session.run.path}")
             if measurement is not None:
-                for line in (headline(measurement), *remarks(measurement.figures())):
+                for line in (headline(measurement), *remarks(measurement.metrics())):
                     display.say(line)
     finally:
         session.release()

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.control import Control
 from rich.segment import ControlType
 
-from lmkit.console.figures import duration, printable
+from lmkit.console.numbers import duration, printable
 from lmkit.console.output import open_console
 
 __all__ = ["ProgressLine"]
@@ -29,14 +29,14 @@ ERASE = Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2))
 
 class _Stage(NamedTuple):
     """A part of the work: its name, when it began and with which share done, the share now (nan if nobody knows), and
-    figures to show behind, the most important first.
+    details to show behind, the most important first.
     """
 
     name: str
     began: float
     first: float
     share: float
-    figures: Sequence[str]
+    details: Sequence[str]
 
 
 class ProgressLine:
@@ -74,12 +74,12 @@ class ProgressLine:
             self._next = math.inf
             self._erase()
 
-    def __call__(self, stage: str, share: float = math.nan, figures: Sequence[str] = ()) -> None:
+    def __call__(self, stage: str, share: float = math.nan, details: Sequence[str] = ()) -> None:
         """Take note of a stage and how much of it is done; show it if the last picture is old enough."""
         known, now = self._stages.get(stage), time.monotonic()
         if known is None or _begins_again(known, share, self._current):
-            known = _Stage(stage, now, share, share, figures)
-        self._current = self._stages[stage] = known._replace(share=share, figures=figures)
+            known = _Stage(stage, now, share, share, details)
+        self._current = self._stages[stage] = known._replace(share=share, details=details)
         if now >= self._next:
             self._show()
 
@@ -137,12 +137,12 @@ def _pieces(stage: _Stage, now: float, bar: str) -> list[str]:
     name, elapsed = printable(stage.name), now - stage.began
     if math.isnan(stage.share):
         spinner = SPINNER[int(10 * now) % len(SPINNER)] if bar else ""
-        return [" ".join(filter(None, (spinner, name))), duration(elapsed), *stage.figures]
+        return [" ".join(filter(None, (spinner, name))), duration(elapsed), *stage.details]
     done = f"{math.floor(100 * stage.share):3d} %"  # 100 % is the end, not shortly before
     head = " ".join(filter(None, (name, bar, done)))
     fresh = stage.share - stage.first
     left = duration(math.ceil(elapsed * (1 - stage.share) / fresh)) if fresh > 0 else "-:--"
-    return [head, *stage.figures[:1], *([f"{left} left"] if stage.share < 1 else []), *stage.figures[1:]]
+    return [head, *stage.details[:1], *([f"{left} left"] if stage.share < 1 else []), *stage.details[1:]]
 
 
 def _bar(share: float, width: int) -> str:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lmkit.console.figures import joined, number, rows_of, size, sparkline
+from lmkit.console.numbers import joined, number, rows_of, size, sparkline
 from lmkit.console.output import open_console
 from lmkit.evaluation.adapters.levels import Adapted
 from lmkit.evaluation.comparison.comparison import Interval
@@ -34,7 +34,7 @@ __all__ = [
 
 
 def show_measurement(measurement: Measurement, *, model: str = "", words_only: bool, file: TextIO) -> None:
-    """Every figure of an evaluation in one table, with how it was measured; ``model``: of what, where it is no plain
+    """Every metric of an evaluation in one table, with how it was measured; ``model``: of what, where it is no plain
     network.
     """
     result = measurement.evaluation
@@ -71,25 +71,25 @@ def show_measurement(measurement: Measurement, *, model: str = "", words_only: b
     console = open_console(file=file)
     console.print(table)
     if model:
-        console.print(escape(f"figures of {model}"), style="dim", soft_wrap=True)
+        console.print(escape(f"metrics of {model}"), style="dim", soft_wrap=True)
     how = f"{measurement.split}: state {measurement.state}, {rows_of(measurement)}, {measurement.precision}"
     console.print(escape(how), style="dim", soft_wrap=True)
-    for line in remarks(measurement.figures()):
+    for line in remarks(measurement.metrics()):
         console.print(escape(line), soft_wrap=True)
 
 
-def remarks(figures: Mapping[str, Any]) -> list[str]:
-    """What stands beside a headline, from the figures of a measurement or its record: what the machine that made a text
-    needs for it, and what a reader must know before comparing the figures.
+def remarks(metrics: Mapping[str, Any]) -> list[str]:
+    """What stands beside a headline, from the metrics of a measurement or its record: what the machine that made a text
+    needs for it, and what a reader must know before comparing the metrics.
     """
     lines = []
-    perplexity, rate = figures.get("source_perplexity"), figures.get("source_entropy_nats_per_char")
+    perplexity, rate = metrics.get("source_perplexity"), metrics.get("source_entropy_nats_per_char")
     if isinstance(perplexity, float) and isinstance(rate, float):
         lines.append(
             f"The machine that made this text has perplexity {number(perplexity)} on it; its entropy rate is "
             f"{rate / math.log(2):.4f} bits per character: no model does better on average."
         )
-    notes = figures.get("notes")
+    notes = metrics.get("notes")
     return lines + [f"Note: {note}" for note in notes if isinstance(note, str)] if isinstance(notes, list) else lines
 
 
@@ -229,7 +229,7 @@ def show_run(run: RunDirectory) -> None:
     saved = f"checkpoints at steps {', '.join(f'{step:,}' for step in steps)}" if steps else "no checkpoint"
     go_on = f"`lmkit train --resume {run.path}` continues it" if status == "interrupted" else ""
     console.print(escape(joined(status, saved, go_on)), soft_wrap=True)
-    curve = [value for record in metrics if (value := _figure(record, "evaluation", "nats_per_token")) is not None]
+    curve = [value for record in metrics if (value := _value(record, "evaluation", "nats_per_token")) is not None]
     if curve:
         console.print(f"validation {sparkline(curve)}  best {min(curve):.4f} nats per token", soft_wrap=True)
     for record in metrics:
@@ -238,15 +238,15 @@ def show_run(run: RunDirectory) -> None:
 
 
 def _show_final(record: Mapping[str, Any], console: Console) -> None:
-    """The closing figure as metrics.jsonl holds it, with its notes."""
-    perplexity = _figure(record, "final", "perplexity")
+    """The closing perplexity as metrics.jsonl holds it, with its notes."""
+    perplexity = _value(record, "final", "perplexity")
     if perplexity is not None:
         console.print(escape(f"{record.get('split')} perplexity {number(perplexity)} per token"), soft_wrap=True)
     for line in remarks(record):
         console.print(escape(line), soft_wrap=True)
 
 
-def _figure(record: Mapping[str, Any], kind: str, name: str) -> float | None:
+def _value(record: Mapping[str, Any], kind: str, name: str) -> float | None:
     """A number of a record of this kind, None where it has none."""
     value = record.get(name)
     return float(value) if record.get("kind") == kind and isinstance(value, (int, float)) else None

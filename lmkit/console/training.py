@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from rich.markup import escape
 
 from lmkit.api import TrainedModel
-from lmkit.console.figures import counted, learning_rate, printable, rounded, rows_of, sparkline
+from lmkit.console.numbers import counted, learning_rate, printable, rounded, rows_of, sparkline
 from lmkit.console.output import open_console
 from lmkit.console.progress import ProgressLine
 from lmkit.console.tables import remarks
@@ -25,7 +25,7 @@ __all__ = ["SAMPLE_LENGTH", "TrainingDisplay", "headline", "sample_of"]
 
 SAMPLE_LENGTH = 120  # tokens behind a validation
 PLAIN_SECONDS = 10.0  # between two lines where there is no terminal
-FIGURES_SECONDS = 0.1, 1.0  # between two means of what steps say, with and without a terminal
+DETAILS_SECONDS = 0.1, 1.0  # between two means of what steps say, with and without a terminal
 BEST = "*"
 FADING = 0.9  # what an earlier mean weighs in the next one
 
@@ -38,7 +38,7 @@ class TrainingDisplay:
     def __init__(self) -> None:
         self.console = open_console(stderr=True)
         self.line = ProgressLine(self.console, plain_seconds=PLAIN_SECONDS)
-        self.figured_at = 0.0
+        self.averaged_at = 0.0
         self.tokens_shown, self.elapsed_shown = 0, 0.0
         self.nll, self.count = 0.0, 0.0
         self.curve: list[float] = []
@@ -73,13 +73,13 @@ class TrainingDisplay:
         self.nll += record.nll
         self.count += record.tokens
         now = time.monotonic()
-        if now - self.figured_at < FIGURES_SECONDS[not self.console.is_terminal]:
+        if now - self.averaged_at < DETAILS_SECONDS[not self.console.is_terminal]:
             return
-        self.figured_at = now
-        self.line("run", self.session.progress, list(self._figures(record)))
+        self.averaged_at = now
+        self.line("run", self.session.progress, list(self._details(record)))
         self.nll, self.count = self.nll * FADING, self.count * FADING
 
-    def _figures(self, record: StepRecord) -> Iterator[str]:
+    def _details(self, record: StepRecord) -> Iterator[str]:
         """What is worth knowing while it trains, the most important first."""
         train = self.session.train
         speed = (train.tokens - self.tokens_shown) / max(train.elapsed - self.elapsed_shown, 1e-9)
@@ -98,10 +98,10 @@ class TrainingDisplay:
         """A line for a validation, and what the model writes by now."""
         self.curve.append(record.evaluation.nats_per_token)
         mark = f" {BEST}" if record.is_best else "  "
-        figures = f"valid {record.evaluation.nats_per_token:.4f} nats  ppl {rounded(record.evaluation.perplexity)}"
+        metrics = f"valid {record.evaluation.nats_per_token:.4f} nats  ppl {rounded(record.evaluation.perplexity)}"
         if record.evaluation.seams_open:
-            figures += f"  {counted(record.evaluation.seams_open, 'seam')} open"
-        line = f"step {record.step:>6,}  {self.session.train.elapsed:6.1f} s  {figures}{mark}"
+            metrics += f"  {counted(record.evaluation.seams_open, 'seam')} open"
+        line = f"step {record.step:>6,}  {self.session.train.elapsed:6.1f} s  {metrics}{mark}"
         room = max(20, shutil.get_terminal_size((120, 24)).columns - len(line) - 5)
         self.say(f"{line}  {_one_line(sample, room)}")
         if reason := not_finite(record.evaluation):
@@ -127,12 +127,12 @@ class TrainingDisplay:
         self.say(f"trained {done} in {train.elapsed:.1f} s{best}")
 
     def result(self, measurement: Measurement | None, sample: str) -> None:
-        """The summary, then the run folder, the final figures and a sample on standard output."""
+        """The summary, then the run folder, the final metrics and a sample on standard output."""
         self.summary()
         out = open_console()
         out.print(f"run {self.session.run.path}", markup=False, soft_wrap=True)
         if measurement is not None:
-            for line in (headline(measurement), *remarks(measurement.figures())):
+            for line in (headline(measurement), *remarks(measurement.metrics())):
                 out.print(escape(line), soft_wrap=True)
         if sample:
             out.print()
@@ -173,10 +173,10 @@ def _curve_until(session: Session) -> list[float]:
         found = [record for record in session.run.metrics() if record.get("kind") == "evaluation"]
     except RunError:  # the curve is a picture: a log that cannot be read is the session's business
         return []
-    figures = [(record.get("step"), record.get("nats_per_token")) for record in found]
+    points = [(record.get("step"), record.get("nats_per_token")) for record in found]
     return [
         float(nats)
-        for step, nats in figures
+        for step, nats in points
         if isinstance(step, int) and step <= session.train.validations.validated_at and isinstance(nats, float)
     ]
 
@@ -190,7 +190,7 @@ def sample_of(session: Session, length: int) -> str:
 
 
 def headline(measurement: Measurement) -> str:
-    """The figure of the closing measurement, with how it was measured."""
+    """The perplexity of the closing measurement, with how it was measured."""
     result = measurement.evaluation
     text = f"{measurement.split} perplexity {rounded(result.perplexity)} per token"
     text += f", {result.bits_per_char:.3f} bits per character"

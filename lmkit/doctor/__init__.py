@@ -1,1 +1,1 @@
-"""Checks of a trained run and of a text before training: each one a record with a figure, none of them prints."""
+"""Checks of a trained run and of a text before training: each one a record of what was found; none of them prints."""

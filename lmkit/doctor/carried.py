@@ -32,17 +32,17 @@ def carried_state_checks(
     advice = tuple(found.notes())
     if found.grows:
         status = WARNING if found.broken_at is None else FAILED
-        yield Check(STATE, status, found.norm_figure(), found.growth, advice)
+        yield Check(STATE, status, found.norm_text(), found.growth, advice)
     else:
-        yield Check(STATE, OK, found.norm_figure(), found.growth)
+        yield Check(STATE, OK, found.norm_text(), found.growth)
     if found.costs:
-        yield Check(LOSS, FAILED, found.loss_figure(), found.excess, () if found.grows else advice)
+        yield Check(LOSS, FAILED, found.loss_text(), found.excess, () if found.grows else advice)
     else:
-        yield Check(LOSS, OK, found.loss_figure(), found.excess)
+        yield Check(LOSS, OK, found.loss_text(), found.excess)
 
 
 def guessing_check(metrics: Sequence[Mapping[str, Any]], vocab_size: int) -> Check:
-    """Whether the closing figure of a finished run is better than equal probabilities for all tokens."""
+    """Whether the closing loss of a finished run is better than equal probabilities for all tokens."""
     final = next((record for record in reversed(metrics) if record.get("kind") == "final"), None)
     if final is None:
         return Check(GUESSING, SKIPPED, "the run is not finished")
@@ -50,6 +50,6 @@ def guessing_check(metrics: Sequence[Mapping[str, Any]], vocab_size: int) -> Che
     if isinstance(loss, (int, float)) and loss <= guess:
         return Check(GUESSING, OK, f"{loss:.4g} nats per token, guessing costs {guess:.4g}", float(loss))
     shown = f"{loss:.4g}" if isinstance(loss, (int, float)) else "no finite number of"
-    advice = "The closing figure is that of no sound model: train anew at a lower --lr, or longer."
+    advice = "The closing loss is that of no sound model: train anew at a lower --lr, or longer."
     value = float(loss) if isinstance(loss, (int, float)) else None
     return Check(GUESSING, WARNING, f"{shown} nats per token, guessing costs {guess:.4g}", value, (advice,))

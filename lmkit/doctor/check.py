@@ -16,19 +16,20 @@ OK, NOTE, WARNING, FAILED, SKIPPED = "ok", "note", "warning", "failed", "skipped
 class Check:
     """What was checked and how it came out.
 
-    status: ok, note (a figure without a judgement), warning, failed, or skipped. figure: what was found, for people.
+    status: ok, note (a finding without a judgement), warning, failed, or skipped. finding: what was found, for people.
     value: the same as one number where it is one. advice: what to do, or where exactly, one sentence each.
     """
 
     name: str
     status: str
-    figure: str
+    finding: str
     value: float | int | None = None
     advice: tuple[str, ...] = ()
 
-    def figures(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """The check as a JSON object."""
         record = dataclasses.asdict(self)
+        record["figure"] = record.pop("finding")  # the key's name since the first version
         record["advice"] = list(self.advice)
         if self.value is not None and not math.isfinite(self.value):
             record["value"] = None
@@ -38,5 +39,5 @@ class Check:
 def judged(name: str, error: float, tolerance: float, unit: str, advice: str) -> Check:
     """A difference that must not exceed a tolerance; one that is not a number fails."""
     good = error <= tolerance
-    figure = f"largest difference {error:.1e}{unit}, allowed {tolerance:.0e}"
-    return Check(name, OK if good else FAILED, figure, error, () if good else (advice,))
+    finding = f"largest difference {error:.1e}{unit}, allowed {tolerance:.0e}"
+    return Check(name, OK if good else FAILED, finding, error, () if good else (advice,))

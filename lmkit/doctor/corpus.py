@@ -84,21 +84,21 @@ def _files(source: Source) -> Iterator[Check]:
     advice = tuple(f"{name} does not look like text and is skipped." for name in skipped[:SHOWN])
     if len(skipped) > SHOWN:
         advice += (f"... and {len(skipped) - SHOWN:,} more.",)
-    figure = f"{source.description}; {documents:,} read, {len(skipped):,} skipped"
-    yield Check("text", WARNING if skipped else OK, figure, documents, advice)
+    finding = f"{source.description}; {documents:,} read, {len(skipped):,} skipped"
+    yield Check("text", WARNING if skipped else OK, finding, documents, advice)
 
 
 def _splits(corpus: Corpus) -> Iterator[Check]:
     sizes = ", ".join(f"{name} {len(split):,}" for name, split in corpus.splits.items())
     tokenizer = corpus.tokenizer
-    figure = f"{sizes} {tokenizer.kind} tokens; vocabulary {tokenizer.vocab_size:,}"
-    yield Check("splits", NOTE, figure, sum(map(len, corpus.splits.values())))
+    finding = f"{sizes} {tokenizer.kind} tokens; vocabulary {tokenizer.vocab_size:,}"
+    yield Check("splits", NOTE, finding, sum(map(len, corpus.splits.values())))
     if "valid" not in corpus.splits:
         advice = "Without one the last model is kept, not the best, and nothing shows overfitting."
         yield Check("validation split", WARNING, "none", 0, (advice,))
     for name, split in corpus.splits.items():
         if name != "train" and len(split) < SMALL_SPLIT:
-            advice = "Figures on it are mostly chance: give a longer text or a larger share."
+            advice = "Results on it are mostly chance: give a longer text or a larger share."
             yield Check(f"size of {name}", WARNING, f"{len(split):,} tokens", len(split), (advice,))
 
 
@@ -108,17 +108,17 @@ def _size(config: Config, corpus: Corpus) -> Iterator[Check]:
     rows, window = training.batch_size, training.window
     needed = rows if training.sampler == "document" else rows * window
     steps = -(-len(train) // (rows * window))
-    figure = f"{len(train):,} training tokens in {rows:,} rows of {window:,}: {steps:,} steps an epoch"
+    finding = f"{len(train):,} training tokens in {rows:,} rows of {window:,}: {steps:,} steps an epoch"
     if len(train) < needed:
         fitting = min(window, len(train))
         advice = (
             f"It is too short: --batch-size {min(rows, max(1, len(train) // fitting))} --window {fitting} would fit."
         )
-        yield Check("size against batch and window", FAILED, figure, steps, (advice,))
+        yield Check("size against batch and window", FAILED, finding, steps, (advice,))
         return
     few = steps < FEW_STEPS
     advice = "Few steps an epoch learn little: use a smaller --batch-size, or more epochs."
-    yield Check("size against batch and window", WARNING if few else OK, figure, steps, (advice,) if few else ())
+    yield Check("size against batch and window", WARNING if few else OK, finding, steps, (advice,) if few else ())
     documents = train.counts.documents
     if training.sampler == "document" and documents < rows:
         advice = f"--sampler document leaves rows idle: use --batch-size {documents} or less."
@@ -136,19 +136,19 @@ def _unknown(corpus: Corpus) -> Iterator[Check]:
         rate = unknown / len(split)
         much = rate > MUCH_OOV
         advice = "Much of the text is <unk>: use a larger vocabulary, --tokenizer bpe, or another cut."
-        figure = f"{unknown:,} of {len(split):,} tokens are <unk>, {rate:.2%}"
-        figure += f"; {written:,} more are written in the text" if written else ""
-        yield Check(f"unknown tokens in {name}", WARNING if much else OK, figure, rate, (advice,) if much else ())
+        finding = f"{unknown:,} of {len(split):,} tokens are <unk>, {rate:.2%}"
+        finding += f"; {written:,} more are written in the text" if written else ""
+        yield Check(f"unknown tokens in {name}", WARNING if much else OK, finding, rate, (advice,) if much else ())
 
 
 def _specials(corpus: Corpus, slices: Mapping[str, Slice]) -> Check:
     found: Counter[str] = Counter()
     for slice_ in slices.values():
         found += count_specials(slice_.pieces())
-    figure = ", ".join(f"{count:,} {token}" for token, count in found.items()) or "none"
+    finding = ", ".join(f"{count:,} {token}" for token, count in found.items()) or "none"
     taken = [token for token in ("<unk>", "<eos>") if found[token] and isinstance(corpus.tokenizer, WordTokenizer)]
     meaning = {"<unk>": "is counted as an unknown word", "<eos>": "is read as a line end"}
     advice = tuple(f"A written {token} {meaning[token]}." for token in taken)
     if found and not taken:
-        figure += "; read as ordinary characters"
-    return Check("special tokens in the text", WARNING if taken else OK, figure, found.total(), advice)
+        finding += "; read as ordinary characters"
+    return Check("special tokens in the text", WARNING if taken else OK, finding, found.total(), advice)

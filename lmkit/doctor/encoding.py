@@ -154,8 +154,8 @@ def _files(number: int) -> str:
 def _line_ends(scan: ByteScan) -> Check:
     kinds = {"\\n": scan.line_feeds, "\\r\\n": scan.pairs, "\\r": scan.returns}
     present = [f"{count:,} {name}" for name, count in kinds.items() if count]
-    figure = ", ".join(present) or "none"
+    finding = ", ".join(present) or "none"
     if not scan.pairs and not scan.returns:
-        return Check("line endings", OK, figure, 0)
+        return Check("line endings", OK, finding, 0)
     mixed = ("They are mixed.",) if len(present) > 1 else ()
-    return Check("line endings", WARNING, figure, scan.pairs + scan.returns, (*mixed, RETURNS))
+    return Check("line endings", WARNING, finding, scan.pairs + scan.returns, (*mixed, RETURNS))

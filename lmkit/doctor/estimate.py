@@ -60,15 +60,15 @@ def estimate_checks(config: Config, vocab_size: int, train_tokens: int) -> Itera
     advice = "Far more parameters than training tokens: use a smaller model, more text or more dropout."
     each = found.parameters / train_tokens
     ratio = f"{each:,.0f}" if each >= 10 else f"{each:.2g}"
-    figure = f"{found.parameters:,}, {ratio} for each training token"
-    yield Check("parameters", WARNING if large else NOTE, figure, found.parameters, (advice,) if large else ())
+    finding = f"{found.parameters:,}, {ratio} for each training token"
+    yield Check("parameters", WARNING if large else NOTE, finding, found.parameters, (advice,) if large else ())
     yield Check("memory", NOTE, f"about {_size(found.bytes)} (an estimate)", round(found.bytes))
     limit = config.training.max_seconds
     seconds = found.seconds if limit is None else min(limit, found.seconds)
-    figure = (
+    finding = (
         f"about {_duration(seconds)} for {found.tokens:,} tokens on this machine (an estimate, within a factor of 3)"
     )
-    yield Check("time", NOTE, figure, round(seconds, 1))
+    yield Check("time", NOTE, finding, round(seconds, 1))
 
 
 def _output(config: Config, vocab_size: int) -> int:

@@ -43,12 +43,12 @@ def check_predictor(
         (
             "carried windows = one pass",
             carried_windows(predictor, np.asarray(ids), eos_id),
-            "Figures depend on how the text is cut into windows: the state is not carried whole.",
+            "The loss depends on how the text is cut into windows: the state is not carried whole.",
         ),
         (
             "rows are independent",
             independent_rows(predictor, inputs, stream),
-            "A row's figures depend on the rows beside it: they are mixed up somewhere.",
+            "A row's loss depends on the rows beside it: they are mixed up somewhere.",
         ),
         (
             "reset touches only its rows",

@@ -106,5 +106,5 @@ def _metrics(run: RunDirectory, state: Records, ended: Records) -> Check:
         return Check(name, FAILED, "cannot be read", None, (f"{METRICS}: {error.strerror or error}.",))
     if found == recorded.get("sha256"):
         return Check(name, OK, f"the first {length:,} bytes are as recorded", length)
-    advice = f"{METRICS} was edited, cut, or is another run's: its figures need not be those of the training."
+    advice = f"{METRICS} was edited, cut, or is another run's: its values need not be those of the training."
     return Check(name, FAILED, "not as the run left them", None, (advice,))

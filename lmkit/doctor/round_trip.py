@@ -72,8 +72,8 @@ def _first_difference(one: Sequence[Any], other: Sequence[Any]) -> int:
 
 def _kept(tokenizer: Tokenizer, text: str) -> Check:
     kept = tokenizer.decode(tokenizer.encode(text).tolist()) == text
-    figure = "the sample text comes back" if kept else "the sample text does not come back: bits per byte are a bound"
-    return Check(NAME, NOTE, f"lossy; {figure}", int(kept))
+    finding = "the sample text comes back" if kept else "the sample text does not come back: bits per byte are a bound"
+    return Check(NAME, NOTE, f"lossy; {finding}", int(kept))
 
 
 def _hard_text(tokenizer: Tokenizer) -> str:

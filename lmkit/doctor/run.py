@@ -47,8 +47,8 @@ def check_run(path: str | os.PathLike[str], device: str = "auto", progress: Prog
     """
     run, chosen = RunDirectory.open(path), choose_device(device)
     config, tokenizer, info = _attempt(run.config), _attempt(run.unchecked_tokenizer), _attempt(run.info)
-    yield _opened("configuration", config, _config_figure)
-    yield _opened("tokenizer", tokenizer, _tokenizer_figure)
+    yield _opened("configuration", config, _config_finding)
+    yield _opened("tokenizer", tokenizer, _tokenizer_finding)
     yield _opened("record of the run", info, lambda found: f"{len(found)} entries")
     if isinstance(config, LmkitError) or isinstance(tokenizer, LmkitError) or isinstance(info, LmkitError):
         yield Check("everything else", SKIPPED, "needs the files above")
@@ -60,7 +60,7 @@ def check_run(path: str | os.PathLike[str], device: str = "auto", progress: Prog
     yield round_trip(tokenizer, text)
     yield check_checkpoints(run.checkpoints)
     model = _attempt(partial(run.load_model, config, tokenizer.vocab_size, chosen))
-    yield _opened("weights", model, _weights_figure)
+    yield _opened("weights", model, _weights_finding)
     if isinstance(model, LmkitError):
         yield Check("predictions", SKIPPED, "needs the weights")
         return
@@ -134,22 +134,22 @@ def _attempt(load: Callable[[], T]) -> T | LmkitError:
         return error
 
 
-def _opened(name: str, found: T | LmkitError, figure: Callable[[T], str]) -> Check:
+def _opened(name: str, found: T | LmkitError, describe: Callable[[T], str]) -> Check:
     if isinstance(found, LmkitError):
         return Check(name, FAILED, "cannot be used", None, (str(found),))
-    return Check(name, OK, figure(found))
+    return Check(name, OK, describe(found))
 
 
-def _config_figure(config: Config) -> str:
+def _config_finding(config: Config) -> str:
     model = config.model
     return f"{model.cell} {model.num_layers} x {model.hidden_size}, {model.head} softmax"
 
 
-def _tokenizer_figure(tokenizer: Tokenizer) -> str:
+def _tokenizer_finding(tokenizer: Tokenizer) -> str:
     return f"{tokenizer.kind}, {tokenizer.vocab_size:,} tokens"
 
 
-def _weights_figure(model: LanguageModel) -> str:
+def _weights_finding(model: LanguageModel) -> str:
     return f"{len(model.state_dict())} tensors of the shapes that the configuration asks for"
 
 
@@ -187,7 +187,7 @@ def _corpus(run: RunDirectory, config: Config, info: dict[str, Any], progress: P
         return Check(name, SKIPPED, "cannot be read here", None, (str(error),)), ""
     if found["sha256"] == recorded:
         return Check(name, OK, f"{found['chars']:,} characters, sha256 as recorded", found["chars"]), text
-    advice = "The text has changed since the training: eval needs --file, and the figures are of another text."
+    advice = "The text has changed since the training: eval needs --file, and the results are of another text."
     # the run may be a stranger's, and the path in it lead to a private text: later checks quote what they read
     return Check(name, FAILED, "sha256 is not the recorded one", found["chars"], (advice,)), ""
 

@@ -1,5 +1,5 @@
 """Checks of starts in mid-text: whether a model that begins with a state of zero forgets where it began, and whether
-rows give the figure of the one stream whatever it does.
+rows give the loss of the one stream whatever it does.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ def check_starts(predictor: Predictor[S], ids: NDArray[np.int64], eos_id: int) -
     rows = -sum(float(part.log_probs.double().sum()) for part in scores) / len(ids)
     error = abs(rows - float(one.mean()))
     check = judged(
-        AS_ROWS, error, predictor.tolerance, " nats", "Figures of rows are not those of the stream: use --rows 1."
+        AS_ROWS, error, predictor.tolerance, " nats", "The loss of rows is not that of the stream: use --rows 1."
     )
-    yield Check(check.name, check.status, f"{check.figure}; {seams.repaired} repaired", check.value, check.advice)
+    yield Check(check.name, check.status, f"{check.finding}; {seams.repaired} repaired", check.value, check.advice)
 
 
 def _losses(predictor: Predictor[S], ids: NDArray[np.int64], eos_id: int) -> Tensor:
@@ -86,7 +86,7 @@ def _judged(name: str, excesses: Tensor, advice: str) -> Check:
     """Differences to either side count: a better start is as far from the stream as a worse one."""
     off = int((~(excesses.abs() <= OFF)).sum())  # what is no number counts, too
     worst = float(excesses.abs().max())
-    figure = (
+    finding = (
         f"{off} of {len(excesses)} are off by more than {OFF} nats a token after {HEAD} tokens, at most {worst:.2g}"
     )
-    return Check(name, WARNING if off else OK, figure, off, (advice,) if off else ())
+    return Check(name, WARNING if off else OK, finding, off, (advice,) if off else ())

@@ -1,7 +1,7 @@
 """What happens to the state that is carried through a long text: whether it grows, and whether it still helps.
 
 A cell whose state is not bounded (a rectifier's, above all) can be stable over the windows of training and grow without
-end beyond them; figures of short rows do not show it.
+end beyond them; losses of short rows do not show it.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class CarriedState(NamedTuple):
         """Where the second half of the text begins."""
         return len(self.carried) // 2
 
-    def norm_figure(self) -> str:
+    def norm_text(self) -> str:
         """The size of the state over the text, for people."""
         windows = (1, len(self.norms) // 4, len(self.norms))
         shown = (
@@ -86,22 +86,22 @@ class CarriedState(NamedTuple):
         )
         return f"root mean square {', '.join(shown)} tokens"
 
-    def loss_figure(self) -> str:
+    def loss_text(self) -> str:
         """The losses of the second half, for people."""
         carried, fresh = float(self.carried[self.half :].mean()), float(self.fresh[self.half :].mean())
         return f"{carried:.3g} nats per token beyond token {self.half:,}, {fresh:.3g} where the state began anew"
 
     def notes(self) -> list[str]:
-        """What is wrong, with the figures that tell it; empty where nothing is."""
+        """What is wrong, with the values that show it; empty where nothing is."""
         if self.broken_at is not None:
             return [
                 f"The carried state grows until it is no number, at token {self.broken_at:,} of one stream: "
-                f"{self.norm_figure()}. {ADVICE}"
+                f"{self.norm_text()}. {ADVICE}"
             ]
         if self.grows:
-            return [f"The carried state grows: {self.norm_figure()}; {self.loss_figure()}. {ADVICE}"]
+            return [f"The carried state grows: {self.norm_text()}; {self.loss_text()}. {ADVICE}"]
         if self.costs:
-            return [f"The carried state loses its use: {self.loss_figure()}. {ADVICE}"]
+            return [f"The carried state loses its use: {self.loss_text()}. {ADVICE}"]
         return []
 
 

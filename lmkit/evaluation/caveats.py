@@ -1,4 +1,4 @@
-"""Caveats: what a reader must know before comparing a figure, as sentences."""
+"""Caveats: what a reader must know before comparing a result, as sentences."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def worse_than_guessing(result: Evaluation, vocab_size: int) -> bool:
 def not_finite(result: Evaluation) -> str | None:
     """Why the perplexity is no finite number, None where it is."""
     if math.isnan(result.nll):
-        return "The loss is not a number: so are all figures that follow from it."
+        return "The loss is not a number, and neither is any metric that follows from it."
     if math.isinf(result.nll):
         return "The loss is infinite: a token of the text has no probability at all."
     if math.isinf(result.perplexity):
@@ -45,6 +45,6 @@ def unknown_words(unknown: int, tokens: int) -> str:
     """What it means that ``unknown`` of the tokens became ``<unk>`` by the vocabulary."""
     return (
         f"{unknown:,} of {tokens:,} tokens ({unknown / tokens:.1%}) became <unk>, because the vocabulary lacks them. "
-        "One probability stands for all of them, so the figures are lower than those of a model that tells them apart: "
-        "compare them only with models of the same vocabulary."
+        "One probability stands for all of them, so the perplexity is lower than that of a model that tells them "
+        "apart: compare it only with models of the same vocabulary."
     )

@@ -36,7 +36,7 @@ __all__ = [
 
 class Measurement(NamedTuple):
     """An evaluation and how it was made: the split, the state policy, rows, warm-up and window in tokens, and the
-    precision; notes, sentences that a reader must know before comparing the figures; and what is known of the text.
+    precision; notes, sentences that a reader must know before comparing the metrics; and what is known of the text.
     """
 
     evaluation: Evaluation
@@ -50,12 +50,12 @@ class Measurement(NamedTuple):
     notes: tuple[str, ...] = ()
     known: KnownEntropy | None = None
 
-    def figures(self) -> dict[str, Any]:
-        """All figures by name, ready for JSON. One that does not exist (no word in the text) is None, and so is one
+    def metrics(self) -> dict[str, Any]:
+        """All metrics by name, ready for JSON. One that does not exist (no word in the text) is None, and so is one
         that is not finite: ``not_finite`` says why.
         """
         result = self.evaluation
-        figures = {
+        metrics = {
             "nll_nats": result.nll,
             "tokens": result.tokens,
             "words": result.words,
@@ -78,12 +78,12 @@ class Measurement(NamedTuple):
             "seams_repaired": result.seams_repaired,
             "seams_open": result.seams_open,
         }
-        finite: dict[str, Any] = {name: value if math.isfinite(value) else None for name, value in figures.items()}
+        finite: dict[str, Any] = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
         how = self._asdict()
         del how["evaluation"], how["known"]
-        return {**finite, **self.known_figures(), "not_finite": not_finite(result), **how, "notes": list(self.notes)}
+        return {**finite, **self.known_metrics(), "not_finite": not_finite(result), **how, "notes": list(self.notes)}
 
-    def known_figures(self) -> dict[str, float]:
+    def known_metrics(self) -> dict[str, float]:
         """What the machine that made the text needs for it, where that is known: no model needs less on average."""
         if self.known is None:
             return {}

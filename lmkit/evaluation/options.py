@@ -54,7 +54,7 @@ class EvalOptions(Section):
     """How a text is measured, and with which test-time adapters.
 
     max_passes: how often the rows of a carried stream are read on into each other, 0 for never, None for until they
-    give the figure of the one stream.
+    give the result of the one stream.
     """
 
     state: str | None = option(

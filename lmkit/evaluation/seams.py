@@ -1,11 +1,11 @@
 """Rows that prove themselves: each is read on into the next one until both give the same predictions.
 
 A row of a carried stream begins in a state of zero, a warm-up before its first target. Most models forget that within a
-hundred tokens, but an LSTM can fall into a state that it does not leave for a thousand, and the figure is wrong without
+hundred tokens, but an LSTM can fall into a state that it does not leave for a thousand, and the loss is wrong without
 a sign. So the state at the end of each row goes on into the next one, until ``AGREEING`` successive log-probabilities
 are those that the next row had by itself; up to there the new ones take their place. A row that is read to its end so
 has another state there, and the seam after it is looked at again. The first row is right from its beginning, so the
-figure is that of the one stream, at the cost of the tokens that disagree.
+loss is that of the one stream, at the cost of the tokens that disagree.
 """
 
 from __future__ import annotations

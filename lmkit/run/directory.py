@@ -154,7 +154,7 @@ class RunDirectory:
         return CheckpointFolder(self.path / "checkpoints", self.check)
 
     def closing_record(self) -> dict[str, Any] | None:
-        """The last record of metrics.jsonl that a run which has ended writes, with its closing figures; None before."""
+        """The last record of metrics.jsonl that a run which has ended writes, with its closing metrics; None before."""
         found = [record for record in self.metrics() if record.get("kind") == "final"]
         return found[-1] if found else None
 

@@ -68,7 +68,7 @@ class SessionLog:
         metrics: dict[str, Any] = {}
         if measurement is not None:
             metrics = {"split": measurement.split, **_evaluation_metrics(measurement.evaluation)}
-            metrics |= measurement.known_figures()
+            metrics |= measurement.known_metrics()
             metrics |= {"notes": list(measurement.notes)} if measurement.notes else {}
         self.add({"kind": "final", "step": step, **metrics})
 

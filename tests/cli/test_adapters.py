@@ -16,14 +16,14 @@ def gains(cli, trained):
     def call(*arguments):
         outcome = cli("eval", trained, "--threads", 1, "--json", *arguments)
         assert outcome.code == 0, outcome.stderr
-        figures = json.loads(outcome.stdout)
-        return figures, [row["name"] for row in figures["adapters"]]
+        metrics = json.loads(outcome.stdout)
+        return metrics, [row["name"] for row in metrics["adapters"]]
 
     return call
 
 
 def test_each_adapter_reports_its_own_level(gains):
-    figures, names = gains("--dynamic", "--dynamic-span", 40, "--cache", 50, "--ngram", 3)
+    metrics, names = gains("--dynamic", "--dynamic-span", 40, "--cache", 50, "--ngram", 3)
     assert names == [
         "network",
         "+ dynamic evaluation every 40",
@@ -31,42 +31,42 @@ def test_each_adapter_reports_its_own_level(gains):
         "+ n-gram",
         "3-gram alone",
     ]
-    assert not figures["adapter_settings"]["tuned"]
+    assert not metrics["adapter_settings"]["tuned"]
 
 
 def test_the_figures_at_the_top_are_those_of_the_last_level_and_the_others_have_names(gains, cli, trained):
-    figures, _ = gains("--cache", 50, "--ngram", 3)
-    network, _, mixed, alone = figures["adapters"]
-    for level, of_level in ((mixed, figures), (network, figures["network"]), (alone, figures["ngram_alone"])):
+    metrics, _ = gains("--cache", 50, "--ngram", 3)
+    network, _, mixed, alone = metrics["adapters"]
+    for level, of_level in ((mixed, metrics), (network, metrics["network"]), (alone, metrics["ngram_alone"])):
         assert of_level["nll_nats"] == level["nll_nats"]
         assert of_level["perplexity"] == level["perplexity"]
-        assert of_level["bits_per_char"] == pytest.approx(level["nll_nats"] / figures["chars"] / math.log(2))
-    assert figures["model"] == "network + cache of 50 + n-gram"
+        assert of_level["bits_per_char"] == pytest.approx(level["nll_nats"] / metrics["chars"] / math.log(2))
+    assert metrics["model"] == "network + cache of 50 + n-gram"
     plain = json.loads(cli("eval", trained, "--threads", 1, "--json").stdout)
-    assert figures["network"].keys() == plain.keys()
-    assert figures["network"]["nll_nats"] == pytest.approx(plain["nll_nats"], rel=1e-6)
+    assert metrics["network"].keys() == plain.keys()
+    assert metrics["network"]["nll_nats"] == pytest.approx(plain["nll_nats"], rel=1e-6)
     assert gains("--cache", 50)[0]["ngram_alone"] is None
 
 
 def test_the_headline_of_the_table_is_that_of_the_last_level(cli, gains, trained):
-    figures, _ = gains("--cache", 50, "--ngram", 3)
+    metrics, _ = gains("--cache", 50, "--ngram", 3)
     lines = cli("eval", trained, "--threads", 1, "--cache", 50, "--ngram", 3).stdout.splitlines()
-    assert lines[0].split()[:2] == ["perplexity", f"{figures['perplexity']:,.4f}"]
-    assert "figures of network + cache of 50 + n-gram" in lines
+    assert lines[0].split()[:2] == ["perplexity", f"{metrics['perplexity']:,.4f}"]
+    assert "metrics of network + cache of 50 + n-gram" in lines
 
 
 def test_tuning_on_the_text_that_is_measured_is_named(cli, gains, trained):
     asked = ("--split", "valid", "--cache", 60, "--tune")
-    figures, _ = gains(*asked)
-    assert figures["adapter_settings"]["tuned_on_measured_text"]
-    assert any("tuned on the very text" in note for note in figures["adapter_notes"])
+    metrics, _ = gains(*asked)
+    assert metrics["adapter_settings"]["tuned_on_measured_text"]
+    assert any("tuned on the very text" in note for note in metrics["adapter_notes"])
     shown = cli("eval", trained, "--threads", 1, *asked).stdout
     assert "tuned on the text that is measured: " in shown
     assert "tuned on the very text" in shown
-    figures, _ = gains("--cache", 60, "--tune")  # the test split
-    assert figures["adapter_settings"]["tuned"]
-    assert not figures["adapter_settings"]["tuned_on_measured_text"]
-    assert not any("very text" in note for note in figures["adapter_notes"])
+    metrics, _ = gains("--cache", 60, "--tune")  # the test split
+    assert metrics["adapter_settings"]["tuned"]
+    assert not metrics["adapter_settings"]["tuned_on_measured_text"]
+    assert not any("very text" in note for note in metrics["adapter_notes"])
 
 
 def test_any_window_gives_the_same_numbers(gains):
@@ -98,20 +98,20 @@ def test_an_arpa_file_gives_what_the_ngram_model_gave_that_wrote_it(gains, train
 
 
 def test_a_run_mixed_with_itself_is_itself(gains, trained):
-    figures, names = gains("--mix", trained)
+    metrics, names = gains("--mix", trained)
     assert names == ["network", "+ 1 more"]
-    assert figures["adapters"][1]["nll_nats"] == pytest.approx(figures["nll_nats"], rel=1e-6)
+    assert metrics["adapters"][1]["nll_nats"] == pytest.approx(metrics["nll_nats"], rel=1e-6)
 
 
 def test_each_gain_is_told_with_its_interval(gains):
-    figures, _ = gains("--cache", 50, "--ngram", 3)
-    network, cache, mixed, alone = figures["adapters"]
+    metrics, _ = gains("--cache", 50, "--ngram", 3)
+    network, cache, mixed, alone = metrics["adapters"]
     for row, against, gain in ((cache, network, "gain"), (mixed, cache, "gain_below"), (alone, network, "gain")):
         assert row[gain] == pytest.approx(1 - row["perplexity"] / against["perplexity"])
         assert row[f"{gain}_low"] < row[gain] < row[f"{gain}_high"]
     assert network["gain"] is network["gain_below"] is alone["gain_below"] is None
-    assert figures["adapter_intervals"]["blocks"] >= 5
-    assert figures["adapter_intervals"]["confidence"] == 0.95
+    assert metrics["adapter_intervals"]["blocks"] >= 5
+    assert metrics["adapter_intervals"]["confidence"] == 0.95
 
 
 def test_the_table_shows_gains_intervals_and_how_they_were_made(cli, trained):
@@ -130,19 +130,19 @@ def test_a_short_text_has_a_note_and_no_interval(cli, trained, tmp_path):
     outcome = cli(*arguments)
     assert outcome.code == 0, outcome.stderr
     assert "too short for intervals" in outcome.stdout
-    figures = json.loads(cli(*arguments, "--json").stdout)
-    assert figures["adapters"][1]["gain_low"] is None
-    assert figures["adapter_intervals"] is None
+    metrics = json.loads(cli(*arguments, "--json").stdout)
+    assert metrics["adapters"][1]["gain_low"] is None
+    assert metrics["adapter_intervals"] is None
 
 
 @pytest.mark.parametrize("state", ["document", "reset", "carry"])
 def test_rows_and_state_are_those_of_the_plain_measurement(gains, cli, trained, state):
     how = ("--rows", 3, "--warmup", 9, "--state", state, "--window", 20)
-    figures, names = gains("--cache", 30, "--ngram", 2, "--mix", trained, "--tune", *how)
+    metrics, names = gains("--cache", 30, "--ngram", 2, "--mix", trained, "--tune", *how)
     plain = json.loads(cli("eval", trained, "--threads", 1, "--json", *how).stdout)
     assert names == ["network", "+ cache of 30", "+ n-gram", "+ 1 more", "2-gram alone"]
     for name, value in plain.items():
-        assert figures["network"][name] == (pytest.approx(value, rel=1e-9) if isinstance(value, float) else value), name
+        assert metrics["network"][name] == (pytest.approx(value, rel=1e-9) if isinstance(value, float) else value), name
 
 
 def test_the_python_api_gives_what_the_command_line_shows(gains, trained):
@@ -154,11 +154,11 @@ def test_the_python_api_gives_what_the_command_line_shows(gains, trained):
     name, tokens = lm.split_tokens()
     found = lm.adapt(tokens, EvalOptions(adapters=settings), split=name, others=[lm])
     shown, _ = gains("--dynamic", "--dynamic-span", 40, "--cache", 50, "--ngram", 3, "--mix", trained, "--tune")
-    figures = found.figures()
-    assert shown["adapters"] == figures["adapters"]
-    assert shown["adapter_settings"] == json.loads(json.dumps(figures["adapter_settings"]))
-    assert found.result.figures().items() <= shown.items()
-    assert found.network.figures() == shown["network"]
+    metrics = found.metrics()
+    assert shown["adapters"] == metrics["adapters"]
+    assert shown["adapter_settings"] == json.loads(json.dumps(metrics["adapter_settings"]))
+    assert found.result.metrics().items() <= shown.items()
+    assert found.network.metrics() == shown["network"]
 
 
 def test_what_is_not_chosen_is_the_same_in_python_and_on_the_command_line(gains, trained):
@@ -168,7 +168,7 @@ def test_what_is_not_chosen_is_the_same_in_python_and_on_the_command_line(gains,
     lm = lmkit.load(trained)
     name, tokens = lm.split_tokens()
     options = EvalOptions(rows=2, adapters=AdapterSettings(ngram=2, cache=20))
-    found = lm.adapt(tokens, options, split=name).figures()
+    found = lm.adapt(tokens, options, split=name).metrics()
     shown, _ = gains("--rows", 2, "--ngram", 2, "--cache", 20)
     assert json.loads(json.dumps(found)) == shown
     assert shown["adapter_settings"]["ngram_weight"] > 0

@@ -50,13 +50,13 @@ def file(work: Path) -> Path:
 
 @pytest.fixture
 def measured(cli, models, file):
-    """The figures of lmkit eval on the strange text; JSON without NaN, which is none."""
+    """The metrics of lmkit eval on the strange text; JSON without NaN, which is none."""
 
     def call(kind: str, *options: object) -> dict[str, Any]:
         outcome = cli("eval", models[kind], "--file", file, "--threads", 1, "--json", *options)
         assert outcome.code == 0, outcome
-        figures: dict[str, Any] = json.loads(outcome.stdout, parse_constant=pytest.fail)
-        return figures
+        metrics: dict[str, Any] = json.loads(outcome.stdout, parse_constant=pytest.fail)
+        return metrics
 
     return call
 
@@ -85,13 +85,13 @@ def total(found: list[dict[str, Any]]) -> float:
 def test_a_strange_text_is_scored_and_measured_alike(rows, measured, file, name: str, kind: str, state: str):
     file.write_bytes(TEXTS[name])
     text = TEXTS[name].decode()
-    figures = measured(kind, "--state", state)
-    assert (figures["chars"], figures["bytes"]) == (len(text), len(TEXTS[name]))
+    metrics = measured(kind, "--state", state)
+    assert (metrics["chars"], metrics["bytes"]) == (len(text), len(TEXTS[name]))
     tokens, lines = (rows(kind, "--state", state, "--per", per) for per in ("token", "line"))
     for found in (tokens, lines):
-        assert total(found) == pytest.approx(-figures["nll_nats"], rel=1e-5)
-    assert len(tokens) == figures["tokens"] == sum(line["tokens"] for line in lines)
-    assert sum(token["oov"] for token in tokens) == figures["oov_tokens"]
+        assert total(found) == pytest.approx(-metrics["nll_nats"], rel=1e-5)
+    assert len(tokens) == metrics["tokens"] == sum(line["tokens"] for line in lines)
+    assert sum(token["oov"] for token in tokens) == metrics["oov_tokens"]
     assert [text[line["start"] : line["end"]] for line in lines] == re.findall(r"[^\n]*\n|[^\n]+", text)
     if kind != "word":
         assert {place for token in tokens for place in range(token["start"], token["end"])} == set(range(len(text)))
@@ -135,8 +135,8 @@ def test_a_text_of_unknown_words_alone_gets_scores_and_a_note(cli, models, measu
     outcome = cli("score", models["word"], file, "--per", per, "--threads", 1)
     assert outcome.code == 0
     assert outcome.stderr == "Note: all 3 tokens are <unk>: the scores say nothing of what they are.\n"
-    figures = measured("word")
-    assert (figures["oov_tokens"], figures["oov_rate"], figures["perplexity_excluding_oov"]) == (3, 1.0, None)
+    metrics = measured("word")
+    assert (metrics["oov_tokens"], metrics["oov_rate"], metrics["perplexity_excluding_oov"]) == (3, 1.0, None)
     assert cli("eval", models["word"], "--file", file, "--threads", 1).code == 0
 
 
@@ -220,12 +220,12 @@ def test_strange_hypotheses_are_scored_as_the_lines_that_they_are(cli, models, w
 @pytest.mark.parametrize("size", [LONG // 50, pytest.param(LONG, marks=pytest.mark.slow)])
 def test_a_long_word_is_one_unknown_word(rows, measured, refused, models, file, size: int):
     file.write_bytes(b"x" * size)
-    figures = measured("word")
-    assert (figures["tokens"], figures["oov_tokens"], figures["chars"]) == (1, 1, size)
-    assert figures["nll_nats"] == pytest.approx(measured("word", "--state", "line")["nll_nats"])
+    metrics = measured("word")
+    assert (metrics["tokens"], metrics["oov_tokens"], metrics["chars"]) == (1, 1, size)
+    assert metrics["nll_nats"] == pytest.approx(measured("word", "--state", "line")["nll_nats"])
     for per in ("token", "word", "line"):
         (row,) = rows("word", "--per", per)
-        assert row["logprob_nats"] == pytest.approx(-figures["nll_nats"], rel=1e-5)
+        assert row["logprob_nats"] == pytest.approx(-metrics["nll_nats"], rel=1e-5)
         assert (row["start"], row["end"]) == (0, size)
     assert "too short to compare" in refused("compare", models["word"], models["word"], "--file", file, "--threads", 1)
 
@@ -235,13 +235,13 @@ def test_a_long_word_is_one_unknown_word(rows, measured, refused, models, file, 
 def test_a_line_of_10_mb_is_scored_measured_and_compared_alike(cli, rows, models, file, kind: str, unit: str):
     file.write_text(unit * (LONG // len(unit)) + "\n", encoding="utf-8")
     outcome = cli("eval", models[kind], "--file", file, "--rows", 256, "--threads", 1, "--json")
-    figures = json.loads(outcome.stdout)
+    metrics = json.loads(outcome.stdout)
     (row,) = rows(kind, "--per", "line", "--state", "line")
-    assert row["logprob_nats"] == pytest.approx(-figures["nll_nats"], rel=1e-3)
-    assert (row["tokens"], row["end"]) == (figures["tokens"], figures["chars"])
+    assert row["logprob_nats"] == pytest.approx(-metrics["nll_nats"], rel=1e-3)
+    assert (row["tokens"], row["end"]) == (metrics["tokens"], metrics["chars"])
     arguments = ("compare", models[kind], models[kind], "--file", file, "--rows", 256, "--threads", 1)
     (same, _) = json.loads(cli(*arguments, "--json").stdout)["runs"]
-    assert same["nll"] == pytest.approx(figures["nll_nats"], rel=1e-6)
+    assert same["nll"] == pytest.approx(metrics["nll_nats"], rel=1e-6)
 
 
 @pytest.mark.slow

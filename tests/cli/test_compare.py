@@ -38,40 +38,40 @@ def runs(trained_once: Path, small, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def compare(cli, runs):
-    """The figures of lmkit compare --json."""
+    """The metrics of lmkit compare --json."""
 
     def call(*names: str, **options: Any) -> dict[str, Any]:
         flags = [part for name, value in options.items() for part in (f"--{name}", value)]
         flags = [part for part in flags if part is not True]
         outcome = cli("compare", *(runs[name] for name in names), "--json", "--threads", 1, *flags)
         assert outcome.code == 0, outcome.stderr
-        figures: dict[str, Any] = json.loads(outcome.stdout)
-        return figures
+        metrics: dict[str, Any] = json.loads(outcome.stdout)
+        return metrics
 
     return call
 
 
 def test_a_better_run_is_better(compare, cli, runs):
-    figures = compare("best", "worse")
-    (row,) = figures["differences"]
-    assert (figures["unit"], figures["split"], figures["notes"]) == ("nats_per_token", "test", [])
+    metrics = compare("best", "worse")
+    (row,) = metrics["differences"]
+    assert (metrics["unit"], metrics["split"], metrics["notes"]) == ("nats_per_token", "test", [])
     assert 0 < row["difference"]["low"] < row["difference"]["value"] < row["difference"]["high"]
     assert row["p_value"] < 0.05
-    for run, figure in zip(("best", "worse"), figures["runs"], strict=True):
+    for run, found in zip(("best", "worse"), metrics["runs"], strict=True):
         alone = json.loads(cli("eval", runs[run], "--json", "--threads", 1).stdout)
-        assert figure["nll"] == pytest.approx(alone["nll_nats"], rel=1e-6)
-        assert figure["perplexity"]["value"] == pytest.approx(alone["perplexity"], rel=1e-6)
-        assert figure["bits_per_byte"]["value"] == pytest.approx(alone["bits_per_byte"], rel=1e-6)
-    assert sum(band["units"] for band in figures["by_frequency"]) == figures["units"]
-    assert sum(band["units"] for band in figures["by_position"]) == figures["units"]
+        assert found["nll"] == pytest.approx(alone["nll_nats"], rel=1e-6)
+        assert found["perplexity"]["value"] == pytest.approx(alone["perplexity"], rel=1e-6)
+        assert found["bits_per_byte"]["value"] == pytest.approx(alone["bits_per_byte"], rel=1e-6)
+    assert sum(band["units"] for band in metrics["by_frequency"]) == metrics["units"]
+    assert sum(band["units"] for band in metrics["by_position"]) == metrics["units"]
 
 
 def test_unknown_words_are_told_beside_the_headline_wherever_there_is_one(
     compare, cli, runs, trained_once, small, work
 ):
-    figures = json.loads(cli("eval", runs["rare"], "--json", "--threads", 1).stdout)
-    (note,) = [note for note in figures["notes"] if "<unk>" in note]
-    assert note.startswith(f"{figures['unknown_tokens']:,} of {figures['tokens']:,} tokens")
+    metrics = json.loads(cli("eval", runs["rare"], "--json", "--threads", 1).stdout)
+    (note,) = [note for note in metrics["notes"] if "<unk>" in note]
+    assert note.startswith(f"{metrics['unknown_tokens']:,} of {metrics['tokens']:,} tokens")
     assert f"Note: {note}" in cli("eval", runs["rare"], "--threads", 1).stdout.splitlines()
     options = ("--tokenizer", "word", "--min-count", 20, "--max-steps", 2, "--out", "run")
     trained = cli("train", "--corpus", trained_once / "text.txt", *small, *options)
@@ -94,13 +94,13 @@ def test_the_order_of_the_runs_turns_the_sign(compare):
 
 
 def test_different_tokenizers_are_compared_in_bits_per_byte(compare, cli, runs):
-    figures = compare("best", "bpe", "worse")
-    assert figures["unit"] == "bits_per_byte"
-    for run, figure in zip(("best", "bpe", "worse"), figures["runs"], strict=True):
+    metrics = compare("best", "bpe", "worse")
+    assert metrics["unit"] == "bits_per_byte"
+    for run, found in zip(("best", "bpe", "worse"), metrics["runs"], strict=True):
         alone = json.loads(cli("eval", runs[run], "--json", "--threads", 1).stdout)
-        assert figure["bits_per_byte"]["value"] == pytest.approx(alone["bits_per_byte"], rel=1e-6)
-    assert figures["by_frequency"]
-    p_values = [(row["p_value"], row["p_holm"]) for row in figures["differences"]]
+        assert found["bits_per_byte"]["value"] == pytest.approx(alone["bits_per_byte"], rel=1e-6)
+    assert metrics["by_frequency"]
+    p_values = [(row["p_value"], row["p_holm"]) for row in metrics["differences"]]
     assert all(p <= holm for p, holm in p_values)
 
 
@@ -109,16 +109,16 @@ def test_lossy_tokenizers_are_refused_unless_allowed(refused, compare, runs, wor
     message = refused("compare", runs["best"], runs["word"], "--threads", 1, "--file", "known.txt")
     assert "--allow-lossy" in message
     assert "are <unk>" in refused("compare", runs["word"], runs["rare"], "--threads", 1)
-    figures = compare("word", "rare", **{"allow-lossy": True})
-    assert sum("is lossy" in note for note in figures["notes"]) == 2
+    metrics = compare("word", "rare", **{"allow-lossy": True})
+    assert sum("is lossy" in note for note in metrics["notes"]) == 2
     assert compare("rare", "rare")["unit"] == "nats_per_token"  # the very same tokens lose the same
 
 
 def test_runs_with_their_own_documents_and_cuts(compare):
-    figures = compare("best", "lines")
-    assert figures["unit"] == "bits_per_byte"
-    assert [run["state"] for run in figures["runs"]] == ["carry", "document"]
-    assert any("state that it was trained for" in note for note in figures["notes"])
+    metrics = compare("best", "lines")
+    assert metrics["unit"] == "bits_per_byte"
+    assert [run["state"] for run in metrics["runs"]] == ["carry", "document"]
+    assert any("state that it was trained for" in note for note in metrics["notes"])
     assert any("trained on another text" in note for note in compare("best", "cut")["notes"])
 
 
@@ -134,26 +134,26 @@ def test_another_text_from_a_file_or_standard_input(compare, cli, runs, text, tm
 
 
 def test_blocks_resamples_confidence_and_seed_are_taken(compare):
-    figures = compare("best", "worse", block=20, resamples=200, confidence=0.9, seed=4, split="valid", rows=2)
-    chosen = (figures["resamples"], figures["confidence"], figures["seed"], figures["split"], figures["rows"])
+    metrics = compare("best", "worse", block=20, resamples=200, confidence=0.9, seed=4, split="valid", rows=2)
+    chosen = (metrics["resamples"], metrics["confidence"], metrics["seed"], metrics["split"], metrics["rows"])
     assert chosen == (200, 0.9, 4, "valid", 2)
-    assert 20 <= figures["block"] < 40
-    assert figures == compare("best", "worse", block=20, resamples=200, confidence=0.9, seed=4, split="valid", rows=2)
+    assert 20 <= metrics["block"] < 40
+    assert metrics == compare("best", "worse", block=20, resamples=200, confidence=0.9, seed=4, split="valid", rows=2)
 
 
 def test_python_says_the_same(compare, runs, text, tmp_path):
     names = ("best", "worse", "bpe")
     folders = [runs[name] for name in names]
-    figures = compare(*names, resamples=200, seed=3)
+    metrics = compare(*names, resamples=200, seed=3)
     found = lmkit.compare(folders, resamples=200, seed=3, device="cpu")
     assert isinstance(found, lmkit.Comparison)
-    assert json.loads(json.dumps(found.figures())) == figures
+    assert json.loads(json.dumps(found.as_dict())) == metrics
     loaded = [lmkit.load(folder, "cpu") for folder in folders]
     assert lmkit.compare([folders[0], *loaded[1:]], resamples=200, seed=3, device="cpu") == found
     file = tmp_path / "other.txt"
     file.write_text(text[:3000], encoding="utf-8", newline="")
     from_text = lmkit.compare(loaded, text=text[:3000], resamples=200)
-    assert from_text.figures() | {"split": str(file)} == compare(*names, file=file, resamples=200)
+    assert from_text.as_dict() | {"split": str(file)} == compare(*names, file=file, resamples=200)
 
 
 def test_models_without_a_run_are_called_by_their_number(runs, text):
@@ -197,13 +197,13 @@ def test_runs_may_come_one_by_one(runs, text):
     names = ("best", "worse")
     listed = lmkit.compare([runs[name] for name in names], text=text, resamples=200, device="cpu")
     streamed = lmkit.compare((runs[name] for name in names), text=text, resamples=200, device="cpu")
-    assert streamed.figures() == listed.figures()
+    assert streamed.as_dict() == listed.as_dict()
 
 
 def test_the_tables_show_what_the_figures_say(cli, compare, runs):
     shown = cli("compare", runs["best"], runs["worse"], runs["bpe"], "--threads", 1).stdout
-    figures = compare("best", "worse", "bpe")
-    for row in figures["differences"]:
+    metrics = compare("best", "worse", "bpe")
+    for row in metrics["differences"]:
         assert f"{row['difference']['value']:+.4f} [{row['difference']['low']:+.4f}" in shown
     assert "B - A" in shown and "C - A" in shown and "p, Holm" in shown
     pair = cli("compare", runs["best"], runs["worse"], "--threads", 1).stdout
@@ -226,9 +226,9 @@ def test_without_the_training_text_there_are_no_frequencies(
     arguments = ("compare", run, runs["worse"], "--file", tmp_path / "other.txt", "--json", "--threads", 1)
     assert json.loads(cli(*arguments).stdout)["by_frequency"]
     gone.unlink()
-    figures = json.loads(cli(*arguments).stdout)
-    assert figures["by_frequency"] is None
-    assert any(note.startswith("No losses by frequency: ") for note in figures["notes"])
+    metrics = json.loads(cli(*arguments).stdout)
+    assert metrics["by_frequency"] is None
+    assert any(note.startswith("No losses by frequency: ") for note in metrics["notes"])
 
 
 @pytest.mark.parametrize(

@@ -34,37 +34,37 @@ HOW = {"window", "rows", "warmup", "split", "state", "precision", "seams_repaire
 
 @pytest.fixture
 def measure(cli):
-    """The figures of lmkit eval --json."""
+    """The metrics of lmkit eval --json."""
 
     def call(*arguments: object, input: str | None = None) -> dict[str, Any]:
         outcome = cli("eval", *arguments, "--json", "--threads", 1, input=input)
         assert outcome.code == 0, outcome.stderr
         assert outcome.stdout.count("\n") == 1
-        figures: dict[str, Any] = json.loads(outcome.stdout)
-        return figures
+        metrics: dict[str, Any] = json.loads(outcome.stdout)
+        return metrics
 
     return call
 
 
-def numbers(figures: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in figures.items() if name not in HOW and type(value) in (int, float)}
+def numbers(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in metrics.items() if name not in HOW and type(value) in (int, float)}
 
 
-def test_json_has_every_figure(measure, trained):
-    figures = measure(trained)
-    assert set(figures) >= KEYS
-    assert (figures["split"], figures["state"], figures["precision"]) == ("test", "carry", "float32")
-    assert (figures["rows"], figures["lossless"], figures["oov_tokens"]) == (1, True, 0)
+def test_json_has_every_metric(measure, trained):
+    metrics = measure(trained)
+    assert set(metrics) >= KEYS
+    assert (metrics["split"], metrics["state"], metrics["precision"]) == ("test", "carry", "float32")
+    assert (metrics["rows"], metrics["lossless"], metrics["oov_tokens"]) == (1, True, 0)
 
 
 def test_the_figures_follow_from_the_sum_and_the_counts(measure, trained, text: str):
-    figures = measure(trained, "--file", trained.parent / "text.txt")
-    nll = figures["nll_nats"]
-    assert figures["tokens"] == figures["chars"] == figures["bytes"] == len(text)
-    assert figures["perplexity"] == pytest.approx(math.exp(nll / len(text)))
-    assert figures["bits_per_byte"] == pytest.approx(nll / len(text) / math.log(2))
+    metrics = measure(trained, "--file", trained.parent / "text.txt")
+    nll = metrics["nll_nats"]
+    assert metrics["tokens"] == metrics["chars"] == metrics["bytes"] == len(text)
+    assert metrics["perplexity"] == pytest.approx(math.exp(nll / len(text)))
+    assert metrics["bits_per_byte"] == pytest.approx(nll / len(text) / math.log(2))
     words = len(text.split()) + text.count("\n")
-    assert figures["word_perplexity"] == pytest.approx(math.exp(nll / words))
+    assert metrics["word_perplexity"] == pytest.approx(math.exp(nll / words))
 
 
 @pytest.mark.parametrize("window", [1, 7])
@@ -82,10 +82,10 @@ def test_rows_with_a_long_warmup_agree_closely(measure, trained):
 
 
 def test_rows_without_warmup_start_cold_and_are_repaired(measure, trained):
-    figures = measure(trained, "--rows", 4, "--warmup", 0)
-    assert (figures["rows"], figures["warmup"]) == (4, 0)
-    assert 0 < figures["seams_repaired"] <= 3
-    assert figures["nll_nats"] == pytest.approx(measure(trained)["nll_nats"], rel=1e-5)
+    metrics = measure(trained, "--rows", 4, "--warmup", 0)
+    assert (metrics["rows"], metrics["warmup"]) == (4, 0)
+    assert 0 < metrics["seams_repaired"] <= 3
+    assert metrics["nll_nats"] == pytest.approx(measure(trained)["nll_nats"], rel=1e-5)
 
 
 def test_a_row_gets_a_warmup_by_default(measure, trained):
@@ -94,7 +94,7 @@ def test_a_row_gets_a_warmup_by_default(measure, trained):
 
 
 @pytest.mark.parametrize("split", ["train", "valid", "test"])
-def test_a_file_with_the_text_of_a_split_gives_the_split_s_figures(measure, trained, work, text: str, split: str):
+def test_a_file_with_the_text_of_a_split_gives_the_split_s_metrics(measure, trained, work, text: str, split: str):
     begin, end = json.loads((trained / "run.json").read_text(encoding="utf-8"))["corpus"]["ranges"][split]
     (work / "part.txt").write_text(text[begin:end], encoding="utf-8", newline="")
     from_split, from_file = measure(trained, "--split", split), measure(trained, "--file", "part.txt")
@@ -116,18 +116,18 @@ def test_standard_input_is_a_file(measure, trained, text: str):
 
 def test_unseen_characters_are_counted(measure, trained, work):
     (work / "other.txt").write_text("The cat saw Привет.\n", encoding="utf-8")
-    figures = measure(trained, "--file", "other.txt")
-    assert figures["oov_tokens"] == 6
-    assert figures["tokens"] == figures["chars"] == 20
-    assert figures["bytes"] == 26
-    assert figures["perplexity_excluding_oov"] != figures["perplexity"]
+    metrics = measure(trained, "--file", "other.txt")
+    assert metrics["oov_tokens"] == 6
+    assert metrics["tokens"] == metrics["chars"] == 20
+    assert metrics["bytes"] == 26
+    assert metrics["perplexity_excluding_oov"] != metrics["perplexity"]
 
 
 def test_one_character_can_be_measured(measure, trained, work):
     (work / "one.txt").write_text("T", encoding="utf-8")
-    figures = measure(trained, "--file", "one.txt")
-    assert figures["tokens"] == 1
-    assert figures["word_perplexity"] == pytest.approx(figures["perplexity"])
+    metrics = measure(trained, "--file", "one.txt")
+    assert metrics["tokens"] == 1
+    assert metrics["word_perplexity"] == pytest.approx(metrics["perplexity"])
 
 
 def test_a_text_without_words_has_no_word_perplexity(measure, cli, trained, work):
@@ -158,14 +158,14 @@ def test_the_lines_state_is_that_of_score(cli, measure, work, small, tokenizer: 
     (work / "lines.txt").write_text("The cat sat.\n\nA  dog\r\n \nThe cat sat.\nOn", encoding="utf-8", newline="")
     outcome = cli("score", "run", "lines.txt", "--state", "line", "--columns", "logprob", "--threads", 1)
     rows = outcome.stdout.split()[1:]
-    figures = measure("run", "--file", "lines.txt", "--state", "line")
-    assert figures["tokens"] == len(rows)
-    assert figures["nll_nats"] == pytest.approx(-math.fsum(map(float, rows)), rel=1e-6)
-    assert (figures["state"], figures["lossless"], figures["chars"]) == ("line", tokenizer[0] != "word", 39)
+    metrics = measure("run", "--file", "lines.txt", "--state", "line")
+    assert metrics["tokens"] == len(rows)
+    assert metrics["nll_nats"] == pytest.approx(-math.fsum(map(float, rows)), rel=1e-6)
+    assert (metrics["state"], metrics["lossless"], metrics["chars"]) == ("line", tokenizer[0] != "word", 39)
     for arguments in (("--window", 1), ("--window", 7), ("--rows", 4), ("--rows", 3, "--window", 5)):
         other = measure("run", "--file", "lines.txt", "--state", "line", *arguments)
-        assert numbers(other) == pytest.approx(numbers(figures), rel=1e-6)
-    assert figures["nll_nats"] != pytest.approx(measure("run", "--file", "lines.txt")["nll_nats"], rel=1e-6)
+        assert numbers(other) == pytest.approx(numbers(metrics), rel=1e-6)
+    assert metrics["nll_nats"] != pytest.approx(measure("run", "--file", "lines.txt")["nll_nats"], rel=1e-6)
 
 
 def test_the_lines_of_a_split_are_measured_and_a_note_says_that_they_were_not_trained_so(cli, measure, trained, text):
@@ -173,11 +173,11 @@ def test_the_lines_of_a_split_are_measured_and_a_note_says_that_they_were_not_tr
     assert outcome.code == 0
     assert outcome.stderr == "Note: The model was trained with state carry; this is state line.\n"
     assert "test: state line, 16 rows, float32" in outcome.stdout
-    figures = measure(trained, "--state", "line")
+    metrics = measure(trained, "--state", "line")
     begin, end = json.loads((trained / "run.json").read_text(encoding="utf-8"))["corpus"]["ranges"]["test"]
     lm = lmkit.load(trained, "cpu")
     alone = [lm.evaluate(line).nll for line in text[begin:end].splitlines(keepends=True)]
-    assert figures["nll_nats"] == pytest.approx(math.fsum(alone), rel=1e-6)
+    assert metrics["nll_nats"] == pytest.approx(math.fsum(alone), rel=1e-6)
     assert lm.evaluate(text[begin:end], state="line").nll == pytest.approx(math.fsum(alone), rel=1e-6)
 
 
@@ -202,30 +202,30 @@ def test_a_word_model_s_word_perplexity_is_its_perplexity(cli, measure, work, sm
     assert (
         cli("train", "--corpus", "text.txt", *small, "--tokenizer", "word", "--max-steps", 2, "--out", "run").code == 0
     )
-    figures = measure("run")
-    assert figures["word_perplexity"] == pytest.approx(figures["perplexity"])
-    assert figures["lossless"] is False
+    metrics = measure("run")
+    assert metrics["word_perplexity"] == pytest.approx(metrics["perplexity"])
+    assert metrics["lossless"] is False
     shown = cli("eval", "run", "--threads", 1).stdout
     assert "lossy: lower bound" in shown
 
 
 def test_words_only_leaves_line_ends_out(cli, measure, trained):
-    figures = measure(trained)
+    metrics = measure(trained)
     plain = cli("eval", trained, "--threads", 1).stdout
     only = cli("eval", trained, "--words-only", "--threads", 1).stdout
-    assert f"{figures['word_perplexity']:,.4f}" in plain
-    assert f"{figures['words_only_perplexity']:,.4f}" in only
+    assert f"{metrics['word_perplexity']:,.4f}" in plain
+    assert f"{metrics['words_only_perplexity']:,.4f}" in only
     assert "line ends" in plain
     assert "line ends" not in only
 
 
 def test_every_unit_is_shown_with_its_count(cli, measure, trained):
-    figures = measure(trained)
+    metrics = measure(trained)
     shown = cli("eval", trained, "--threads", 1).stdout
     for name in ("perplexity", "bits_per_token", "bits_per_char", "bits_per_byte", "word_perplexity"):
-        assert f"{figures[name]:,.4f}" in shown, name
+        assert f"{metrics[name]:,.4f}" in shown, name
     for name in ("tokens", "chars", "bytes", "words", "oov_tokens"):
-        assert f"{figures[name]:,}" in shown, name
+        assert f"{metrics[name]:,}" in shown, name
     assert "test" in shown
     assert "float32" in shown
     assert max(map(len, shown.splitlines())) <= 100

@@ -1,4 +1,4 @@
-"""A run whose carried state grows: train, eval, info and doctor say so, and no figure is a bare dash."""
+"""A run whose carried state grows: train, eval, info and doctor say so, and no value is a bare dash."""
 
 from __future__ import annotations
 
@@ -46,38 +46,38 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
                 parameter.copy_(torch.linspace(0.02, 0.1, parameter.numel()).view_as(parameter))
     result = session.close()
     assert result is not None
-    (folder / "result.json").write_text(json.dumps(result.figures(), allow_nan=False), encoding="utf-8")
+    (folder / "result.json").write_text(json.dumps(result.metrics(), allow_nan=False), encoding="utf-8")
     return request.param, folder / "run"
 
 
 def test_the_closing_measurement_says_why_its_figure_is_none_of_a_sound_model(run):
     kind, path = run
-    figures = json.loads((path.parent / "result.json").read_text(encoding="utf-8"))
-    check(kind, figures)
+    metrics = json.loads((path.parent / "result.json").read_text(encoding="utf-8"))
+    check(kind, metrics)
     final = json.loads((path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     assert final["kind"] == "final"
-    assert final["notes"] == figures["notes"]
-    assert final.get("not_finite") == figures["not_finite"]
+    assert final["notes"] == metrics["notes"]
+    assert final.get("not_finite") == metrics["not_finite"]
 
 
-def check(kind: str, figures: dict[str, Any]) -> None:
-    notes = figures["notes"]
+def check(kind: str, metrics: dict[str, Any]) -> None:
+    notes = metrics["notes"]
     if kind == "broken":
-        assert figures["perplexity"] is figures["nll_nats"] is None
-        assert figures["not_finite"] == notes[0]
+        assert metrics["perplexity"] is metrics["nll_nats"] is None
+        assert metrics["not_finite"] == notes[0]
         assert "until it is no number" in notes[1]
     else:
-        assert figures["nats_per_token"] > 2 * math.log(50)
-        assert ("worse than guessing" in notes[0]) == (figures["not_finite"] is None)
+        assert metrics["nats_per_token"] > 2 * math.log(50)
+        assert ("worse than guessing" in notes[0]) == (metrics["not_finite"] is None)
         assert "The carried state grows: " in notes[1]
 
 
 def test_eval_says_it_beside_the_figures_and_shows_no_dash(run, cli):
     kind, path = run
-    figures = json.loads(cli("eval", path, "--json", "--threads", 1).stdout)
-    check(kind, figures)
+    metrics = json.loads(cli("eval", path, "--json", "--threads", 1).stdout)
+    check(kind, metrics)
     lines = cli("eval", path, "--threads", 1).stdout.splitlines()
-    assert [line.removeprefix("Note: ") for line in lines if line.startswith("Note: ")] == figures["notes"]
+    assert [line.removeprefix("Note: ") for line in lines if line.startswith("Note: ")] == metrics["notes"]
     shown = lines[0].split()[1]
     assert shown in ("nan", "inf") if kind == "broken" else math.isfinite(float(shown.replace(",", "")))
     assert not any(" - " in line for line in lines[:8])

@@ -15,14 +15,14 @@ def test_train_eval_and_info_show_the_known_entropy_beside_the_perplexity(cli, w
     options = ("--corpus", f"{corpus}:3000", *small, "--max-steps", 2, "--out", "run")
     trained = cli("train", *options)
     assert trained.code == 0, trained.stderr
-    figures = json.loads(cli("eval", "run", "--json", "--threads", 1).stdout)
+    metrics = json.loads(cli("eval", "run", "--json", "--threads", 1).stdout)
     generator = GENERATORS[corpus]
     text = generator.sample(3000)
     nll = generator.nll(text) - generator.nll(text[:2700])
-    assert figures["source_nll_nats"] == pytest.approx(nll)
-    assert figures["source_perplexity"] == pytest.approx(math.exp(nll / figures["tokens"]))
-    assert figures["source_entropy_nats_per_char"] == pytest.approx(generator.entropy_rate)
-    line = f"The machine that made this text has perplexity {figures['source_perplexity']:.4f} on it; "
+    assert metrics["source_nll_nats"] == pytest.approx(nll)
+    assert metrics["source_perplexity"] == pytest.approx(math.exp(nll / metrics["tokens"]))
+    assert metrics["source_entropy_nats_per_char"] == pytest.approx(generator.entropy_rate)
+    line = f"The machine that made this text has perplexity {metrics['source_perplexity']:.4f} on it; "
     for shown in (trained.stdout, cli("eval", "run", "--threads", 1).stdout, cli("info", "run").stdout):
         assert line in shown
     metrics = json.loads(cli("info", "run", "--json").stdout)["metrics"]
@@ -36,5 +36,5 @@ def test_train_eval_and_info_show_the_known_entropy_beside_the_perplexity(cli, w
 def test_of_another_text_nothing_is_known(cli, work, small):
     cli("train", "--corpus", "copy:3000", *small, "--max-steps", 2, "--out", "run")
     (work / "other.txt").write_text("abcdefgh=abcdefgh\n", encoding="utf-8")
-    figures = json.loads(cli("eval", "run", "--file", "other.txt", "--json", "--threads", 1).stdout)
-    assert not any(name.startswith("source_") for name in figures)
+    metrics = json.loads(cli("eval", "run", "--file", "other.txt", "--json", "--threads", 1).stdout)
+    assert not any(name.startswith("source_") for name in metrics)

@@ -17,7 +17,7 @@ from rich.cells import cell_len
 from lmkit.config import Config
 from lmkit.console import progress as console_progress
 from lmkit.console import training as console_training
-from lmkit.console.figures import duration, learning_rate, number, rounded, sparkline
+from lmkit.console.numbers import duration, learning_rate, number, rounded, sparkline
 from lmkit.console.output import open_console
 from lmkit.console.progress import ProgressLine
 from lmkit.console.training import TrainingDisplay
@@ -65,7 +65,7 @@ def show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         if terminal:
             monkeypatch.setenv("FORCE_COLOR", "1")  # rich then believes in a terminal
         monkeypatch.setattr(console_training, "PLAIN_SECONDS", 0.0)
-        monkeypatch.setattr(console_training, "FIGURES_SECONDS", (0.0, 0.0))
+        monkeypatch.setattr(console_training, "DETAILS_SECONDS", (0.0, 0.0))
         (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
         values = {**SMALL, "corpus": str(tmp_path / "text.txt"), "max_steps": 6, "eval_every": 3, **options}
         with TrainingDisplay() as display:
@@ -279,7 +279,7 @@ def test_work_that_cannot_say_how_far_it_is_shows_the_time(
 ):
     with ProgressLine() as line:
         line("merging")
-        line("merging", figures=["7 rounds"])
+        line("merging", details=["7 rounds"])
     assert all(re.fullmatch(r"\S merging  0:0\d(  7 rounds)?", one) for one in pictures(capsys.readouterr().err))
 
 

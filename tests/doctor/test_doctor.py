@@ -146,7 +146,7 @@ def test_a_broken_predictor_is_found(kind: type, found: set[str]):
 def test_what_is_not_a_number_never_passes():
     assert diagnosis(Breaks(make_model())) >= {"carried windows = one pass", "rows are independent", "causality"}
     assert judged("x", math.nan, 1.0, "", "broken").status == FAILED
-    assert judged("x", math.nan, 1.0, "", "broken").figures()["value"] is None
+    assert judged("x", math.nan, 1.0, "", "broken").as_dict()["value"] is None
 
 
 LONG_IDS = np.random.default_rng(1).integers(VOCABULARY, size=1100)
@@ -173,7 +173,7 @@ def test_starts_of_a_model_that_never_forgets_are_found_and_its_rows_are_right()
     assert [check.status for check in checks.values()] == [WARNING, WARNING, OK]
     # the first start reads the token 0 where it begins with the token before
     assert [checks[name].value for name in ("starts in mid-text", "starts with <eos>")] == [63, 64]
-    assert "15 repaired" in checks["rows = one stream"].figure
+    assert "15 repaired" in checks["rows = one stream"].finding
 
 
 @pytest.mark.parametrize("kind", [Forgets, Breaks])
@@ -242,7 +242,7 @@ def test_every_fault_of_utf8_has_its_place():
     assert places == [(8, 2, b"\xff"), (9, 2, b"\xfe"), (17, 3, b"\xe2\x82"), (36, 5, b"\xc3")]
     assert str(scan.faults[2]) == "file, line 3, byte offset 17: 0xe2 0x82."
     check = by_name(byte_checks(scan))["UTF-8"]
-    assert (check.status, check.value, check.figure) == (FAILED, 4, "4 faults in 1 of 1 file")
+    assert (check.status, check.value, check.finding) == (FAILED, 4, "4 faults in 1 of 1 file")
 
 
 @given(st.binary(max_size=60), st.lists(st.integers(0, 60), max_size=4))
@@ -264,13 +264,13 @@ def test_faults_do_not_depend_on_blocks_and_are_those_of_the_decoder(data: bytes
 def test_a_binary_file_is_not_searched_to_its_end():
     scan = scanned(b"\xff" * 5000, b"\xff" * 5000)
     assert len(scan.faults) == 1000
-    assert "at least 1,000 faults" in by_name(byte_checks(scan))["UTF-8"].figure
+    assert "at least 1,000 faults" in by_name(byte_checks(scan))["UTF-8"].finding
 
 
 def test_line_ends_nul_and_marks_are_told():
     checks = by_name(byte_checks(scanned(b"\xef\xbb\xbfone\r", b"\ntwo\nthree\rfo\0ur\n")))
     assert checks["UTF-8"].status == OK
-    assert checks["line endings"].figure == "2 \\n, 1 \\r\\n, 1 \\r"
+    assert checks["line endings"].finding == "2 \\n, 1 \\r\\n, 1 \\r"
     assert {checks[name].status for name in ("line endings", "NUL bytes", "byte order marks")} == {WARNING}
     assert {check.status for check in byte_checks(scanned(b"plain\ntext\n"))} == {OK}
     assert by_name(byte_checks(scanned(b"a\r\nb\r\n")))["line endings"].status == WARNING
@@ -380,7 +380,7 @@ def test_written_special_tokens_matter_to_words_alone(text_file):
     words = corpus_checks(text_file(text), tokenizer="word")["special tokens in the text"]
     assert (words.status, len(words.advice), words.value) == (WARNING, 2, 1000)
     letters = corpus_checks(text_file(text))["special tokens in the text"]
-    assert letters.status == OK and "ordinary characters" in letters.figure
+    assert letters.status == OK and "ordinary characters" in letters.finding
 
 
 def test_a_folder_says_what_it_leaves_out(tmp_path: Path):

@@ -74,11 +74,11 @@ def test_more_than_two_in_a_hundred_unknown_words_are_told_with_what_they_mean(m
     tokens = encode_text(words, text)
     found = measure(NetworkPredictor(make_model(vocab_size=words.vocab_size)), tokens, words, split="test")
     unknown = text.split().count("x")
-    figures = found.figures()
-    assert (figures["unknown_tokens"], figures["oov_written_tokens"]) == (unknown, 5)
-    assert figures["oov_tokens"] == unknown + 5
-    assert figures["unknown_rate"] == unknown / len(tokens)
-    notes = [note for note in figures["notes"] if "<unk>" in note]
+    metrics = found.metrics()
+    assert (metrics["unknown_tokens"], metrics["oov_written_tokens"]) == (unknown, 5)
+    assert metrics["oov_tokens"] == unknown + 5
+    assert metrics["unknown_rate"] == unknown / len(tokens)
+    notes = [note for note in metrics["notes"] if "<unk>" in note]
     assert len(notes) == noted
     if noted:
         assert f"{unknown} of {len(tokens)} tokens" in notes[0]
@@ -98,16 +98,16 @@ def test_more_than_two_in_a_hundred_unknown_words_are_told_with_what_they_mean(m
 def test_a_figure_that_no_sound_model_has_comes_with_its_reason(tokenizer, nll, words):
     tokens = encode_text(tokenizer, "a bad cab" * 10)
     made = measurement_of(Evaluation(nll=nll, tokens=len(tokens)), tokens, tokenizer, EvalOptions(), split="test")
-    figures = json.loads(json.dumps(made.figures(), allow_nan=False))
-    assert words in "".join(figures["notes"])
-    assert len(figures["notes"]) == bool(words)
-    assert (figures["perplexity"] is None) == (figures["not_finite"] is not None)
-    assert figures["not_finite"] == (figures["notes"][0] if figures["perplexity"] is None else None)
+    metrics = json.loads(json.dumps(made.metrics(), allow_nan=False))
+    assert words in "".join(metrics["notes"])
+    assert len(metrics["notes"]) == bool(words)
+    assert (metrics["perplexity"] is None) == (metrics["not_finite"] is not None)
+    assert metrics["not_finite"] == (metrics["notes"][0] if metrics["perplexity"] is None else None)
 
 
 def test_figures_are_ready_for_json(predictor, tokenizer):
     made = measured(predictor, tokenizer)
-    figures = json.loads(json.dumps(made.figures(), allow_nan=False))
+    metrics = json.loads(json.dumps(made.metrics(), allow_nan=False))
     found = made.evaluation
     expected = {
         "nll_nats": found.nll,
@@ -127,21 +127,21 @@ def test_figures_are_ready_for_json(predictor, tokenizer):
         "split": "test",
         "lossless": made.lossless,
     }
-    assert {name: figures[name] for name in expected} == expected
+    assert {name: metrics[name] for name in expected} == expected
 
 
 def test_a_figure_that_does_not_exist_is_none(predictor, tokenizer):
     tokens = encode_text(tokenizer, " ")
-    figures = measure(predictor, tokens, tokenizer, split="test").figures()
-    assert figures["word_perplexity"] is None
-    assert figures["perplexity"] is not None
-    json.dumps(figures, allow_nan=False)
+    metrics = measure(predictor, tokens, tokenizer, split="test").metrics()
+    assert metrics["word_perplexity"] is None
+    assert metrics["perplexity"] is not None
+    json.dumps(metrics, allow_nan=False)
 
 
 def test_figures_of_a_hopeless_model_are_ready_for_json(predictor, tokenizer):
     hopeless = Evaluation(nll=1e9, tokens=3, chars=3, bytes=3, words=1)
-    figures = measured(predictor, tokenizer)._replace(evaluation=hopeless).figures()
-    json.dumps(figures, allow_nan=False)
+    metrics = measured(predictor, tokenizer)._replace(evaluation=hopeless).metrics()
+    json.dumps(metrics, allow_nan=False)
 
 
 def test_the_number_does_not_depend_on_the_window(predictor, tokenizer):

@@ -1,4 +1,4 @@
-"""Rows that prove themselves: whatever rows, warm-up and window are, the figure is that of the one stream."""
+"""Rows that prove themselves: whatever rows, warm-up and window are, the value is that of the one stream."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_the_rows_that_had_to_be_corrected_are_counted(latch):
     tokens = text_of(1500, {3: DOWN, 890: UP})
     found = measure(latch, tokens, TOKENIZER, EvalOptions(rows=5, warmup=0), split="test")
     assert found.evaluation.seams_repaired == 4
-    assert (found.figures()["seams_repaired"], found.figures()["seams_open"]) == (4, 0)
+    assert (found.metrics()["seams_repaired"], found.metrics()["seams_open"]) == (4, 0)
     # a warm-up of 100 tokens sees the UP, and the fourth row is right
     assert measured(latch, tokens, rows=5, warmup=100).seams_repaired == 3
 
@@ -282,8 +282,8 @@ def test_a_comparison_tells_of_each_run_how_many_seams_were_repaired(latch):
     runs = [
         ScoredRun(name, TOKENIZER, LONG, losses.values, seams_repaired=count) for name, count in (("a", 0), ("b", 3))
     ]
-    figures = compare(runs, token_units(runs, None)).figures()
-    assert [run["seams_repaired"] for run in figures["runs"]] == [0, 3]
+    metrics = compare(runs, token_units(runs, None)).as_dict()
+    assert [run["seams_repaired"] for run in metrics["runs"]] == [0, 3]
 
 
 def test_the_scores_of_rows_are_those_of_their_windows(latch):

@@ -29,7 +29,7 @@ __all__ = ["Adapted", "MeasuredLevel", "check_rows", "measure_stack"]
 
 Floats = NDArray[np.float64]
 TUNED_HERE = (
-    "Rates and weights were tuned on the very text that is measured: the figures with adapters are too low. A text of "
+    "Rates and weights were tuned on the very text that is measured: the losses with adapters are too low. A text of "
     "its own (--file, or a run with a test split) gives fair ones."
 )
 
@@ -53,15 +53,15 @@ class MeasuredLevel:
         """Sums and counts, from which every unit follows."""
         return self.measurement.evaluation
 
-    def figures(self) -> dict[str, Any]:
+    def metrics(self) -> dict[str, Any]:
         """Ready for JSON; what is not known is None."""
         values = {"perplexity": self.evaluation.perplexity, "nll_nats": self.evaluation.nll}
-        figures: dict[str, Any] = {"name": self.name}
-        figures |= {name: value if math.isfinite(value) else None for name, value in values.items()}
+        metrics: dict[str, Any] = {"name": self.name}
+        metrics |= {name: value if math.isfinite(value) else None for name, value in values.items()}
         for name, interval in (("gain", self.gain), ("gain_below", self.gain_below)):
             value, low, high = (None, None, None) if interval is None else dataclasses.astuple(interval)
-            figures |= {name: value, f"{name}_low": low, f"{name}_high": high}
-        return figures
+            metrics |= {name: value, f"{name}_low": low, f"{name}_high": high}
+        return metrics
 
 
 @dataclass(frozen=True)
@@ -100,17 +100,17 @@ class Adapted:
         """The network alone: what ``measure`` gives without adapters."""
         return self.stack[0].measurement
 
-    def figures(self) -> dict[str, Any]:
+    def metrics(self) -> dict[str, Any]:
         """Ready for JSON: those of ``result`` at the top, those of the network and the n-gram model alone under their
         names.
         """
         alone = self.ngram_alone
         return {
-            **self.result.figures(),
+            **self.result.metrics(),
             "model": self.name,
-            "network": self.network.figures(),
-            "ngram_alone": None if alone is None else alone.measurement.figures(),
-            "adapters": [level.figures() for level in self.levels],
+            "network": self.network.metrics(),
+            "ngram_alone": None if alone is None else alone.measurement.metrics(),
+            "adapters": [level.metrics() for level in self.levels],
             "adapter_settings": {
                 **dataclasses.asdict(self.settings),
                 "tuned_on_measured_text": self.tuned_here,
@@ -138,7 +138,7 @@ def measure_stack(
 ) -> Adapted:
     """Measure every level of ``stack`` in one pass over a token file: each network and model reads it once.
 
-    The figures of each level are those of ``measure`` on it by itself; seams are repaired where any of the models
+    The metrics of each level are those of ``measure`` on it by itself; seams are repaired where any of the models
     needs it, and counted so. In memory are some float64 numbers for each token, and the hidden vectors of one window
     and of the cache. Raises ConfigError for impossible settings and for dynamic evaluation of rows side by side.
     """

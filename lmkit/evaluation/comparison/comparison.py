@@ -28,7 +28,7 @@ from lmkit.evaluation.comparison.bootstrap import (
     paired_test,
 )
 
-__all__ = ["Band", "Comparison", "Difference", "Interval", "RunFigures", "compare", "count_blocks"]
+__all__ = ["Band", "Comparison", "Difference", "Interval", "RunResult", "compare", "count_blocks"]
 
 Floats = NDArray[np.float64]
 LN2 = math.log(2.0)
@@ -36,14 +36,14 @@ LN2 = math.log(2.0)
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with the ends of its confidence interval; None where too few blocks hold anything of it."""
+    """A value with the ends of its confidence interval; None where too few blocks hold anything of it."""
 
     value: float
     low: float | None
     high: float | None
 
     def shown(self, form: str) -> str:
-        """The figure and its interval as text, each number in this form."""
+        """The value and its interval as text, each number in this form."""
         if self.low is None or self.high is None:
             return f"{self.value:{form}}"
         return f"{self.value:{form}} [{self.low:{form}}, {self.high:{form}}]"
@@ -61,7 +61,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class RunFigures:
+class RunResult:
     """One run by itself: ``loss`` is in the comparison's unit; ``perplexity`` is None where tokens differ. Of the rows
     that were read side by side, ``seams_repaired`` were corrected by reading on from the one before.
     """
@@ -113,7 +113,7 @@ class Comparison:
     """Everything that a comparison found; the first run is the baseline.
 
     ``unit`` is nats_per_token where the tokens are the same, else bits_per_byte over spans of the text. ``split`` names
-    the text, ``rows`` were read side by side, and ``notes`` are what a reader must know before believing the figures.
+    the text, ``rows`` were read side by side, and ``notes`` are what a reader must know before believing the results.
     """
 
     unit: str
@@ -123,7 +123,7 @@ class Comparison:
     confidence: float
     resamples: int
     seed: int
-    runs: list[RunFigures]
+    runs: list[RunResult]
     differences: list[Difference]
     by_frequency: list[Band] | None
     by_position: list[Band]
@@ -157,10 +157,10 @@ class Comparison:
         notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
         return f"<table>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>{notes}"
 
-    def figures(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON: infinities become None."""
-        figures: dict[str, Any] = _finite(dataclasses.asdict(self))
-        return figures
+        found: dict[str, Any] = _finite(dataclasses.asdict(self))
+        return found
 
 
 def count_blocks(size: int, block: int | None, kind: str) -> int:
@@ -208,7 +208,7 @@ def compare(
         confidence=confidence,
         resamples=resamples,
         seed=seed,
-        runs=[_figures_of(run, loss, units.kind) for run, loss in zip(runs, losses, strict=True)],
+        runs=[_result_of(run, loss, units.kind) for run, loss in zip(runs, losses, strict=True)],
         differences=[
             Difference(run.name, difference, difference.exp() if units.kind == "token" else None, t, p, p_holm)
             for run, difference, (t, p), p_holm in zip(runs[1:], differences, tests, corrected, strict=True)
@@ -266,10 +266,10 @@ class _Table:
         return [row[: len(sums)] for row in by_group], [row[len(sums) :] for row in by_group]
 
 
-def _figures_of(run: ScoredRun, loss: Interval, kind: str) -> RunFigures:
+def _result_of(run: ScoredRun, loss: Interval, kind: str) -> RunResult:
     nll, counts = float(run.losses.sum()), run.tokens.counts
     same = kind == "token"
-    return RunFigures(
+    return RunResult(
         name=run.name,
         nll=nll,
         tokens=len(run.tokens),

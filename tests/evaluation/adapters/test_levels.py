@@ -255,39 +255,39 @@ def test_a_gain_is_the_relative_reduction_of_perplexity(parts, tokens):
 def test_an_adapter_that_changes_nothing_gains_nothing_for_sure(parts, tokens):
     settings = AdapterSettings(mixed_weights=(0.5,))
     itself = Parts(parts.model, others=(NetworkPredictor(parts.model),))
-    gain = adapted(itself, settings, tokens).levels[1].figures()
+    gain = adapted(itself, settings, tokens).levels[1].metrics()
     assert [gain["gain"], gain["gain_low"], gain["gain_high"]] == pytest.approx([0, 0, 0], abs=1e-12)
 
 
 def test_a_text_too_short_for_blocks_has_gains_without_intervals_and_a_note(parts):
     found = adapted(parts, STILL, short("the "))
-    figures = found.figures()
-    assert figures["adapter_intervals"] is None
-    assert figures["adapter_notes"] == ["A text of 4 tokens is too short for intervals."]
-    for row in figures["adapters"][1:]:
+    metrics = found.metrics()
+    assert metrics["adapter_intervals"] is None
+    assert metrics["adapter_notes"] == ["A text of 4 tokens is too short for intervals."]
+    for row in metrics["adapters"][1:]:
         assert isinstance(row["gain"], float)
         assert row["gain_low"] is row["gain_high"] is row["gain_below_low"] is row["gain_below_high"] is None
-    enough = adapted(parts, STILL, short("the c")).figures()
+    enough = adapted(parts, STILL, short("the c")).metrics()
     assert enough["adapter_notes"] == []
     assert enough["adapters"][1]["gain_low"] is not None
 
 
 def test_a_level_that_runs_away_has_no_numbers_and_the_others_keep_theirs(parts, tokens):
     wild = AdapterSettings(dynamic=True, dynamic_span=9, dynamic_lr=1e40)
-    figures = adapted(parts._replace(others=()), wild, tokens).figures()
-    network, dynamic, mixed, ngram = json.loads(json.dumps(figures, allow_nan=False))["adapters"]
+    metrics = adapted(parts._replace(others=()), wild, tokens).metrics()
+    network, dynamic, mixed, ngram = json.loads(json.dumps(metrics, allow_nan=False))["adapters"]
     for row in (dynamic, mixed):
         assert all(value is None for name, value in row.items() if name != "name")
     assert network["perplexity"] > 1
     assert ngram["gain_low"] < ngram["gain_high"]
-    assert "--dynamic-lr" in figures["adapter_notes"][0]
+    assert "--dynamic-lr" in metrics["adapter_notes"][0]
 
 
 def test_the_networks_measurement_is_that_of_a_measurement_without_adapters(parts, tokens):
     plain = measure(
         NetworkPredictor(parts.model), tokens, TOKENIZER, EvalOptions(rows=3, warmup=999), split="test"
-    ).figures()
-    with_adapters = adapted(parts, STILL, tokens, rows=3, warmup=999).network.figures()
+    ).metrics()
+    with_adapters = adapted(parts, STILL, tokens, rows=3, warmup=999).network.metrics()
     assert with_adapters.keys() == plain.keys()
     for name, value in plain.items():
         assert with_adapters[name] == (pytest.approx(value, rel=1e-9) if isinstance(value, float) else value), name
@@ -326,7 +326,7 @@ def test_losses_stand_at_the_place_of_their_token_whatever_the_rows(parts, token
     one = adapted(parts, STILL, tokens, rows=1, warmup=len(tokens))
     many = adapted(parts, STILL, tokens, rows=4, warmup=len(tokens))
     for a, b in zip(one.levels, many.levels, strict=True):
-        figures = b.figures()
-        for name, value in a.figures().items():
+        metrics = b.metrics()
+        for name, value in a.metrics().items():
             expected = pytest.approx(value, rel=1e-4) if isinstance(value, float) else value
-            assert figures[name] == expected, (a.name, name)
+            assert metrics[name] == expected, (a.name, name)

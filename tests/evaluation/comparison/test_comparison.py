@@ -262,13 +262,13 @@ def test_bits_per_byte_between_tokenizers(tokenizers):
 
 def test_the_same_seed_gives_the_same_figures_and_they_are_json(tokenizers):
     runs, units = pair_of(tokenizers, [noisy(900, 1), noisy(900, 2), noisy(900, 3) - 100])
-    first = compare(runs, units, resamples=200, seed=5).figures()
-    assert first == compare(runs, units, resamples=200, seed=5).figures()
-    assert first != compare(runs, units, resamples=200, seed=6).figures()
+    first = compare(runs, units, resamples=200, seed=5).as_dict()
+    assert first == compare(runs, units, resamples=200, seed=5).as_dict()
+    assert first != compare(runs, units, resamples=200, seed=6).as_dict()
     assert json.loads(json.dumps(first, allow_nan=False)) == first
     constant = compare(*pair_of(tokenizers, [np.ones(900), np.ones(900) * 2]), resamples=100)
     assert constant.differences[0].t == math.inf
-    assert constant.figures()["differences"][0]["t"] is None
+    assert constant.as_dict()["differences"][0]["t"] is None
 
 
 def test_a_wider_confidence_is_a_wider_interval(tokenizers):
