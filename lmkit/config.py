@@ -38,6 +38,7 @@ CELLS = (
     *("rnn", "irnn", "gru", "lstm", "lnlstm", "mogrifier"),
     *("qrnn", "sru", "mingru", "minlstm", "rglru", "slstm", "mlstm"),
 )
+WITH_MATRICES = ("rnn", "irnn", "gru", "lstm", "lnlstm", "mogrifier", "slstm")  # from the state to the gates
 SAMPLER_STATES = {"sequential": ("carry", "reset"), "random": ("reset",), "document": ("document",)}
 
 
@@ -122,7 +123,23 @@ class ModelConfig(Section):
         flags=("--weight-drop", "--weight-dropout", "--wdrop"),
         minimum=0,
         below=1,
-        cells=("rnn", "irnn", "gru", "lstm", "lnlstm", "mogrifier", "slstm"),
+        cells=WITH_MATRICES,
+    )
+    nonlinearity: str | None = option(
+        None, "Nonlinearity of the plain network (default: tanh).", choices=("tanh", "relu", "sigmoid"), cells=("rnn",)
+    )
+    recurrent_init: str | None = option(
+        None,
+        "Start of the recurrent matrices, gate by gate (default: uniform; irnn: identity).",
+        choices=("uniform", "orthogonal", "identity"),
+        cells=WITH_MATRICES,
+    )
+    recurrent_scale: float | None = option(
+        None,
+        "What the start of the recurrent matrices is multiplied by (default: 1).",
+        above=0,
+        maximum=100,
+        cells=WITH_MATRICES,
     )
     forget_bias: float | None = option(
         None,

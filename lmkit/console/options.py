@@ -39,6 +39,9 @@ class Options(TypedDict, total=False):
     output_dropout: float | None
     locked_dropout: bool
     weight_drop: float
+    nonlinearity: str | None
+    recurrent_init: str | None
+    recurrent_scale: float | None
     forget_bias: float | None
     mogrifier_rounds: int | None
     conv_width: int | None

@@ -12,7 +12,29 @@ from lmkit.model.shapes import stored_shapes, stored_tensors
 
 E, D, B, T = 5, 6, 3, 9
 
-on_every_cell = pytest.mark.parametrize("name", CELLS)
+# What is held of every cell is held of its options that compute differently.
+CASES = {
+    **{name: (name, {}) for name in CELLS},
+    "rnn, relu": ("rnn", {"nonlinearity": "relu"}),
+    "rnn, sigmoid": ("rnn", {"nonlinearity": "sigmoid"}),
+}
+on_every_cell = pytest.mark.parametrize("name", CASES)
+
+
+def new_cell(name):
+    cell, options = CASES[name]
+    return CELLS[cell](E, D, **options).double()
+
+
+@pytest.fixture
+def make_case(make_model):
+    """A model of one of the cases."""
+
+    def make(name, **more):
+        cell, options = CASES[name]
+        return make_model(cell, **options, **more)
+
+    return make
 
 
 @pytest.fixture
@@ -21,7 +43,7 @@ def make_cell():
 
     def make(name):
         torch.manual_seed(5)
-        cell = CELLS[name](E, D).double()
+        cell = new_cell(name)
         with torch.no_grad():
             for parameter in cell.parameters():
                 parameter.normal_(std=0.4)
@@ -146,8 +168,8 @@ def test_a_state_is_a_value(make_cell, name):
 
 
 @on_every_cell
-def test_reset_restores_the_initial_state_of_its_rows_only(make_model, name):
-    model = make_model(name, num_layers=2)
+def test_reset_restores_the_initial_state_of_its_rows_only(make_case, name):
+    model = make_case(name, num_layers=2)
     _, state = model(torch.randint(12, (3, 6)), model.initial_state(3))
     after = model.reset(state, torch.tensor([False, True, False]))
     for now, then, first in zip(after, state, model.initial_state(3), strict=True):
@@ -171,15 +193,15 @@ def test_gates_are_those_of_the_steps(make_cell, name):
 @on_every_cell
 def test_equal_weights_are_an_equal_cell(make_cell, name):
     cell, inputs = make_cell(name), random_inputs()
-    copy = CELLS[name](E, D).double()
+    copy = new_cell(name)
     copy.load_state_dict(cell.state_dict())
     start = some_state(cell)
     assert copy(inputs, start)[0].equal(cell(inputs, start)[0])
 
 
 @on_every_cell
-def test_stored_shapes_are_known_without_memory(make_model, name):
-    model = make_model(name, num_layers=3, embedding_size=4, tie_embeddings=True, head="adaptive", cutoffs=(4, 8))
+def test_stored_shapes_are_known_without_memory(make_case, name):
+    model = make_case(name, num_layers=3, embedding_size=4, tie_embeddings=True, head="adaptive", cutoffs=(4, 8))
     shapes = {name: tuple(tensor.shape) for name, tensor in stored_tensors(model).items()}
     state = torch.get_rng_state()
     assert stored_shapes(model.config, 12) == shapes
@@ -190,13 +212,15 @@ def test_stored_shapes_are_known_without_memory(make_model, name):
 def test_shapes_of_no_cell_make_torch_import_its_compiler():
     code = """
 import sys
-from lmkit.config import ModelConfig
+from lmkit.config import WITH_MATRICES, ModelConfig
 from lmkit.model.cells import CELLS
 from lmkit.model.shapes import stored_shapes
 for cell in CELLS:
     for head in ("full", "adaptive"):
         for tied in (False, True):
             stored_shapes(ModelConfig(cell=cell, head=head, tie_embeddings=tied, hidden_size=8), 50)
+for cell in WITH_MATRICES:
+    stored_shapes(ModelConfig(cell=cell, recurrent_init="orthogonal", recurrent_scale=0.5, hidden_size=8), 50)
 print("torch._dynamo" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False)

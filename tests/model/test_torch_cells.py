@@ -8,9 +8,9 @@ from lmkit.model.cells import CELLS
 NAMES = ["rnn", "irnn", "gru", "lstm"]
 
 
-def cell_of_one_unit(name, input_weights, state_weights):
+def cell_of_one_unit(name, input_weights, state_weights, **options):
     """A cell whose gates have these products with an input and a state of one."""
-    cell = CELLS[name](1, 1)
+    cell = CELLS[name](1, 1, **options)
     zeros = torch.zeros(len(input_weights))
     weights = {
         "weight_ih_l0": torch.tensor(input_weights)[:, None],
@@ -34,6 +34,9 @@ def tanh(x):
 
 @torch.no_grad()
 def test_equations_by_hand():
+    for nonlinearity, expected in (("tanh", tanh(0.3)), ("sigmoid", sigmoid(0.3)), ("relu", torch.tensor([[0.3]]))):
+        cell = cell_of_one_unit("rnn", [0.1], [0.4], nonlinearity=nonlinearity)
+        torch.testing.assert_close(one_step(cell, 0.5)[0], expected)
     torch.testing.assert_close(one_step(cell_of_one_unit("rnn", [0.1], [0.4]), 0.5)[0], tanh(0.3))
     assert one_step(cell_of_one_unit("irnn", [0.5], [-1.0]), 1.0)[0].item() == 0
     assert one_step(cell_of_one_unit("irnn", [0.5], [1.0]), 1.0)[0].item() == 1.5

@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lmkit.model.cells.cell import Cell, CellState
+from lmkit.model.cells.cell import CellState
+from lmkit.model.cells.matrix import MatrixCell
 
 __all__ = ["KernelCell"]
 
 
-class KernelCell(Cell):
+class KernelCell(MatrixCell):
     """A cell on one of torch's one-layer modules, which is named and stands behind it among the bases:
     ``class GRU(KernelCell, nn.GRU)`` with ``kernel = nn.GRU``.
 
@@ -28,14 +29,26 @@ class KernelCell(Cell):
     bias_ih_l0: nn.Parameter
     bias_hh_l0: nn.Parameter
 
-    def __init__(self, input_size: int, hidden_size: int, **options: str) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        recurrent_init: str = "uniform",
+        recurrent_scale: float = 1.0,
+        **options: str,
+    ) -> None:
         super().__init__(input_size, hidden_size, **options)
+        self.recurrent_init, self.recurrent_scale = recurrent_init, recurrent_scale
         self.projected_size = len(self.bias_ih_l0)
         self.output_size = hidden_size
 
     def initial_state(self, batch_size: int) -> CellState:
         """Zeros (B, H)."""
         return tuple(self.weight_hh_l0.new_zeros(batch_size, self.hidden_size) for _ in self.state_names)
+
+    def gate_matrices(self) -> list[Tensor]:
+        return list(self.weight_hh_l0.split(self.hidden_size))
 
     def project(self, inputs: Tensor) -> Tensor:
         return F.linear(inputs, self.weight_ih_l0, self.bias_ih_l0)

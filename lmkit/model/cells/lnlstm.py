@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lmkit.model.cells.cell import Cell, CellState
+from lmkit.model.cells.cell import CellState
 from lmkit.model.cells.lstm import lstm_gates, lstm_memory
+from lmkit.model.cells.matrix import MatrixCell
 
 __all__ = ["LayerNormLSTM"]
 
 
-class LayerNormLSTM(Cell):
+class LayerNormLSTM(MatrixCell):
     """c' = f c + i g, h' = o tanh(N(c')), with the gates of N(W x) + N(U h) + b.
 
     N is a layer normalisation, with gains of its own each time (Ba, Kiros & Hinton 2016, arXiv 1607.06450, supplement).
@@ -21,8 +22,17 @@ class LayerNormLSTM(Cell):
     state_names = ("h", "c")
     recurrent_matrices = ("from_state.weight",)
 
-    def __init__(self, input_size: int, hidden_size: int, *, forget_bias: float = 0.0) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        forget_bias: float = 0.0,
+        recurrent_init: str = "uniform",
+        recurrent_scale: float = 1.0,
+    ) -> None:
         super().__init__()
+        self.recurrent_init, self.recurrent_scale = recurrent_init, recurrent_scale
         self.input_size, self.output_size, self.projected_size = input_size, hidden_size, 4 * hidden_size
         self.from_input = nn.Linear(input_size, 4 * hidden_size, bias=False)
         self.from_state = nn.Linear(hidden_size, 4 * hidden_size, bias=False)
@@ -36,6 +46,9 @@ class LayerNormLSTM(Cell):
         """Zeros (B, H)."""
         zeros = self.from_state.weight.new_zeros(batch_size, self.output_size)
         return zeros, zeros.clone()
+
+    def gate_matrices(self) -> list[Tensor]:
+        return list(self.from_state.weight.split(self.output_size))
 
     def project(self, inputs: Tensor) -> Tensor:
         projected: Tensor = self.norm_input(self.from_input(inputs))

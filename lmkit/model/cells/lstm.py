@@ -21,8 +21,16 @@ class LSTM(KernelCell, nn.LSTM):  # type: ignore[misc]  # forward has the signat
     kernel = nn.LSTM
     state_names = ("h", "c")
 
-    def __init__(self, input_size: int, hidden_size: int, *, forget_bias: float | None = None) -> None:
-        super().__init__(input_size, hidden_size)
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        forget_bias: float | None = None,
+        recurrent_init: str = "uniform",
+        recurrent_scale: float = 1.0,
+    ) -> None:
+        super().__init__(input_size, hidden_size, recurrent_init=recurrent_init, recurrent_scale=recurrent_scale)
         if forget_bias is not None:
             self._set_forget_bias(forget_bias)
 

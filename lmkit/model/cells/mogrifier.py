@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lmkit.model.cells.cell import Cell, CellState
+from lmkit.model.cells.cell import CellState
 from lmkit.model.cells.lstm import lstm_gates, lstm_memory
+from lmkit.model.cells.matrix import MatrixCell
 
 __all__ = ["Mogrifier"]
 
 
-class Mogrifier(Cell):
+class Mogrifier(MatrixCell):
     """An LSTM whose input and state gate each other before each step: x = 2 sigmoid(Q h) x, then h = 2 sigmoid(R x) h,
     and so on in turns (Melis, Kocisky & Blunsom 2020, arXiv 1909.01792). mogrifier_rounds: turns; 0 is the plain LSTM.
     """
@@ -19,8 +20,17 @@ class Mogrifier(Cell):
     state_names = ("h", "c")
     recurrent_matrices = ("from_state.weight",)
 
-    def __init__(self, input_size: int, hidden_size: int, *, mogrifier_rounds: int = 5) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        mogrifier_rounds: int = 5,
+        recurrent_init: str = "uniform",
+        recurrent_scale: float = 1.0,
+    ) -> None:
         super().__init__()
+        self.recurrent_init, self.recurrent_scale = recurrent_init, recurrent_scale
         self.input_size, self.output_size, self.projected_size = input_size, hidden_size, input_size
         self.from_input = nn.Linear(input_size, 4 * hidden_size)
         self.from_state = nn.Linear(hidden_size, 4 * hidden_size, bias=False)
@@ -31,6 +41,9 @@ class Mogrifier(Cell):
         """Zeros (B, H)."""
         zeros = self.from_state.weight.new_zeros(batch_size, self.output_size)
         return zeros, zeros.clone()
+
+    def gate_matrices(self) -> list[Tensor]:
+        return list(self.from_state.weight.split(self.output_size))
 
     def project(self, inputs: Tensor) -> Tensor:
         """The inputs themselves: the state gates them first."""

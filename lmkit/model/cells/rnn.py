@@ -5,19 +5,47 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lmkit.model.cells.cell import CellState
+from lmkit.model.cells.cell import Cell, CellState
 from lmkit.model.cells.kernel import KernelCell
 
 __all__ = ["RNN"]
 
-NONLINEARITIES = {"tanh": torch.tanh, "relu": torch.relu}
+NONLINEARITIES = {"tanh": torch.tanh, "relu": torch.relu, "sigmoid": torch.sigmoid}
+KERNELS = ("tanh", "relu")
 
 
-class RNN(KernelCell, nn.RNN):  # type: ignore[misc]  # forward has the signature of cells
-    """h' = tanh(W x + b + U h + c) (Elman 1990), or with another nonlinearity."""
+class RNN(KernelCell, nn.RNN):
+    """h' = tanh(W x + b + U h + c), or with another nonlinearity.
+
+    Elman (1990), "Finding structure in time", whose own one is the sigmoid. nonlinearity: ``tanh``, ``relu``, or
+    ``sigmoid``, for which torch has no kernel: it is computed step by step.
+    """
 
     kernel = nn.RNN
     state_names = ("h",)
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        nonlinearity: str = "tanh",
+        recurrent_init: str = "uniform",
+        recurrent_scale: float = 1.0,
+    ) -> None:
+        super().__init__(
+            input_size,
+            hidden_size,
+            nonlinearity=nonlinearity if nonlinearity in KERNELS else KERNELS[0],
+            recurrent_init=recurrent_init,
+            recurrent_scale=recurrent_scale,
+        )
+        self.nonlinearity = nonlinearity
+
+    def forward(self, inputs: Tensor, state: CellState) -> tuple[Tensor, CellState]:  # type: ignore[override]
+        if self.nonlinearity in KERNELS:
+            return super().forward(inputs, state)
+        return Cell.forward(self, inputs, state)
 
     def look(self, projected: Tensor, state: CellState) -> dict[str, Tensor]:
         return {"preactivation": projected + self.from_state(state[0])}

@@ -6,15 +6,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lmkit.model.cells.cell import Cell, CellState
+from lmkit.model.cells.cell import CellState
 from lmkit.model.cells.heads import choose_heads
+from lmkit.model.cells.matrix import MatrixCell
 
 __all__ = ["SLSTM"]
 
 BEFORE_ALL = -1e30  # of the stabiliser: nothing is kept from before the first step, and no difference is not a number
 
 
-class SLSTM(Cell):
+class SLSTM(MatrixCell):
     """c' = f c + i z, n' = f n + i, h' = o c' / n', with z = tanh(...), i = exp(...), f and o sigmoids.
 
     Beck et al. (2024), "xLSTM", arXiv 2405.04517, section 2.2. The recurrent matrices are block-diagonal in the heads.
@@ -25,8 +26,17 @@ class SLSTM(Cell):
     state_names = ("h", "c", "n", "m")
     recurrent_matrices = ("recurrent",)
 
-    def __init__(self, input_size: int, hidden_size: int, *, heads: int | None = None) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        heads: int | None = None,
+        recurrent_init: str = "uniform",
+        recurrent_scale: float = 1.0,
+    ) -> None:
         super().__init__()
+        self.recurrent_init, self.recurrent_scale = recurrent_init, recurrent_scale
         self.input_size, self.output_size, self.projected_size = input_size, hidden_size, 4 * hidden_size
         self.heads = choose_heads(hidden_size, heads)
         size = hidden_size // self.heads
@@ -39,6 +49,9 @@ class SLSTM(Cell):
         """Zeros (B, H), and a stabiliser (B, H) far below every gate."""
         zeros = self.recurrent.new_zeros(batch_size, self.output_size)
         return zeros, zeros.clone(), zeros.clone(), torch.full_like(zeros, BEFORE_ALL)
+
+    def gate_matrices(self) -> list[Tensor]:
+        return [head for gate in self.recurrent for head in gate]
 
     def project(self, inputs: Tensor) -> Tensor:
         projected: Tensor = self.from_input(inputs)
