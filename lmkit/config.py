@@ -117,6 +117,13 @@ class ModelConfig(Section):
         "Keep a dropout mask for all steps of a window (variational dropout); quicker than a new one each step.",
         flags=("--locked-dropout", "--variational-dropout"),
     )
+    embedding_type_dropout: float = option(
+        0.0,
+        "Dropout of whole word types from the embedding, one mask a window (Gal & Ghahramani 2016).",
+        flags=("--embedding-type-dropout", "--dropoute"),
+        minimum=0,
+        below=1,
+    )
     weight_drop: float = option(
         0.0,
         "DropConnect on recurrent matrices, one mask a window (Merity et al. 2018).",

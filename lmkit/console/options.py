@@ -38,6 +38,7 @@ class Options(TypedDict, total=False):
     layer_dropout: float | None
     output_dropout: float | None
     locked_dropout: bool
+    embedding_type_dropout: float
     weight_drop: float
     nonlinearity: str | None
     recurrent_init: str | None

@@ -1,4 +1,4 @@
-"""Dropout: of values that lie along time, and of recurrent matrices."""
+"""Dropout: of values that lie along time, of word types, and of recurrent matrices."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from lmkit.model.cells import Cell
 
-__all__ = ["dropout", "dropped_matrices"]
+__all__ = ["dropout", "dropped_matrices", "type_dropout"]
 
 
 def dropout(values: Tensor, rate: float, *, training: bool, locked: bool) -> Tensor:
@@ -23,6 +23,19 @@ def dropout(values: Tensor, rate: float, *, training: bool, locked: bool) -> Ten
         return F.dropout(values, rate)
     mask = torch.empty(values.shape[1:], dtype=values.dtype, device=values.device).bernoulli_(1 - rate)
     return values * mask.div_(1 - rate)
+
+
+def type_dropout(embedded: Tensor, tokens: Tensor, vocab_size: int, rate: float, *, training: bool) -> Tensor:
+    """Drop the embeddings (..., E) of some of the V types of tokens (...), wherever these stand in the window, and
+    scale up the rest; nothing happens outside training.
+
+    One mask (V,) for a window and all of its rows (Gal & Ghahramani 2016, arXiv 1512.05287, section 4.2; Merity et al.
+    2018, arXiv 1708.02182, section 4.3). What shares the embedding's weight keeps the whole of it.
+    """
+    if not training or rate == 0:
+        return embedded
+    mask = torch.empty(vocab_size, dtype=embedded.dtype, device=embedded.device).bernoulli_(1 - rate)
+    return embedded * mask.div_(1 - rate)[tokens].unsqueeze(-1)
 
 
 def dropped_matrices(cell: Cell, rate: float, *, training: bool) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from lmkit.config import ModelConfig
 from lmkit.errors import ConfigError
 from lmkit.model import state as states
 from lmkit.model.cells import Cell
-from lmkit.model.dropout import dropout
+from lmkit.model.dropout import dropout, type_dropout
 from lmkit.model.head import AdaptiveSoftmax, FullSoftmax, Head
 from lmkit.model.recurrent import RecurrentStack
 from lmkit.model.state import State
@@ -51,6 +51,7 @@ class LanguageModel(nn.Module):
         self.config = config
         self.vocab_size = vocab_size
         self.locked = config.locked_dropout
+        self.embedding_type_dropout = config.embedding_type_dropout
         self.embedding_dropout, layer_dropout, self.output_dropout = config.dropouts
         self.embedding = nn.Embedding(vocab_size, embedding_size)
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
@@ -120,9 +121,13 @@ class LanguageModel(nn.Module):
 
     def _encode(self, tokens_TB: Tensor, state: State) -> tuple[Tensor, State]:
         """Time comes first inside: torch's kernels want it, and no copy is made on the way to the output layer."""
-        inputs_TBE = self._drop(self.embedding(tokens_TB), self.embedding_dropout)
-        hidden_TBD, state = self.recurrent(inputs_TBE, state)
+        hidden_TBD, state = self.recurrent(self._embed(tokens_TB), state)
         return self._drop(hidden_TBD, self.output_dropout), state
+
+    def _embed(self, tokens_TB: Tensor) -> Tensor:
+        rate, training = self.embedding_type_dropout, self.training
+        inputs_TBE = type_dropout(self.embedding(tokens_TB), tokens_TB, self.vocab_size, rate, training=training)
+        return self._drop(inputs_TBE, self.embedding_dropout)
 
     def _drop(self, values: Tensor, rate: float) -> Tensor:
         return dropout(values, rate, training=self.training, locked=self.locked)

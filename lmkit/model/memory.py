@@ -25,16 +25,14 @@ def training_bytes(model: LanguageModel, *, moments: int, tokens: int, device: t
     """Bytes that training takes. tokens: of a window, all rows together; moments: tensors that the optimiser keeps for
     each parameter. The model may be on the device ``meta``.
 
-    Weights, gradients and moments; weights and moments twice over while a checkpoint is written; dropped matrices and
-    their masks; what a window's steps keep for their gradients; the logits; the program.
+    Weights, gradients and moments; weights and moments twice over while a checkpoint is written; what a window's steps
+    keep for their gradients; what is dropped, with its masks; the logits; the program.
     """
     kept = 1 + moments
     parameters = sum(parameter.numel() for parameter in model.parameters())
     rows = min(tokens, max(LEAST_ROWS, LOGITS_AT_ONCE // model.vocab_size)) if device.type == "cpu" else tokens
-    dropped = 2 * sum(cell.get_parameter(name).numel() for cell in model.cells for name in cell.recurrent_matrices)
-    parameters_kept = (kept + 1 + 2 * kept) * parameters + (dropped if model.config.weight_drop else 0)
-    numbers = parameters_kept + 2 * tokens * _numbers_a_token(model) + 3 * rows * model.vocab_size
-    return 4.0 * numbers + PROGRAM_BYTES
+    numbers = (kept + 1 + 2 * kept) * parameters + 2 * tokens * _numbers_a_token(model) + 3 * rows * model.vocab_size
+    return 4.0 * (numbers + _numbers_dropped(model, tokens)) + PROGRAM_BYTES
 
 
 def evaluation_bytes(model: LanguageModel, *, rows: int, steps: int) -> float:
@@ -74,3 +72,10 @@ def largest(fits: Callable[[int], bool], most: int) -> int:
 def _numbers_a_token(model: LanguageModel) -> int:
     of_cells = sum(cell.projected_size + 3 * cell.output_size for cell in model.cells)
     return model.embedding.embedding_dim + of_cells
+
+
+def _numbers_dropped(model: LanguageModel, tokens: int) -> int:
+    """Matrices and embeddings of which some are dropped, and their masks."""
+    matrices = sum(cell.get_parameter(name).numel() for cell in model.cells for name in cell.recurrent_matrices)
+    types = model.vocab_size + tokens * model.embedding.embedding_dim
+    return (2 * matrices if model.config.weight_drop else 0) + (types if model.config.embedding_type_dropout else 0)

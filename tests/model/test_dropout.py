@@ -1,9 +1,10 @@
-"""Dropout along time: a new mask for every step, or one for the whole window."""
+"""Dropout along time: a new mask for every step, or one for the whole window; and dropout of whole word types."""
 
 import pytest
 import torch
+from torch.nn import functional as F
 
-from lmkit.model.dropout import dropout
+from lmkit.model.dropout import dropout, type_dropout
 
 ONES = torch.ones(5, 40, 50)
 
@@ -61,3 +62,41 @@ def test_a_model_locks_its_masks_everywhere_or_nowhere(make_model, place):
         hidden, _ = model.features(torch.full((3, 4), 7), model.initial_state(3))
         assert all(hidden[:, step].allclose(hidden[:, 0], atol=1e-5) for step in range(4)) == locked
         assert not hidden[0].allclose(hidden[1], atol=1e-2)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_as_many_types_are_dropped_as_asked_for_each_wherever_it_stands(rate):
+    tokens = torch.randint(1000, (40, 50))
+    dropped = type_dropout(torch.ones(40, 50, 3), tokens, 1000, rate, training=True)
+    kept = torch.tensor(1 / (1 - rate))
+    assert ((dropped == 0) | dropped.isclose(kept)).all()
+    of_type = torch.full((1000, 3), -1.0)
+    of_type[tokens] = dropped
+    assert of_type[tokens].equal(dropped), "a type is dropped everywhere or nowhere"
+    assert (of_type[of_type >= 0] == 0).double().mean().item() == pytest.approx(rate, abs=0.05)
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_a_model_drops_types_by_one_mask_and_keeps_a_tied_output_layer_whole(make_model, locked):
+    rates = {"embedding_type_dropout": 0.5, "embedding_dropout": 0.25, "locked_dropout": locked}
+    model = make_model(tie_embeddings=True, **rates).train()
+    tokens, state = torch.randint(12, (3, 7)), model.initial_state(3)
+    torch.manual_seed(8)
+    found, _ = model(tokens, state)
+    torch.manual_seed(8)
+    mask = torch.empty(12).bernoulli_(0.5) / 0.5
+    embedded = F.embedding(tokens.t(), model.embedding.weight * mask[:, None])
+    hidden, _ = model.recurrent(dropout(embedded, 0.25, training=True, locked=locked), state)
+    expected = hidden.transpose(0, 1) @ model.embedding.weight.t() + model.head.bias
+    torch.testing.assert_close(found, expected)
+    assert 0 < mask.count_nonzero() < 12
+    assert not model(tokens, state)[0].allclose(found, atol=1e-3), "every window has a mask of its own"
+    assert model.eval()(tokens, state)[0].equal(make_model(tie_embeddings=True).eval()(tokens, state)[0])
+
+
+def test_a_type_that_is_dropped_has_no_gradient_from_the_embedding(make_model):
+    model = make_model(embedding_type_dropout=0.5).train()
+    tokens = torch.arange(12).view(2, 6)
+    model.nll_sum(tokens, tokens, model.initial_state(2))[0].backward()
+    of_types = model.embedding.weight.grad.abs().sum(1)
+    assert 0 < of_types.count_nonzero() < 12

@@ -35,6 +35,11 @@ def test_estimates_grow_with_what_is_asked_for():
     assert training() < training(vocab_size=5001)
     assert training(moments=0) < training()
     assert training() < training(tokens=1001)
+    plain, regularised = (
+        LanguageModel(ModelConfig(hidden_size=8, embedding_type_dropout=rate), 50) for rate in (0.0, 0.1)
+    )
+    needs = [training_bytes(one, moments=2, tokens=10, device=CPU) for one in (plain, regularised)]
+    assert needs[1] - needs[0] == 4 * (50 + 10 * 8)
     assert evaluation_bytes(model(), rows=2, steps=3) < evaluation_bytes(model(), rows=3, steps=3)
     assert evaluation_bytes(model(), rows=2, steps=3) < evaluation_bytes(model(), rows=2, steps=4)
 

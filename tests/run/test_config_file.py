@@ -58,6 +58,7 @@ FORMAT_1: dict[str, Any] = {
     "layer_dropout": None,
     "output_dropout": None,
     "locked_dropout": False,
+    "embedding_type_dropout": 0.0,
     "weight_drop": 0.0,
     "nonlinearity": None,
     "recurrent_init": None,

@@ -21,7 +21,7 @@ from lmkit.training.step import StepRecord, Update
 Record = StepRecord | EvaluationRecord
 STREAM = np.random.default_rng(7).integers(0, 11, 200).astype(np.uint8)
 MODEL_FIELDS = {"cell", "num_layers", "embedding_size", "tie_embeddings", "dropout", "hidden_size", "head", "cutoffs"}
-MODEL_FIELDS |= {"locked_dropout", "weight_drop"}
+MODEL_FIELDS |= {"locked_dropout", "weight_drop", "embedding_type_dropout"}
 
 
 class Training(NamedTuple):

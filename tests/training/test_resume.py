@@ -46,7 +46,13 @@ RUNS: dict[str, dict[str, Any]] = {
     "adamw, gru, tied": {"optimizer": "adamw", "cell": "gru", "tie_embeddings": True, "lr": 0.01},
     "adamw, rnn, random": {"optimizer": "adamw", "cell": "rnn", "sampler": "random", "lr": 0.01},
     "sgd, irnn, documents": {"optimizer": "sgd", "cell": "irnn", "sampler": "document", "lr": 0.5},
-    "sgd, lstm, regularised": {"optimizer": "sgd", "cell": "lstm", "locked_dropout": True, "weight_drop": 0.5},
+    "sgd, lstm, regularised": {
+        "optimizer": "sgd",
+        "cell": "lstm",
+        "locked_dropout": True,
+        "weight_drop": 0.5,
+        "embedding_type_dropout": 0.2,
+    },
     "sgd, lstm, adaptive": {"optimizer": "sgd", "cell": "lstm", "head": "adaptive", "cutoffs": (3, 7)},
 }
 
