@@ -39,6 +39,16 @@ CELLS = (
     *("qrnn", "sru", "mingru", "minlstm", "rglru", "slstm", "mlstm"),
 )
 WITH_MATRICES = ("rnn", "irnn", "gru", "lstm", "lnlstm", "mogrifier", "slstm")  # from the state to the gates
+# The options of each optimiser and their defaults: torch's, but for AdamW's second beta, because runs of minutes have
+# few steps and want a shorter memory of squares.
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "sgd": {"momentum": 0.0},
+    "adamw": {"betas": (0.9, 0.99), "eps": 1e-8},
+    "adam": {"betas": (0.9, 0.999), "eps": 1e-8},
+    "rmsprop": {"momentum": 0.0, "eps": 1e-8},
+    "adagrad": {"eps": 1e-10},
+}
+SCHEDULES = {"sgd": "plateau", "adagrad": "constant"}  # where none is named; cosine for the other optimisers
 SAMPLER_STATES = {"sequential": ("carry", "reset"), "random": ("reset",), "document": ("document",)}
 
 
@@ -237,13 +247,23 @@ class TrainingConfig(Section):
         minimum=1,
     )
     optimizer: str = option(
-        "adamw", "Optimiser.", flags=("--optimizer", "--optimization-method", "--opt"), choices=("sgd", "adamw")
+        "adamw", "Optimiser.", flags=("--optimizer", "--optimization-method", "--opt"), choices=tuple(OPTIMIZERS)
     )
     lr: float = option(3e-3, "Learning rate.", flags=("--lr", "--learning-rate"), above=0)
+    betas: tuple[float, ...] | None = option(
+        None,
+        "Decay of Adam's means of the gradient and of its square (default: 0.9,0.99 for adamw, 0.9,0.999 for adam).",
+        minimum=0,
+        below=1,
+    )
+    eps: float | None = option(
+        None, "Adaptive optimisers: what is added to the root of the squares (default: 1e-8; adagrad 1e-10).", above=0
+    )
+    momentum: float | None = option(None, "Momentum of sgd and rmsprop (default: 0).", minimum=0, below=1)
     weight_decay: float = option(0.0, "Weight decay on matrices.", flags=("--weight-decay", "--wdecay"), minimum=0)
     schedule: str | None = option(
         None,
-        "Learning-rate schedule (default: cosine for adamw, plateau for sgd).",
+        "Learning-rate schedule (default: plateau for sgd, constant for adagrad, else cosine).",
         choices=("constant", "cosine", "plateau"),
     )
     warmup: float = option(0.02, "Share of the training in which a cosine schedule warms up.", minimum=0, below=1)
@@ -294,6 +314,10 @@ class TrainingConfig(Section):
                 f"--sampler {self.sampler} cannot be used with --state {self.state}: it takes {' or '.join(allowed)}."
             )
 
+        _check_owned(self, "optimizer", OPTIMIZERS)
+        if self.betas is not None and len(self.betas) != 2:
+            raise ConfigError(f"--betas must be two numbers such as 0.9,0.99, not {len(self.betas)}.")
+
     @property
     def state_policy(self) -> str:
         """The state policy with the sampler's default filled in."""
@@ -302,7 +326,12 @@ class TrainingConfig(Section):
     @property
     def schedule_name(self) -> str:
         """The schedule with the optimiser's default filled in."""
-        return self.schedule or {"adamw": "cosine", "sgd": "plateau"}[self.optimizer]
+        return self.schedule or SCHEDULES.get(self.optimizer, "cosine")
+
+    @property
+    def optimizer_options(self) -> dict[str, Any]:
+        """The optimiser's own options, with its defaults filled in."""
+        return _filled(self, OPTIMIZERS[self.optimizer])
 
     @property
     def epoch_limit(self) -> int | None:
@@ -405,3 +434,20 @@ def _unknown_key(name: str, known: set[str]) -> str:
     hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}."
     shown = name if len(name) <= 80 and name.isprintable() else f"{name[:80]!r}"
     return f"Unknown option {shown}: {hint}"
+
+
+def _filled(section: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a section, with a default where one is None."""
+    chosen = {name: getattr(section, name) for name in defaults}
+    return {name: default if chosen[name] is None else chosen[name] for name, default in defaults.items()}
+
+
+def _check_owned(section: Any, owner: str, table: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise ConfigError for an option that the chosen value of ``owner`` does not have, by the table of those that it
+    does.
+    """
+    kind = getattr(section, owner)
+    for item in dataclasses.fields(section):
+        takers = [name for name, options in table.items() if item.name in options]
+        if takers and getattr(section, item.name) is not None and kind not in takers:
+            raise ConfigError(f"{flag_of(item)} needs --{owner} {' or '.join(takers)}: {kind} does not have it.")

@@ -146,6 +146,10 @@ def test_whole_numbers_may_be_written_as_floats_and_floats_as_whole_numbers():
         {"sampler": "document", "state": "reset"},
         {"sampler": "sequential", "state": "document"},
         {"cell": "gru", "forget_bias": 1.0},
+        {"optimizer": "sgd", "betas": (0.9, 0.99)},
+        {"optimizer": "adagrad", "momentum": 0.9},
+        {"optimizer": "sgd", "eps": 1e-8},
+        {"betas": (0.9,)},
         {"cutoffs": (5, 10)},
         {"head": "adaptive", "cutoffs": (10, 5)},
         {"head": "adaptive", "cutoffs": (5, 5)},
@@ -176,6 +180,14 @@ def test_an_optimizer_brings_its_schedule():
     assert Config().override({"optimizer": "sgd"}).training.schedule_name == "plateau"
     assert Config().override({"optimizer": "adamw"}).training.schedule_name == "cosine"
     assert Config().override({"optimizer": "sgd", "schedule": "cosine"}).training.schedule_name == "cosine"
+    assert Config().override({"optimizer": "adagrad"}).training.schedule_name == "constant"
+
+
+def test_an_option_of_other_optimisers_is_refused_with_their_names():
+    with pytest.raises(ConfigError, match=r"^--betas needs --optimizer adamw or adam.*: rmsprop does not have it\.$"):
+        Config().override({"optimizer": "rmsprop", "betas": (0.9, 0.99)})
+    taken = Config().override({"optimizer": "rmsprop", "momentum": 0.5}).training
+    assert taken.optimizer_options == {"momentum": 0.5, "eps": 1e-8}
 
 
 def test_epochs_end_a_training_that_nothing_else_ends():

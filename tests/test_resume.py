@@ -185,6 +185,11 @@ KINDS = [  # each cell once, and every two of sampler, optimiser and precision
     for j, sampler in enumerate(("sequential", "random", "document"))
     if i % 3 == j or cell in ("gru", "lstm")
 ]
+KINDS += [
+    ("gru", "sequential", {"optimizer": "sgd", "momentum": 0.9, "lr": 0.1}, "float32"),
+    ("lstm", "random", {"optimizer": "rmsprop", "momentum": 0.5, "lr": 0.01}, "float32"),
+    ("lstm", "document", {"optimizer": "adagrad", "lr": 0.1}, "float32"),
+]
 
 
 @pytest.mark.parametrize(("cell", "sampler", "optimizer", "precision"), KINDS)

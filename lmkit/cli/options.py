@@ -124,16 +124,20 @@ class Count(click.ParamType[int]):
         return number
 
 
-class NumberList(click.ParamType[tuple[int, ...]]):
-    """Whole numbers with commas between them."""
+class NumberList(click.ParamType[tuple[float, ...]]):
+    """Numbers of one kind with commas between them."""
 
     name = "numbers"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+    def __init__(self, kind: type[int] | type[float]) -> None:
+        self.kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
         try:
-            return value if isinstance(value, tuple) else tuple(int(part) for part in value.split(","))
+            return value if isinstance(value, tuple) else tuple(self.kind(part) for part in value.split(","))
         except ValueError:
-            self.fail(f"{value!r} is not a list of whole numbers such as 2000,8000.", param, ctx)
+            kind, example = ("whole numbers", "2000,8000") if self.kind is int else ("numbers", "0.9,0.99")
+            self.fail(f"{value!r} is not a list of {kind} such as {example}.", param, ctx)
 
 
 def config_options(function: F) -> F:
@@ -252,7 +256,11 @@ def _option(item: dataclasses.Field[Any], hint: Any, section: str) -> Callable[[
         return click.option(*names, item.name, cls=ConfigOption, section=section, default=None, help=help)
     choices = item.metadata["choices"]
     plain: dict[Any, click.ParamType[Any]] = {int: click.INT, float: click.FLOAT, str: click.STRING}
-    kind_of_value = click.Choice(choices, case_sensitive=False) if choices else plain.get(kind) or NumberList()
+    kind_of_value = (
+        click.Choice(choices, case_sensitive=False)
+        if choices
+        else plain.get(kind) or NumberList(typing.get_args(kind)[0])
+    )
     completer: dict[str, Any] = {"shell_complete": COMPLETERS[item.name]} if item.name in COMPLETERS else {}
     how: dict[str, Any] = {"type": kind_of_value, "default": None, "help": help, **completer}
     return click.option(*names, item.name, cls=ConfigOption, section=section, **how)

@@ -55,6 +55,9 @@ class Options(TypedDict, total=False):
     batch_size: int
     optimizer: str
     lr: float
+    betas: tuple[float, ...] | None
+    eps: float | None
+    momentum: float | None
     weight_decay: float
     schedule: str | None
     warmup: float

@@ -16,7 +16,6 @@ from lmkit.model.language_model import cutoffs_of
 from lmkit.run.directory import CONFIG, RUN, RunDirectory
 from lmkit.session.placement import Placement, placement_options
 from lmkit.text.tokenizers.tokenizer import Tokenizer
-from lmkit.training.optimizers import ADAM_BETAS
 
 __all__ = ["edited_options", "resolved_options", "take_edits"]
 
@@ -80,9 +79,10 @@ def _values(config: Config, tokenizer: Tokenizer) -> dict[str, Any]:
         "state": training.state_policy,
         "schedule": training.schedule_name,
         "epochs": training.epoch_limit,
+        **training.optimizer_options,
     }
-    if training.optimizer == "adamw":
-        options["adam_betas"] = ADAM_BETAS
+    if training.optimizer == "adamw":  # the name by which earlier runs recorded them
+        options["adam_betas"] = options["betas"]
     return options | (_clusters(model, tokenizer.vocab_size) if model.head == "adaptive" else {})
 
 

@@ -212,7 +212,9 @@ class Session:
             training.max_grad_norm,
             on_nonfinite=training.on_nonfinite,
             skip_spikes=training.skip_spikes,
-            read_every=Update.steps_per_reading(device, precision, self.config.checkpoint.checkpoint_every),
+            read_every=Update.steps_per_reading(
+                device, precision, self.train.optimizer, self.config.checkpoint.checkpoint_every
+            ),
         )
 
     def _keep_last_model(self) -> None:

@@ -25,7 +25,7 @@ from lmkit.text.token_file import TokenFile
 from lmkit.text.tokenizers.kinds import TOKENIZERS
 from lmkit.text.tokenizers.tokenizer import Tokenizer
 from lmkit.training.loop import is_finished, validation_is_due
-from lmkit.training.optimizers import NUM_MOMENTS, make_optimizer
+from lmkit.training.optimizers import make_optimizer, num_moments
 from lmkit.training.state import TrainState
 
 __all__ = ["TrainingSetup", "absolute_corpus", "bytes_to_train", "prepare"]
@@ -143,7 +143,7 @@ def bytes_to_train(config: Config, vocab_size: int, device: torch.device) -> flo
     """An estimate of the memory that a training takes, from fixed formulas: ``lmkit.model.memory``."""
     training = config.training
     model = shape_model(config.model, vocab_size)
-    moments, tokens = NUM_MOMENTS[training.optimizer], training.batch_size * training.window
+    moments, tokens = num_moments(training), training.batch_size * training.window
     return training_bytes(model, moments=moments, tokens=tokens, device=device)
 
 

@@ -3,27 +3,81 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
 from lmkit.config import TrainingConfig
 
-__all__ = ["ADAM_BETAS", "NUM_MOMENTS", "learning_rate", "make_optimizer"]
+__all__ = ["can_run_ahead", "learning_rate", "make_optimizer", "memory_names", "num_moments", "set_learning_rate"]
 
-NUM_MOMENTS = {"sgd": 0, "adamw": 2}  # numbers that an optimiser keeps of each parameter
-ADAM_BETAS = (0.9, 0.99)  # a shorter memory of squares than torch's default: runs of minutes have few steps
+MOMENTUM = "momentum_buffer"
+
+
+class Kind(NamedTuple):
+    """An optimiser. moments: what it keeps of each parameter, in its shape, besides momentum. fused: the devices on
+    which it has a fused kernel.
+    """
+
+    make: Callable[..., Optimizer]
+    moments: tuple[str, ...]
+    fused: tuple[str, ...] = ()
+
+
+KINDS = {
+    "sgd": Kind(SGD, (), ("cpu", "cuda")),
+    "adamw": Kind(AdamW, ("exp_avg", "exp_avg_sq"), ("cpu", "cuda")),
+    "adam": Kind(Adam, ("exp_avg", "exp_avg_sq"), ("cpu", "cuda")),
+    "rmsprop": Kind(RMSprop, ("square_avg",)),
+    "adagrad": Kind(Adagrad, ("sum",), ("cpu",)),  # that for CUDA is younger than the oldest torch that lmkit takes
+}
 
 
 def make_optimizer(model: nn.Module, config: TrainingConfig) -> Optimizer:
-    """SGD or AdamW; weight decay falls on matrices only, not on biases."""
+    """The optimiser of a configuration; weight decay falls on matrices only, not on biases.
+
+    Weight decay is decoupled in AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101); for all others it is a part of the
+    gradient, as torch has it. RMSprop: Tieleman & Hinton 2012, Adagrad: Duchi et al. 2011, Adam: Kingma & Ba 2015,
+    arXiv 1412.6980.
+    """
     matrices = [parameter for parameter in model.parameters() if parameter.dim() > 1]
     vectors = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    if config.optimizer == "sgd":
-        return SGD(groups, lr=config.lr, fused=_can_fuse(matrices[0]))
-    return AdamW(groups, lr=config.lr, betas=ADAM_BETAS, fused=_can_fuse(matrices[0]))
+    kind, options = KINDS[config.optimizer], dict(config.optimizer_options)
+    if matrices[0].device.type in kind.fused:
+        options["fused"] = True
+    optimizer = kind.make(groups, lr=config.lr, **options)
+    if config.optimizer == "sgd" and options["momentum"]:
+        for parameter in model.parameters():  # the fused kernel fills a buffer on its first step only if that is taken
+            optimizer.state[parameter][MOMENTUM] = torch.zeros_like(parameter)
+    return optimizer
+
+
+def num_moments(config: TrainingConfig) -> int:
+    """How many numbers the optimiser of a configuration keeps of each parameter."""
+    return len(KINDS[config.optimizer].moments) + (1 if config.optimizer_options.get("momentum") else 0)
+
+
+def memory_names(optimizer: Optimizer, group: Mapping[str, Any]) -> set[str]:
+    """The names of what an optimiser remembers of each parameter of a group."""
+    own = next(kind.moments for kind in KINDS.values() if kind.make is type(optimizer))
+    return {*own, *(["step"] if own else []), *([MOMENTUM] if group.get("momentum") else [])}
+
+
+def can_run_ahead(optimizer: Optimizer) -> bool:
+    """Whether a flag on the device can turn an update into none, so that steps need not be read one by one: torch's
+    fused kernels look at ``found_inf``.
+    """
+    return all(group.get("fused") for group in optimizer.param_groups)
+
+
+def set_learning_rate(optimizer: Optimizer, lr: float) -> None:
+    """Set the rate of every group; a group whose rate is another has ``lr_ratio``, by which it is multiplied."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group.get("lr_ratio", 1.0)
 
 
 def learning_rate(config: TrainingConfig, progress: float, annealing: float = 1.0) -> float:
@@ -41,7 +95,3 @@ def learning_rate(config: TrainingConfig, progress: float, annealing: float = 1.
         return config.lr * max(progress / config.warmup, 0.01)
     fall = (min(progress, 1.0) - config.warmup) / (1.0 - config.warmup)
     return config.lr * 0.5 * (1.0 + math.cos(math.pi * fall))
-
-
-def _can_fuse(parameter: torch.Tensor) -> bool:
-    return parameter.device.type in ("cpu", "cuda")

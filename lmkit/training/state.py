@@ -8,16 +8,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.state import State, map_state
 from lmkit.training.guard import Guard
 from lmkit.training.mismatch import Mismatch
+from lmkit.training.optimizers import memory_names
 
 __all__ = ["TrainState", "ValidationHistory"]
-
-MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # what AdamW remembers of a parameter
 
 
 @dataclass
@@ -108,19 +107,24 @@ class TrainState:
         """
         if unknown := sorted(weights.keys() - self.model.state_dict().keys()):
             raise Mismatch(f"the model has no weights {unknown[0]}")
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        if isinstance(self.optimizer, AdamW) and any(set(one) != MOMENTS for one in optimizer["state"].values()):
-            raise Mismatch("it holds the memory of another optimiser")
-        for number, memory in optimizer["state"].items():
-            for name, value in memory.items():
-                shape = tuple(value.shape) if isinstance(value, Tensor) else ()
-                if shape not in ((), tuple(parameters[number].shape)):
-                    raise Mismatch(f"the optimiser's {name} of parameter {number} has shape {list(shape)}")
+        self._check_memory(optimizer["state"])
         try:
             self.model.load_state_dict(weights, strict=False)
         except RuntimeError as error:
             raise Mismatch(str(error)) from error
         self.optimizer.load_state_dict(optimizer)
+
+    def _check_memory(self, memories: dict[int, dict[str, Any]]) -> None:
+        """Raise Mismatch where what an optimiser remembers of the parameters, by their number, is not this one's."""
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        names = [memory_names(self.optimizer, group) for group in self.optimizer.param_groups for _ in group["params"]]
+        for number, memory in memories.items():
+            if set(memory) != names[number]:
+                raise Mismatch("it holds the memory of another optimiser")
+            for name, value in memory.items():
+                shape = tuple(value.shape) if isinstance(value, Tensor) else ()
+                if shape not in ((), tuple(parameters[number].shape)):
+                    raise Mismatch(f"the optimiser's {name} of parameter {number} has shape {list(shape)}")
 
     def _checked(self, carried: State | None) -> State | None:
         """A carried state of the model's own shape, on the model's device."""

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from lmkit.errors import NonFiniteError
 from lmkit.model import state as states
 from lmkit.model.language_model import SequenceLoss
 from lmkit.samplers import IGNORE, Window
 from lmkit.training.guard import MAX_SKIPPED_IN_A_ROW, Skipped
+from lmkit.training.optimizers import can_run_ahead, set_learning_rate
 from lmkit.training.state import TrainState
 
 __all__ = ["StepRecord", "Update", "sync", "take_step", "train_step"]
@@ -64,11 +66,13 @@ class Update:
     read_every: int = 1
 
     @classmethod
-    def steps_per_reading(cls, device: torch.device, precision: torch.dtype, checkpoint_every: int | None) -> int:
+    def steps_per_reading(
+        cls, device: torch.device, precision: torch.dtype, optimizer: Optimizer, checkpoint_every: int | None
+    ) -> int:
         """How many steps a device may run ahead, so that it is read where a checkpoint is due. The scale of float16
-        needs a look at every step.
+        needs a look at every step, and so does an optimiser without a fused kernel.
         """
-        if device.type != "cuda" or precision == torch.float16:
+        if device.type != "cuda" or precision == torch.float16 or not can_run_ahead(optimizer):
             return 1
         return math.gcd(READ_EVERY_ON_A_GPU, checkpoint_every or READ_EVERY_ON_A_GPU)
 
@@ -117,8 +121,7 @@ def take_step(train: TrainState, window: Window, update: Update, *, lr: float, t
     spike = train.guard.judge(loss, norm) & ~nonfinite if update.skip_spikes else torch.zeros_like(nonfinite)
     if update.read_every > 1 or not bool(nonfinite | spike):  # a step that is left out is told of with its own norms
         nn.utils.clip_grads_with_norm_(train.model.parameters(), update.max_grad_norm or math.inf, norm)
-    for group in train.optimizer.param_groups:
-        group["lr"] = lr
+    set_learning_rate(train.optimizer, lr)
     if update.read_every == 1:
         train.carried = _update_now(train, before, states.detach(after), nonfinite, spike)
     else:

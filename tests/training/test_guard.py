@@ -222,6 +222,20 @@ def test_reading_now_and_then_gives_the_same_bits(
     assert found[0] == found[1] == found[2]
 
 
+@pytest.mark.parametrize(
+    "options", [{"optimizer": "sgd", "momentum": 0.9}, {"optimizer": "adam"}, {"optimizer": "adagrad"}], ids=str
+)
+def test_a_bad_first_step_leaves_no_memory_however_it_is_read(make_training, poison: Poison, options: dict[str, Any]):
+    poison({1: "nan", 5: "inf", 6: "gradient"})
+    found = []
+    for read_every in (1, 7):
+        training = make_training(read_every=read_every, max_steps=9, lr=0.01, on_nonfinite="skip", **options)
+        list(training.run())
+        assert all(bool(torch.isfinite(one).all()) for one in training.train.model.parameters())
+        found.append(bits(training.train))
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_reading_now_and_then_stops_at_a_bad_step_under_raise(make_training, poison: Poison, optimizer: str):
     """The steps that were sent off after it have moved no weight."""

@@ -4,11 +4,16 @@ import math
 
 import pytest
 import torch
-from torch.optim import SGD, AdamW
+from torch import nn
+from torch.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 
 from lmkit.config import TrainingConfig
-from lmkit.training.optimizers import learning_rate, make_optimizer
+from lmkit.training.mismatch import Mismatch
+from lmkit.training.optimizers import can_run_ahead, learning_rate, make_optimizer, num_moments
 from lmkit.training.state import ValidationHistory
+from lmkit.training.step import Update
+
+RATE, DECAY = 0.1, 0.3
 
 
 def schedule(name, **options):
@@ -101,8 +106,110 @@ def test_weight_decay_falls_on_matrices_alone(make_training, name, kind):
 
 
 @pytest.mark.parametrize("options", [{}, {"tie_embeddings": True}, {"head": "adaptive", "cutoffs": (3, 6)}])
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "rmsprop"])
 def test_every_parameter_is_trained_once(make_training, options, optimizer):
     train = make_training(optimizer=optimizer, **options).train
     trained = [id(parameter) for group in train.optimizer.param_groups for parameter in group["params"]]
     assert sorted(trained) == sorted(id(parameter) for parameter in train.model.parameters())
+
+
+# the equations, by hand: each takes a weight, its gradient and what it has kept, and gives the weight and what to keep
+
+
+def sgd(w, g, kept, step, momentum):
+    buffer = momentum * kept.get("buffer", 0) + g + DECAY * w
+    return w - RATE * buffer, {"buffer": buffer}
+
+
+def adam(w, g, kept, step, betas, eps):
+    g = g + DECAY * w
+    mean = betas[0] * kept.get("mean", 0) + (1 - betas[0]) * g
+    square = betas[1] * kept.get("square", 0) + (1 - betas[1]) * g**2
+    move = mean / (1 - betas[0] ** step) / ((square / (1 - betas[1] ** step)).sqrt() + eps)
+    return w - RATE * move, {"mean": mean, "square": square}
+
+
+def adamw(w, g, kept, step, betas, eps):
+    return adam(w - RATE * DECAY * w, g - DECAY * (w - RATE * DECAY * w), kept, step, betas, eps)
+
+
+def rmsprop(w, g, kept, step, momentum, eps):
+    g = g + DECAY * w
+    square = 0.99 * kept.get("square", 0) + 0.01 * g**2
+    buffer = momentum * kept.get("buffer", 0) + g / (square.sqrt() + eps)
+    return w - RATE * buffer, {"square": square, "buffer": buffer}
+
+
+def adagrad(w, g, kept, step, eps):
+    g = g + DECAY * w
+    total = kept.get("total", 0) + g**2
+    return w - RATE * g / (total.sqrt() + eps), {"total": total}
+
+
+@pytest.mark.parametrize(
+    ("equation", "kind", "options", "moments"),
+    [
+        (sgd, SGD, {"momentum": 0.0}, 0),
+        (sgd, SGD, {"momentum": 0.7}, 1),
+        (adamw, AdamW, {"betas": (0.8, 0.95), "eps": 1e-3}, 2),
+        (adam, Adam, {"betas": (0.8, 0.95), "eps": 1e-3}, 2),
+        (rmsprop, RMSprop, {"momentum": 0.0, "eps": 1e-3}, 1),
+        (rmsprop, RMSprop, {"momentum": 0.7, "eps": 1e-3}, 2),
+        (adagrad, Adagrad, {"eps": 1e-3}, 1),
+    ],
+)
+def test_an_optimiser_is_its_equations(equation, kind, options, moments):
+    model = nn.Linear(3, 2, bias=False).double()
+    config = TrainingConfig(optimizer=equation.__name__, lr=RATE, weight_decay=DECAY, **options)
+    optimizer = make_optimizer(model, config)
+    assert type(optimizer) is kind
+    kept: dict[str, torch.Tensor] = {}
+    expected = model.weight.detach().clone()
+    for step in range(1, 5):
+        model.weight.grad = torch.randn(2, 3, dtype=torch.float64)
+        expected, kept = equation(expected, model.weight.grad.clone(), kept, step, **options)
+        optimizer.step()
+        torch.testing.assert_close(model.weight.detach(), expected, rtol=1e-12, atol=1e-12)
+    (memory,) = optimizer.state_dict()["state"].values() if moments else ({},)
+    assert sum(getattr(value, "shape", ()) == model.weight.shape for value in memory.values()) == moments
+    assert num_moments(config) == moments
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("sgd", SGD), ("adam", Adam), ("adamw", AdamW), ("rmsprop", RMSprop), ("adagrad", Adagrad)]
+)
+def test_the_defaults_are_those_of_torch_but_for_the_second_beta_of_adamw(name, kind):
+    model = nn.Linear(2, 2)
+    own = make_optimizer(model, TrainingConfig(optimizer=name)).defaults
+    theirs = kind(list(model.parameters())).defaults
+    differing = {key for key in theirs if own[key] != theirs[key]} - {"lr", "fused", "weight_decay"}
+    assert differing == ({"betas"} if name == "adamw" else set())
+    assert own.get("betas", (0.9, 0.99))[0] == 0.9
+
+
+def test_a_group_may_have_a_rate_in_proportion(make_training):
+    training = make_training(lr=0.5)
+    matrices, vectors = training.train.optimizer.param_groups
+    vectors["lr_ratio"] = 0.25
+    next(training.run())
+    assert (matrices["lr"], vectors["lr"]) == (0.5, 0.125)
+
+
+def test_an_optimiser_without_a_fused_kernel_is_read_at_every_step(make_training):
+    for options, ahead in (({"optimizer": "adam"}, True), ({"optimizer": "rmsprop"}, False)):
+        optimizer = make_training(**options).train.optimizer
+        assert can_run_ahead(optimizer) == ahead
+        steps = Update.steps_per_reading(torch.device("cuda"), torch.float32, optimizer, None)
+        assert (steps > 1) == ahead
+        assert Update.steps_per_reading(torch.device("cpu"), torch.float32, optimizer, None) == 1
+
+
+@pytest.mark.parametrize(("name", "other"), [("adagrad", "rmsprop"), ("adamw", "sgd"), ("sgd", "adam")])
+def test_the_memory_of_another_optimiser_is_refused(make_training, name, other):
+    momentum = {"momentum": 0.9} if "sgd" in (name, other) else {}
+    stored, fresh = (
+        make_training(optimizer=one, lr=0.01, **(momentum if one == "sgd" else {})) for one in (name, other)
+    )
+    next(stored.run())
+    with pytest.raises(Mismatch, match="memory of another optimiser"):
+        fresh.train.load_state_dict(stored.train.state_dict())
