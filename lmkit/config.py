@@ -261,6 +261,12 @@ class TrainingConfig(Section):
     )
     momentum: float | None = option(None, "Momentum of sgd and rmsprop (default: 0).", minimum=0, below=1)
     weight_decay: float = option(0.0, "Weight decay on matrices.", flags=("--weight-decay", "--wdecay"), minimum=0)
+    ar_alpha: float = option(
+        0.0, "Penalty on the mean square of the last layer's outputs after dropout (AR, Merity et al. 2017).", minimum=0
+    )
+    tar_beta: float = option(
+        0.0, "Penalty on the mean square of their change from step to step, before dropout (TAR).", minimum=0
+    )
     schedule: str | None = option(
         None,
         "Learning-rate schedule (default: plateau for sgd, constant for adagrad, else cosine).",

@@ -59,6 +59,8 @@ class Options(TypedDict, total=False):
     eps: float | None
     momentum: float | None
     weight_decay: float
+    ar_alpha: float
+    tar_beta: float
     schedule: str | None
     warmup: float
     lr_decay: float

@@ -1,4 +1,4 @@
-"""Dropout: of values that lie along time, of word types, and of recurrent matrices."""
+"""Dropout: of values that lie along time, and of word types."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lmkit.model.cells import Cell
-
-__all__ = ["dropout", "dropped_matrices", "type_dropout"]
+__all__ = ["dropout", "type_dropout"]
 
 
 def dropout(values: Tensor, rate: float, *, training: bool, locked: bool) -> Tensor:
@@ -36,14 +34,3 @@ def type_dropout(embedded: Tensor, tokens: Tensor, vocab_size: int, rate: float,
         return embedded
     mask = torch.empty(vocab_size, dtype=embedded.dtype, device=embedded.device).bernoulli_(1 - rate)
     return embedded * mask.div_(1 - rate)[tokens].unsqueeze(-1)
-
-
-def dropped_matrices(cell: Cell, rate: float, *, training: bool) -> dict[str, Tensor]:
-    """A cell's recurrent matrices by name, with some of their entries dropped and the rest scaled up: one draw for a
-    window and all of its rows. Empty outside training, where the matrices are whole.
-
-    DropConnect (Wan et al. 2013) on hidden-to-hidden weights (Merity et al. 2018, arXiv 1708.02182, section 2).
-    """
-    if not training or rate == 0:
-        return {}
-    return {name: F.dropout(cell.get_parameter(name), rate) for name in cell.recurrent_matrices}

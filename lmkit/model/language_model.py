@@ -13,11 +13,12 @@ from lmkit.errors import ConfigError
 from lmkit.model import state as states
 from lmkit.model.cells import Cell
 from lmkit.model.dropout import dropout, type_dropout
-from lmkit.model.head import AdaptiveSoftmax, FullSoftmax, Head
+from lmkit.model.head import IGNORE, AdaptiveSoftmax, FullSoftmax, Head
+from lmkit.model.penalty import ActivationPenalty
 from lmkit.model.recurrent import RecurrentStack
 from lmkit.model.state import State
 
-__all__ = ["LanguageModel", "SequenceLoss", "Trace", "cutoffs_of", "default_cutoffs"]
+__all__ = ["LanguageModel", "SequenceLoss", "Trace", "WindowLoss", "cutoffs_of", "default_cutoffs"]
 
 
 OF_THE_STACK = {"weight_drop"}  # options that some cells have, and that the layers' stack carries out
@@ -30,6 +31,18 @@ class Trace(NamedTuple):
 
     h: list[Tensor]
     c: list[Tensor]
+
+
+class WindowLoss(NamedTuple):
+    """What training differentiates, nll + penalty, and what it reports: the nll, a sum in nats over ``num_targets``.
+
+    All but the state are 0-d tensors.
+    """
+
+    nll: Tensor
+    penalty: Tensor
+    num_targets: Tensor
+    state: State
 
 
 class LanguageModel(nn.Module):
@@ -81,8 +94,8 @@ class LanguageModel(nn.Module):
         """Hidden vectors (B, T, D) after each of the tokens (B, T), and the new state: the encoder, without the
         output layer.
         """
-        hidden_TBD, state = self._encode(tokens.t(), state)
-        return hidden_TBD.transpose(0, 1), state
+        outputs_TBD, state = self.outputs(tokens, state)
+        return self.drop_outputs(outputs_TBD).transpose(0, 1), state
 
     def forward(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Logits (B, T, V), equal to log-probabilities up to a constant per position, and the new state."""
@@ -92,8 +105,18 @@ class LanguageModel(nn.Module):
 
     def nll_sum(self, tokens: Tensor, targets: Tensor, state: State) -> tuple[Tensor, State]:
         """Summed negative log-likelihood in nats of the targets (B, T) that are not IGNORE, and the new state."""
-        hidden_TBD, state = self._encode(tokens.t(), state)
-        return self.head.nll_sum(hidden_TBD.flatten(0, 1), targets.t().flatten()), state
+        hidden, state = self.features(tokens, state)
+        return self.head.nll_sum(hidden.transpose(0, 1).flatten(0, 1), targets.t().flatten()), state
+
+    def outputs(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """What the last layer gives after each of the tokens (B, T): (T, B, D), and the new state. Time comes first
+        inside: torch's kernels want it, and no copy is made on the way to the output layer.
+        """
+        return self.recurrent(self._embed(tokens.t()), state)
+
+    def drop_outputs(self, outputs: Tensor) -> Tensor:
+        """What the output layer gets of the last layer's outputs (T, B, D)."""
+        return self._drop(outputs, self.output_dropout)
 
     @property
     def cells(self) -> list[Cell]:
@@ -119,11 +142,6 @@ class LanguageModel(nn.Module):
             c += [torch.stack(memories, dim=1)] if memories else []
         return Trace(h, c)
 
-    def _encode(self, tokens_TB: Tensor, state: State) -> tuple[Tensor, State]:
-        """Time comes first inside: torch's kernels want it, and no copy is made on the way to the output layer."""
-        hidden_TBD, state = self.recurrent(self._embed(tokens_TB), state)
-        return self._drop(hidden_TBD, self.output_dropout), state
-
     def _embed(self, tokens_TB: Tensor) -> Tensor:
         rate, training = self.embedding_type_dropout, self.training
         inputs_TBE = type_dropout(self.embedding(tokens_TB), tokens_TB, self.vocab_size, rate, training=training)
@@ -134,20 +152,22 @@ class LanguageModel(nn.Module):
 
 
 class SequenceLoss(nn.Module):
-    """What training calls: one module whose forward gives (nll sum, count, state), so that a data-parallel wrapper
-    fits around it.
+    """What training calls: one module whose forward gives all of a ``WindowLoss``, so that a data-parallel wrapper fits
+    around it.
     """
 
-    def __init__(self, model: LanguageModel) -> None:
+    def __init__(self, model: LanguageModel, penalty: ActivationPenalty | None = None) -> None:
         super().__init__()
         self.model = model
+        self.penalty = penalty or ActivationPenalty()
 
-    def forward(self, inputs: Tensor, targets: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
-        """Inputs and targets (B, T); the nll is a sum in nats over the targets that are not IGNORE, the count their
-        number.
-        """
-        nll, state = self.model.nll_sum(inputs, targets, state)
-        return nll, (targets >= 0).sum(), state
+    def forward(self, inputs: Tensor, targets: Tensor, state: State) -> WindowLoss:
+        """Inputs and targets (B, T); targets that are IGNORE are left out."""
+        outputs_TBD, state = self.model.outputs(inputs, state)
+        hidden_TBD, targets_TB = self.model.drop_outputs(outputs_TBD), targets.t()
+        nll = self.model.head.nll_sum(hidden_TBD.flatten(0, 1), targets_TB.flatten())
+        penalty = self.penalty(outputs_TBD, hidden_TBD, targets_TB)
+        return WindowLoss(nll, penalty, (targets != IGNORE).sum(), state)
 
 
 def _cell_options(config: ModelConfig) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional as F
 
 from lmkit.model.cells import CELLS, Cell
 from lmkit.model.cells.cell import CellState
 from lmkit.model.dropout import dropout as drop
-from lmkit.model.dropout import dropped_matrices
 from lmkit.model.state import State
 
 __all__ = ["RecurrentStack"]
@@ -74,8 +74,16 @@ class RecurrentStack(nn.Module):
         return inputs, tuple(new_state)
 
     def _run(self, cell: Cell, inputs: Tensor, values: CellState) -> tuple[Tensor, CellState]:
-        """Parameters stay what they are: the cell computes this window with other tensors in the place of some."""
-        matrices = dropped_matrices(cell, self.weight_drop, training=self.training)
+        """A cell over a window, in training with some entries of its recurrent matrices dropped and the rest scaled up:
+        one draw for the window and all of its rows.
+
+        DropConnect (Wan et al. 2013) on hidden-to-hidden weights (Merity et al. 2018, arXiv 1708.02182, section 2).
+        Parameters stay what they are: the cell computes with other tensors in their place.
+        """
         computed: tuple[Tensor, CellState]
-        computed = functional_call(cell, matrices, (inputs, values)) if matrices else cell(inputs, values)
+        if not self.training or self.weight_drop == 0:
+            computed = cell(inputs, values)
+        else:
+            matrices = {name: F.dropout(cell.get_parameter(name), self.weight_drop) for name in cell.recurrent_matrices}
+            computed = functional_call(cell, matrices, (inputs, values))
         return computed

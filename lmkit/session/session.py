@@ -11,6 +11,7 @@ from lmkit.config import Config
 from lmkit.errors import NonFiniteError, RunError
 from lmkit.evaluation.measurement import Measurement
 from lmkit.model.language_model import SequenceLoss
+from lmkit.model.penalty import ActivationPenalty
 from lmkit.run.checkpoints.folder import CheckpointFolder
 from lmkit.run.directory import RunDirectory
 from lmkit.run.lock import FolderLock
@@ -206,7 +207,7 @@ class Session:
     def _update(self) -> Update:
         training, device, precision = self.config.training, self.device, self.placement.precision
         return Update(
-            SequenceLoss(self.model),
+            SequenceLoss(self.model, ActivationPenalty(training.ar_alpha, training.tar_beta)),
             device,
             precision,
             training.max_grad_norm,

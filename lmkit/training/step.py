@@ -50,11 +50,12 @@ class StepRecord:
 class Update:
     """How the steps of a run are taken.
 
-    loss: the module that gives (nll sum, count, state). targets_per_window: mean targets in a window of this epoch;
-    the loss is nll / targets_per_window, so every target weighs the same whatever its window. precision: of the
-    forward pass; float32 means no autocast. on_nonfinite: what a step without finite loss and gradient does: ``raise``
-    NonFiniteError, or ``skip`` it (``rollback`` is skipping here; the caller puts older weights back). skip_spikes:
-    skip steps that are far out of line, too. read_every: steps between two readings of the device.
+    loss: the module that gives a WindowLoss. targets_per_window: mean targets in a window of this epoch; what is
+    differentiated is (nll + penalty) / targets_per_window, so every target weighs the same whatever its window.
+    precision: of the forward pass; float32 means no autocast. on_nonfinite: what a step without finite loss and
+    gradient does: ``raise`` NonFiniteError, or ``skip`` it (``rollback`` is skipping here; the caller puts older
+    weights back). skip_spikes: skip steps that are far out of line, too. read_every: steps between two readings of the
+    device.
     """
 
     loss: SequenceLoss
@@ -108,9 +109,9 @@ def take_step(train: TrainState, window: Window, update: Update, *, lr: float, t
     inputs = window.inputs.to(update.device, non_blocking=True)
     targets = window.targets.to(update.device, non_blocking=True)
     with torch.autocast(update.device.type, update.precision, enabled=update.precision != torch.float32):
-        nll, _, after = update.loss(inputs, targets, before)
+        nll, penalty, _, after = update.loss(inputs, targets, before)
     train.optimizer.zero_grad(set_to_none=True)
-    train.scaler.scale(nll / targets_per_window).backward()
+    train.scaler.scale((nll + penalty) / targets_per_window).backward()
     train.scaler.unscale_(train.optimizer)
     norm = nn.utils.get_total_norm([one.grad for one in train.model.parameters() if one.grad is not None])
     nll, loss = nll.detach(), nll.detach() / max(1, tokens)

@@ -62,12 +62,11 @@ def test_gradients_reach_all_earlier_tokens_and_no_later_ones(make_model, cell, 
 def test_no_gradient_reaches_before_the_window(make_model, cell, num_layers):
     model = make_model(cell, num_layers=num_layers)
     loss = SequenceLoss(model)
-    _, _, state = loss(torch.tensor([[0, 1, 2]]), torch.tensor([[1, 2, 3]]), model.initial_state(1))
+    state = loss(torch.tensor([[0, 1, 2]]), torch.tensor([[1, 2, 3]]), model.initial_state(1)).state
     assert all(tensor.requires_grad for layer in state for tensor in layer)
     cut = states.detach(state)
     assert not any(tensor.requires_grad for layer in cut for tensor in layer)
-    nll, _, _ = loss(torch.tensor([[3, 4]]), torch.tensor([[4, 5]]), cut)
-    nll.backward()
+    loss(torch.tensor([[3, 4]]), torch.tensor([[4, 5]]), cut).nll.backward()
     reached = model.embedding.weight.grad.abs().sum(1) > 0
     assert reached.nonzero().flatten().tolist() == [3, 4]
 
@@ -135,11 +134,11 @@ def test_sequence_loss_gives_sum_count_and_state(make_model, cell, num_layers):
     inputs, targets = torch.randint(12, (2, 3, 5))
     targets[0, 2:] = -100
     targets[2, :] = -100
-    nll, count, state = SequenceLoss(model)(inputs, targets, model.initial_state(3))
+    nll, penalty, count, state = SequenceLoss(model)(inputs, targets, model.initial_state(3))
     logits, expected_state = model(inputs, model.initial_state(3))
     expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
     torch.testing.assert_close(nll, expected)
-    assert count == 2 + 5
+    assert (penalty, count) == (0, 2 + 5)
     assert nll.dim() == 0
     for layer, other in zip(state, expected_state, strict=True):
         torch.testing.assert_close(layer, other)
@@ -150,7 +149,7 @@ def test_sequence_loss_gives_sum_count_and_state(make_model, cell, num_layers):
 def test_a_window_without_targets_costs_nothing_and_moves_the_state(make_model):
     model = make_model("lstm")
     tokens = torch.randint(12, (2, 3))
-    nll, count, state = SequenceLoss(model)(tokens, torch.full((2, 3), -100), model.initial_state(2))
+    nll, _, count, state = SequenceLoss(model)(tokens, torch.full((2, 3), -100), model.initial_state(2))
     nll.backward()
     assert (nll, count) == (0, 0)
     assert state[0][0].any()

@@ -79,6 +79,8 @@ FORMAT_1: dict[str, Any] = {
     "eps": None,
     "momentum": None,
     "weight_decay": 0.0,
+    "ar_alpha": 0.0,
+    "tar_beta": 0.0,
     "schedule": None,
     "warmup": 0.02,
     "lr_decay": 4.0,

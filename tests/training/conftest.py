@@ -12,6 +12,7 @@ import torch
 from lmkit.config import ModelConfig, TrainingConfig
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.model.language_model import LanguageModel, SequenceLoss
+from lmkit.model.penalty import ActivationPenalty
 from lmkit.samplers import SAMPLERS, Sampler
 from lmkit.training.loop import EvaluationRecord, fit
 from lmkit.training.optimizers import make_optimizer
@@ -21,7 +22,7 @@ from lmkit.training.step import StepRecord, Update
 Record = StepRecord | EvaluationRecord
 STREAM = np.random.default_rng(7).integers(0, 11, 200).astype(np.uint8)
 MODEL_FIELDS = {"cell", "num_layers", "embedding_size", "tie_embeddings", "dropout", "hidden_size", "head", "cutoffs"}
-MODEL_FIELDS |= {"locked_dropout", "weight_drop", "embedding_type_dropout"}
+MODEL_FIELDS |= {"output_dropout", "locked_dropout", "weight_drop", "embedding_type_dropout"}
 
 
 class Training(NamedTuple):
@@ -67,7 +68,7 @@ def make_training() -> MakeTraining:
             **({"state": config.state_policy} if config.sampler == "sequential" else documents),
         )
         update = Update(
-            SequenceLoss(model),
+            SequenceLoss(model, ActivationPenalty(config.ar_alpha, config.tar_beta)),
             torch.device("cpu"),
             precision,
             config.max_grad_norm,

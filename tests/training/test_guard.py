@@ -37,8 +37,9 @@ class Poisoned:
         self.loss, self.factor = loss, factor
 
     def __call__(self, *arguments: Any) -> Any:
-        nll, count, state = self.loss(*arguments)
-        return nll * self.factor, count, tuple(tuple(tensor * self.factor for tensor in layer) for layer in state)
+        loss = self.loss(*arguments)
+        state = tuple(tuple(tensor * self.factor for tensor in layer) for layer in loss.state)
+        return loss._replace(nll=loss.nll * self.factor, state=state)
 
 
 @pytest.fixture

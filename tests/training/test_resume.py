@@ -52,6 +52,8 @@ RUNS: dict[str, dict[str, Any]] = {
         "locked_dropout": True,
         "weight_drop": 0.5,
         "embedding_type_dropout": 0.2,
+        "ar_alpha": 2.0,
+        "tar_beta": 1.0,
     },
     "sgd, lstm, adaptive": {"optimizer": "sgd", "cell": "lstm", "head": "adaptive", "cutoffs": (3, 7)},
 }

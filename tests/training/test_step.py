@@ -199,3 +199,18 @@ def test_bfloat16_keeps_weights_and_loss_in_float32(make_training, needs_bfloat1
         assert dataclasses.astuple(records[-1]) != dataclasses.astuple(records[0])
     assert not parameters(low.train.model).equal(parameters(exact.train.model))
     torch.testing.assert_close(parameters(low.train.model), parameters(exact.train.model), rtol=0, atol=0.05)
+
+
+def test_activation_penalties_are_in_the_gradient_and_not_in_the_reported_loss(make_training):
+    training = make_training(ar_alpha=2.0, tar_beta=1.0, max_grad_norm=0)
+    model = training.train.model
+    tokens = torch.randint(11, (2, 8))
+    window = Window(tokens[:, :-1], tokens[:, 1:], torch.tensor([True, True]), 7)
+    outputs, _ = model.features(window.inputs, model.initial_state(2))
+    nll, _ = model.nll_sum(window.inputs, window.targets, model.initial_state(2))
+    loss = nll / 14 + 2 * outputs.pow(2).mean() + (outputs[:, 1:] - outputs[:, :-1]).pow(2).mean()
+    gradients = torch.autograd.grad(loss, list(model.parameters()))
+    expected = parameters(model) - 0.5 * torch.cat([gradient.flatten() for gradient in gradients])
+    record = train_step(training.train, window, training.update, lr=0.5, targets_per_window=14.0)
+    assert record.nll == pytest.approx(nll.item(), rel=1e-6)
+    torch.testing.assert_close(parameters(model), expected, rtol=1e-4, atol=1e-6)
