@@ -58,7 +58,7 @@ class TrainedModel:
 
     model: the network (``lmkit.LanguageModel``), in evaluation mode. tokenizer: text to ids and back. config: the
     run's configuration. progress: set it to a function of (stage, share) that is to be called while a text is read or
-    measured; the share is nan where nobody knows it.
+    measured; the share is nan where it is unknown.
     """
 
     def __init__(
@@ -183,7 +183,7 @@ class TrainedModel:
         documents: what a document is (file, line or blank-line; default: as in training). options, with the defaults of
         ``EvalOptions``: state, carry (one unbroken stream), reset (every window from zero), document, or line (each
         line by itself, whatever ``documents`` is), by default as the model was trained; rows, parts of a carried stream
-        that are read side by side; warmup, tokens that each of them reads first; window, tokens computed at a time; and
+        that are read in parallel; warmup, tokens that each of them reads first; window, tokens computed at a time; and
         precision, float32 or bfloat16. Raises ConfigError for a value that is none of them.
         """
         chosen = EvalOptions(**options)
@@ -442,7 +442,7 @@ class TrainedModel:
         return partial(self._tell, stage)
 
     def _passes(self, windows: Callable[[], Iterator[Window]], num_tokens: int) -> Callable[[], Iterator[Window]]:
-        """The windows that tuning asks for again and again; nobody knows beforehand how often."""
+        """The windows that tuning asks for again and again; their number is not known beforehand."""
         numbers = count(1)
 
         def read() -> Iterator[Window]:
@@ -489,8 +489,8 @@ class TrainedModel:
 
 
 def _fitting(settings: AdapterSettings, num_tokens: int, num_others: int) -> AdapterSettings:
-    """The settings for a text of so many tokens: a cache, whose memory is taken at once, no larger than what is read;
-    other models without weights in equal shares.
+    """The settings for a text of ``num_tokens`` tokens: a cache, whose memory is taken at once, no larger than what is
+    read; other models without weights in equal shares.
     """
     shares = settings.mixed_weights or (1 / (1 + num_others),) * num_others
     return dataclasses.replace(
@@ -499,7 +499,7 @@ def _fitting(settings: AdapterSettings, num_tokens: int, num_others: int) -> Ada
 
 
 def _closing_perplexity(run: RunDirectory) -> list[str]:
-    """The perplexity that a run closed with, if its log tells it."""
+    """The perplexity that a run closed with, if its log has it."""
     try:
         record = run.closing_record() or {}
     except RunError:

@@ -61,7 +61,7 @@ def compare(
 
     The text is a split of the first run's corpus (default: test if there is one, else valid), ``text`` itself, or
     ``file``: a file, a .gz, a folder, or - for standard input. Every model reads it with the state that it was trained
-    for, ``rows`` parts of a carried stream side by side. block: consecutive tokens (bytes where tokenizers differ) of a
+    for, ``rows`` parallel parts of a carried stream. block: consecutive tokens (bytes where tokenizers differ) of a
     block of the paired test (default: a sixteenth of the text). allow_lossy: take different tokenizers that lose text;
     their results are lower bounds then. device: where runs that are given by their folder are loaded.
     ``progress(stage, share)`` is called while the text is read and scored, with a share of nan where it is not known.
@@ -223,7 +223,7 @@ def _warnings(models: Sequence[TrainedModel], runs: Sequence[ScoredRun]) -> list
             )
     if len({run.state for run in runs}) > 1:
         policies = ", ".join(f"{run.name} {run.state}" for run in runs)
-        notes.append(f"Each run reads with the state that it was trained for: {policies}.")
+        notes.append(f"Each run reads with the state policy that it was trained with: {policies}.")
     if not same_tokens(runs):
         lossy = [run.name for run in runs if not run.lossless]
         notes += [f"{name} is lossy: its bits per byte are a lower bound." for name in lossy]

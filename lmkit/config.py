@@ -160,7 +160,7 @@ class ModelConfig(Section):
     )
     forget_bias: float | None = option(
         None,
-        "Start value of the forget gate's bias (default: about 0).",
+        "Initial bias of the forget gate (default: about 0).",
         minimum=-100,
         maximum=100,
         cells=("lstm", "lnlstm"),
@@ -357,7 +357,7 @@ class CheckpointConfig(Section):
         flags=("--checkpoint-every", "--save-every", "--checkpoint-interval"),
         minimum=1,
     )
-    checkpoint_seconds: float = option(60.0, "Save every N seconds (0: never because of the time alone).", minimum=0)
+    checkpoint_seconds: float = option(60.0, "Save every N seconds (0: none by time).", minimum=0)
     keep_checkpoints: int = option(2, "Checkpoints that are kept, besides the best one.", minimum=1)
 
 

@@ -116,16 +116,16 @@ def check_new_folder(path: Path) -> None:
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise RunError(f"{path} cannot be made: {error.strerror}. Choose another --out.") from None
+        raise RunError(f"{path} cannot be created: {error.strerror}. Choose another --out.") from None
     ancestor = next((parent for parent in path.absolute().parents if exists(parent)), Path(path.anchor))
     if not ancestor.is_dir():
-        raise RunError(f"{path} cannot be made: {ancestor} is a file. Choose another --out.")
+        raise RunError(f"{path} cannot be created: {ancestor} is a file. Choose another --out.")
     if not os.access(ancestor, os.W_OK | os.X_OK):
-        raise RunError(f"{path} cannot be made: {ancestor} may not be written. Choose another --out.")
+        raise RunError(f"{path} cannot be created: {ancestor} is not writable. Choose another --out.")
 
 
 def always() -> None:
-    """The check of files that nobody else can write."""
+    """The check of files that no other user can write."""
 
 
 def replace_file(path: Path, content: bytes, check: Check = always) -> None:
@@ -149,7 +149,7 @@ def replace_file(path: Path, content: bytes, check: Check = always) -> None:
 
 
 def remove_temporary_files(folder: Path) -> None:
-    """Remove what ``replace_file`` leaves in a folder where its process is killed. Nobody may be writing there."""
+    """Remove what ``replace_file`` leaves in a folder where its process is killed. Nothing may be writing there."""
     with contextlib.suppress(OSError):
         for path in folder.iterdir() if is_folder(folder) else ():
             if TEMPORARY.fullmatch(path.name) and path.is_file():

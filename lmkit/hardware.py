@@ -33,7 +33,7 @@ SPIN_COUNT = "10000"
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc to keep freed memory instead of giving it back to the system.
+    """Make glibc keep freed memory instead of giving it back to the system.
 
     Training frees and takes the same large buffers at each step; each time they come back from the system their pages
     are zeroed and mapped anew. Call it before torch is imported. Elsewhere than on glibc it does nothing.
@@ -141,7 +141,7 @@ def describe_cpu() -> str:
 
 def memory_size(device: torch.device | None = None) -> int | None:
     """Bytes of memory of a CUDA device, else those that the machine has and a container's limit allows (Linux control
-    groups, version 2). None where the system does not tell.
+    groups, version 2). None where the system does not say.
     """
     if device is not None and device.type == "cuda":
         import torch

@@ -40,7 +40,7 @@ ALL_ROWS = slice(None)
 
 
 class Window(NamedTuple):
-    """One minibatch: what is read, what is to be predicted, and which rows begin anew.
+    """One minibatch: what is read, what is to be predicted, and which rows start afresh.
 
     inputs: (B, T) int64 token ids. targets: (B, T) int64, IGNORE where nothing is to be predicted. reset: (B,) bool,
     rows whose state is zero before the first step of this window. advance: the next window of a row starts this many

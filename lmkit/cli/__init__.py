@@ -28,7 +28,7 @@ COMMANDS = {
     "corpora": "List and describe the corpora that lmkit knows by name.",
     "info": "Show what a run folder holds.",
     "doctor": "Check a run, or a corpus before training on it.",
-    "completion": "Set up the Tab key: bash, zsh, fish.",
+    "completion": "Set up Tab completion: bash, zsh, fish.",
 }
 ALIASES = {"perplexity": "eval", "ppl": "eval", "generate": "sample", "surprisal": "score"}
 
@@ -67,7 +67,7 @@ class _Group(click.Group):
         return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the program. A pipe that nobody reads any more ends it quietly, whatever it was writing."""
+        """Run the program. A closed pipe ends it quietly, whatever it was writing."""
         with standard_streams(), _plain_warnings():
             return super().main(*args, **kwargs)
 

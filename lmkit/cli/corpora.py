@@ -15,7 +15,7 @@ __all__ = ["command"]
 
 @click.command(cls=SectionedCommand)
 @click.argument("name", required=False, shell_complete=complete_corpora)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a corpus.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per corpus.")
 def command(name: str | None, as_json: bool) -> None:
     """List the corpora that lmkit knows by name, or describe one."""
     import difflib

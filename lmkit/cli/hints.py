@@ -12,7 +12,7 @@ from lmkit.files import is_file
 
 __all__ = ["no_such_command", "no_such_option"]
 
-NEW_RUN = "a training starts from random weights; `lmkit train --resume RUN` goes on with a run."
+NEW_RUN = "a training starts from random weights; `lmkit train --resume RUN` continues a run."
 # Options that people know from other programs, with what to write here. Two that can mean one thing only, --gpu and
 # --max-minutes, are taken.
 HINTS = {

@@ -105,7 +105,7 @@ def _show_all(ctx: click.Context, parameter: click.Parameter, value: bool) -> No
 
 
 class Count(click.ParamType[int]):
-    """A whole number of things, at least ``minimum`` of them; help shows no bound that nobody meets."""
+    """A whole number of things, at least ``minimum`` of them; help shows no bound that is never met."""
 
     name = "integer"
 
@@ -222,7 +222,7 @@ def _cuda(function: F) -> F:
 
 
 def _minutes(function: F) -> F:
-    @click.option("--max-minutes", type=float, hidden=True, help="As many times 60 of --max-seconds.")
+    @click.option("--max-minutes", type=float, hidden=True, help="The same as --max-seconds, in minutes.")
     @functools.wraps(function)
     def in_seconds(*args: Any, max_minutes: float | None, **given: Any) -> Any:
         if max_minutes is not None:

@@ -52,7 +52,7 @@ SHORT = (
     type=int,
     default=500,
     show_default=True,
-    help="Tokens to write: characters, words or pieces.",
+    help="Tokens to generate: characters, words or pieces.",
 )
 @click.option(
     "--temperature",
@@ -71,7 +71,7 @@ SHORT = (
     type=Count(1),
     default=1,
     show_default=True,
-    help="Texts to write; text n is the same whatever their number.",
+    help="Texts to generate; text n is the same whatever their number.",
 )
 @click.option("--stop", multiple=True, help="Stop before this string; may be given several times.")
 @click.option("--allow-unk", is_flag=True, help="Let the text hold <unk>, the token of unknown words or characters.")
@@ -80,7 +80,7 @@ SHORT = (
     is_flag=True,
     help="The texts alone, without headings; one a line if the model was trained on --documents line.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a text.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per text.")
 @checkpoint_option
 @runtime_options
 def command(

@@ -38,7 +38,7 @@ READ_AT_ONCE = 1 << 16
     type=click.Choice(["token", "word", "line"]),
     default="token",
     show_default=True,
-    help="What a row is. Words are what stands between white space; line ends are listed with them.",
+    help="What a row is. Words are separated by white space; line ends are listed with them.",
 )
 @click.option(
     "--state",
@@ -53,7 +53,7 @@ READ_AT_ONCE = 1 << 16
     type=click.Choice(["tsv", "csv", "jsonl"]),
     default="tsv",
     show_default=True,
-    help="Of the output. In tsv a tab, line end or backslash in a text is \\t, \\n, \\\\.",
+    help="Output format. In tsv a tab, line end or backslash in a text is \\t, \\n, \\\\.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format jsonl.")
 @click.option(
@@ -62,7 +62,7 @@ READ_AT_ONCE = 1 << 16
     type=click.Choice(["2", "e", "10"]),
     default="2",
     show_default=True,
-    help="Of surprisal and entropy: bits (2), nats (e) or hartleys (10). Log-probabilities are in nats.",
+    help="Unit of surprisal and entropy: bits (2), nats (e) or hartleys (10). Log-probabilities are in nats.",
 )
 @click.option(
     "--columns",
@@ -103,9 +103,9 @@ def command(
     lmkit score book-1 --nbest hypotheses.txt --weight 0.3
 
     Text comes from files, .gz files, folders or standard input, and streams through. Start and end count characters
-    from 0, words and lines from 1, in each file anew. The log-probabilities of all tokens add up to those of eval.
-    Words have the correction for tokens that begin with a space: a word's own end is part of it, the end of the one
-    before is not.
+    from 0, words and lines from 1, starting again in each file. The log-probabilities of all tokens add up to those of
+    eval. Words have the correction for tokens that begin with a space: a word's own end is part of it, the end of the
+    one before is not.
     """
     line = progress_line()
     from lmkit.api import load
@@ -128,7 +128,7 @@ def command(
 
 
 class _Source(NamedTuple):
-    """A document to score. size: its bytes (those of a folder shared out evenly), nan where nobody knows them."""
+    """A document to score. size: its bytes (those of a folder shared out evenly), nan where it is unknown."""
 
     name: str
     chunks: Callable[[], Iterable[str]]
@@ -136,7 +136,7 @@ class _Source(NamedTuple):
 
 
 class _Table:
-    """Rows on standard output, with the names before the first; whoever waits for them sees them at once."""
+    """Rows on standard output, with the names before the first; each is visible at once."""
 
     def __init__(self, form: str, line: ProgressLine) -> None:
         self.form, self.line = form, line
@@ -157,15 +157,13 @@ def _check(nbest: str | None, weight: float | None, *, per: str, top_k: int | No
     from lmkit.errors import ConfigError
 
     if nbest is not None and (any(others) or top_k or per != "token"):
-        raise ConfigError(
-            "--nbest goes alone with --weight, --format, --device and --threads: it scores its own lines."
-        )
+        raise ConfigError("--nbest takes only --weight, --format, --device and --threads: it scores its own lines.")
     if nbest is None and weight is not None:
-        raise ConfigError("--weight goes with --nbest.")
+        raise ConfigError("--weight needs --nbest.")
     if weight is not None and not math.isfinite(weight):
         raise ConfigError(f"--weight must be a finite number, not {weight}.")
     if top_k and per != "token":
-        raise ConfigError("--top-k goes with --per token.")
+        raise ConfigError("--top-k needs --per token.")
 
 
 def _open(names: Sequence[str], stack: contextlib.ExitStack) -> list[_Source]:
@@ -254,7 +252,7 @@ def _score(
     table.line.end()
     if oov == tokens:
         which = "the only token is" if tokens == 1 else f"all {tokens:,} tokens are"
-        click.echo(f"Note: {which} <unk>: the scores say nothing of what they are.", err=True)
+        click.echo(f"Note: {which} <unk>: the scores say nothing about the text.", err=True)
     elif unknown > MUCH_UNKNOWN * tokens:
         click.echo(f"Note: {unknown_words(unknown, tokens)}", err=True)
 

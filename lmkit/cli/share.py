@@ -16,7 +16,7 @@ __all__ = ["ScoredShare"]
 class ScoredShare:
     """Counts the characters that are scored, and shows their share.
 
-    size: bytes of all files, nan where nobody knows them (standard input, compressed files). Bytes count what was read
+    size: bytes of all files, nan where they are unknown (standard input, compressed files). Bytes count what was read
     and characters what was scored: they are taken to go together.
     """
 
@@ -32,7 +32,7 @@ class ScoredShare:
             yield chunk
 
     def scored(self, block: TokenBlock, tokens: int) -> None:
-        """So many tokens of a block are scored: what ``lmkit.evaluation.scoring.scoring.score_text`` reports."""
+        """``tokens`` tokens of a block are scored: what ``lmkit.evaluation.scoring.scoring.score_text`` reports."""
         within = len(block.text) * tokens / max(1, len(block))
         done = (self._whole + within) * self._bytes / max(1, self._chars)
         share = self._size if math.isnan(self._size) else min(1.0, done / max(1.0, self._size))

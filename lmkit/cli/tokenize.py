@@ -30,7 +30,7 @@ __all__ = ["command"]
 )
 @click.option("--limit", type=Count(1), default=200, show_default=True, help="Tokens to show.")
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON: one object a token, or one a tokenizer with --stats."
+    "--json", "as_json", is_flag=True, help="Print JSON: one object per token, or with --stats one per tokenizer."
 )
 def command(file: str, tokenizer: str, vocab_size: int | None, stats: bool, limit: int, as_json: bool) -> None:
     """Show the tokens of a text, or compare tokenizers on it."""
@@ -67,7 +67,7 @@ def _show(file: str, name: str, vocab_size: int | None, limit: int, as_json: boo
     known = None
     if name not in TOKENIZERS and exists(path):
         if vocab_size is not None:
-            raise ConfigError("--vocab-size does not go with a tokenizer that is there already: leave it out.")
+            raise ConfigError("--vocab-size cannot change a tokenizer that exists already: leave it out.")
         known = load_tokenizer(path / "tokenizer.json" if is_folder(path) else path)
     data = DataConfig(
         corpus=file, tokenizer="char" if known else name, vocab_size=vocab_size, valid_fraction=0.0, test_fraction=0.0

@@ -57,7 +57,7 @@ SHORT = (
     "--resume",
     type=click.Path(path_type=Path),
     shell_complete=complete_runs,
-    help="Go on with this run, to the same bits as if it had not stopped.",
+    help="Continue this run; the result is the uninterrupted run's, bit for bit.",
 )
 @click.option("--allow-inexact", is_flag=True, help="Resume even where machine, versions, threads or precision differ.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on standard output.")
@@ -74,14 +74,14 @@ def command(
     """Train a language model on a text: a file, a folder, - for standard input, or a name from `lmkit corpora`.
 
     Without a text it trains on the embedded corpus. Ctrl-C and SIGTERM save the run and end; `lmkit train --resume
-    RUN` goes on with it, after a crash too. Option names of older toolkits (--nhid, --emsize, --bptt,
+    RUN` continues it, after a crash too. Option names of older toolkits (--nhid, --emsize, --bptt,
     --learning-rate) are taken as well.
     """
     given["corpus"] = _corpus(texts, given["corpus"])
     if resume is not None and (preset, config_file, out) != (None, None, None):
-        raise ConfigError("--resume goes without --preset, --config and --out: the run knows its own.")
+        raise ConfigError("--resume takes no --preset, --config or --out: the run has its own.")
     if resume is None and allow_inexact:
-        raise ConfigError("--allow-inexact goes with --resume.")
+        raise ConfigError("--allow-inexact needs --resume.")
     config = make_config(preset, config_file, given) if resume is None else None
     from lmkit.console.progress import ProgressLine
 
@@ -91,12 +91,12 @@ def command(
         from lmkit.session.session import Session
 
     with TrainingDisplay() as display:
-        told: dict[str, Any] = {"progress": display.line, "warn": display.say, "note": display.say}
+        listeners: dict[str, Any] = {"progress": display.line, "warn": display.say, "note": display.say}
         if config is not None:
-            session = Session(config, out, **told)
+            session = Session(config, out, **listeners)
         else:
             changes = {name: value for name, value in given.items() if value is not None}
-            session = Session.resume(resume or Path(), changes, allow_inexact=allow_inexact, **told)
+            session = Session.resume(resume or Path(), changes, allow_inexact=allow_inexact, **listeners)
         display.begin(session)
         result, signal_number = _train(session, display)
     try:
@@ -114,14 +114,14 @@ def _corpus(texts: tuple[str, ...], corpus: str | None) -> str | None:
         return corpus
     if len(texts) > 1:
         raise ConfigError(
-            "Give one text: a file, or a folder of texts; several files go through `cat ... | lmkit train -`."
+            "Give one text: a file, or a folder of texts; for several files use `cat ... | lmkit train -`."
         )
     (text,) = texts
     if corpus is not None:
         raise ConfigError(f"Give the text once: {text} or --corpus {corpus}, not both.")
     path = Path(text)
     if exists(path / "config.json") and exists(path / "tokenizer.json"):
-        raise ConfigError(f"{text} is a run, not a text: `lmkit train --resume {text}` goes on with it.")
+        raise ConfigError(f"{text} is a run, not a text: `lmkit train --resume {text}` continues it.")
     if text in preset_names() and not exists(path):
         raise ConfigError(f"{text} is a preset, not a text: `lmkit train TEXT --preset {text}`.")
     return text
@@ -159,7 +159,7 @@ class _Stopped(BaseException):
 @contextmanager
 def _first_signal(session: Session) -> Iterator[list[int]]:
     """A list that the first signal which asks to end makes non-empty. A measurement is broken off, it changes nothing;
-    all else goes on to the next record. The second signal ends the process at once.
+    all else continues to the next record. The second signal ends the process at once.
     """
     seen: list[int] = []
 

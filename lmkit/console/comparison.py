@@ -30,7 +30,7 @@ def show_comparison(result: Comparison, *, file: TextIO) -> None:
         f"[..] is {100 * result.confidence:g} % confidence from {result.resamples:,} resamples of the blocks "
         f"(seed {result.seed}); p is that of a paired t test on the blocks."
     )
-    chance = "Both speak of the choice of this text alone: training again with another seed changes a model, too."
+    chance = "Both account for the choice of this text alone: training again with another seed changes a model, too."
     for line in (how, *_seams(result), chance, *result.notes):
         console.print(escape(line), style="dim", soft_wrap=True)
 

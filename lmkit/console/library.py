@@ -49,8 +49,8 @@ def train(
 
     corpus: the text, as ``lmkit train`` takes it: a file, a folder, or a name from ``lmkit corpora`` (default: the
     embedded text). out: the run folder (default: the first free ``runs/<corpus>-<n>``). config: a whole configuration,
-    which the options change. quiet: train without the display on standard error. warn: hears of a disk that is full
-    and of steps that are left out (default: the display, or Python's warnings). For records while it trains use
+    which the options change. quiet: train without the display on standard error. warn: receives a sentence for a full
+    disk and for skipped steps (default: the display, or Python's warnings). For records while it trains use
     ``lmkit.Session``. Raises DataError for a text that is missing or cannot be used, ConfigError for options that
     cannot be, and makes no folder then.
     """
@@ -70,9 +70,9 @@ def resume(
     warn: Say | None = None,
     **changes: Unpack[Changes],
 ) -> TrainedModel:
-    """Go on with a run that was interrupted, to the same bits as if it had not been, and return the best model.
+    """Continue a run that was interrupted, to the bits of an uninterrupted one, and return the best model.
 
-    changes: what a resume may change; ``corpus`` where the text has moved. allow_inexact: go on even where machine,
+    changes: what a resume may change; ``corpus`` where the text has moved. allow_inexact: continue even where machine,
     versions, threads or precision differ. quiet, warn: as for ``train``. Raises RunError and ConfigError as
     ``lmkit.Session.resume`` does.
     """

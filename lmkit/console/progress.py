@@ -28,7 +28,7 @@ ERASE = Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2))
 
 
 class _Stage(NamedTuple):
-    """A part of the work: its name, when it began and with which share done, the share now (nan if nobody knows), and
+    """A part of the work: its name, when it began and with which share done, the share now (nan if unknown), and
     details to show behind, the most important first.
     """
 
@@ -128,7 +128,7 @@ class ProgressLine:
 
 
 def _begins_again(stage: _Stage, share: float, current: _Stage | None) -> bool:
-    """Whether this is the same work another time, and not the same one going on (a training after a validation)."""
+    """Whether this is the same work another time, and not the same one continued (a training after a validation)."""
     return stage is not current if math.isnan(share) else not share >= stage.share
 
 
@@ -151,7 +151,7 @@ def _bar(share: float, width: int) -> str:
 
 
 def _fitting(pieces: Sequence[str], room: int) -> str:
-    """As many parts as fit side by side; the first one is cut where even it does not."""
+    """As many parts as fit into the line; the first one is cut where even it does not."""
     line = pieces[0]
     for piece in pieces[1:]:
         if cell_len(line) + 2 + cell_len(piece) > room:

@@ -19,7 +19,7 @@ __all__ = ["messages", "standard_streams"]
 
 class Messages:
     """A stream for messages. What a full disk, a closed terminal or a closed pipe refuses is dropped: the work that the
-    message speaks of goes on.
+    message speaks of continues.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -41,7 +41,7 @@ class Messages:
 
 
 class Results:
-    """A stream for results. A refusal raises FailedError, or BrokenPipeError where nobody reads any more."""
+    """A stream for results. A refusal raises FailedError, or BrokenPipeError where the reader has gone."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -65,7 +65,7 @@ class TrainingDisplay:
             self.say(_resumed_at(session))
             self.curve = _curve_until(session)
         if "valid" in session.corpus.splits:
-            self.say(f"{BEST} marks the best validation so far; behind it is what the model writes by then")
+            self.say(f"{BEST} marks the best validation so far; a sample of the model's text follows it")
         self.line("run", session.progress)
 
     def step(self, record: StepRecord) -> None:
@@ -108,14 +108,14 @@ class TrainingDisplay:
             self.say(f"Note: {reason}")
 
     def stopped(self) -> None:
-        """How to go on with a run that was stopped."""
+        """How to continue a run that was stopped."""
         train = self.session.train
         saved = "" if self.session.unsaved else "; saved"
         self.say(f"stopped after {counted(train.step, 'step')}, {train.elapsed:.1f} s of training{saved}")
         open_console().print(f"run {self.session.run.path}", markup=False, soft_wrap=True)
         if saved:
             text = "cat TEXT | " if self.session.config.data.corpus == "-" else ""
-            self.say(f"To go on: {text}lmkit train --resume {self.session.run.path}")
+            self.say(f"To continue: {text}lmkit train --resume {self.session.run.path}")
 
     def summary(self) -> None:
         """The curve, and how much was trained."""
@@ -168,7 +168,7 @@ def _resumed_at(session: Session) -> str:
 
 
 def _curve_until(session: Session) -> list[float]:
-    """The validations before the step that a session resumed at, as metrics.jsonl tells them."""
+    """The validations before the step that a session resumed at, as metrics.jsonl has them."""
     try:
         found = [record for record in session.run.metrics() if record.get("kind") == "evaluation"]
     except RunError:  # the curve is a picture: a log that cannot be read is the session's business

@@ -21,7 +21,7 @@ STATE, LOSS, GUESSING = "size of the carried state", "loss over position", "bett
 def carried_state_checks(
     model: LanguageModel, tokenizer: Tokenizer, text: str, *, state: str, documents: str
 ) -> Iterator[Check]:
-    """How large the hidden state is along a text, and what it costs or spares against one that begins anew."""
+    """How large the hidden state is along a text, and the loss with it and with a fresh state."""
     predictor, found = NetworkPredictor(model), None
     if text:
         tokens = encode_text(tokenizer, text, documents=documents)
@@ -50,6 +50,6 @@ def guessing_check(metrics: Sequence[Mapping[str, Any]], vocab_size: int) -> Che
     if isinstance(loss, (int, float)) and loss <= guess:
         return Check(GUESSING, OK, f"{loss:.4g} nats per token, guessing costs {guess:.4g}", float(loss))
     shown = f"{loss:.4g}" if isinstance(loss, (int, float)) else "no finite number of"
-    advice = "The closing loss is that of no sound model: train anew at a lower --lr, or longer."
+    advice = "The closing loss is worse than guessing: train again with a lower --lr, or longer."
     value = float(loss) if isinstance(loss, (int, float)) else None
     return Check(GUESSING, WARNING, f"{shown} nats per token, guessing costs {guess:.4g}", value, (advice,))

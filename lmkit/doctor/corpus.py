@@ -30,7 +30,7 @@ SHOWN = 5
 
 
 def check_corpus(config: Config, progress: Progress | None = None) -> Iterator[Check]:
-    """All checks of a configuration's text. What cannot be checked after a failure is left out, and said so.
+    """All checks of a configuration's text. What cannot be checked after a failure is skipped, with a note.
 
     Raises DataError or CorpusError where the text is not there.
     """
@@ -103,12 +103,12 @@ def _splits(corpus: Corpus) -> Iterator[Check]:
 
 
 def _size(config: Config, corpus: Corpus) -> Iterator[Check]:
-    """The rule that a training begins with, and how many steps an epoch has."""
+    """The rule that a training begins with, and the number of steps in an epoch."""
     train, training = corpus.splits["train"], config.training
     rows, window = training.batch_size, training.window
     needed = rows if training.sampler == "document" else rows * window
     steps = -(-len(train) // (rows * window))
-    finding = f"{len(train):,} training tokens in {rows:,} rows of {window:,}: {steps:,} steps an epoch"
+    finding = f"{len(train):,} training tokens in {rows:,} rows of {window:,}: {steps:,} steps per epoch"
     if len(train) < needed:
         fitting = min(window, len(train))
         advice = (
@@ -117,7 +117,7 @@ def _size(config: Config, corpus: Corpus) -> Iterator[Check]:
         yield Check("size against batch and window", FAILED, finding, steps, (advice,))
         return
     few = steps < FEW_STEPS
-    advice = "Few steps an epoch learn little: use a smaller --batch-size, or more epochs."
+    advice = "A model learns little in so few steps per epoch: use a smaller --batch-size, or more epochs."
     yield Check("size against batch and window", WARNING if few else OK, finding, steps, (advice,) if few else ())
     documents = train.counts.documents
     if training.sampler == "document" and documents < rows:
@@ -135,7 +135,7 @@ def _unknown(corpus: Corpus) -> Iterator[Check]:
         unknown, written = split.counts.unknown, split.counts.oov_written
         rate = unknown / len(split)
         much = rate > MUCH_OOV
-        advice = "Much of the text is <unk>: use a larger vocabulary, --tokenizer bpe, or another cut."
+        advice = "Much of the text is <unk>: use a larger vocabulary, --tokenizer bpe, or other splits."
         finding = f"{unknown:,} of {len(split):,} tokens are <unk>, {rate:.2%}"
         finding += f"; {written:,} more are written in the text" if written else ""
         yield Check(f"unknown tokens in {name}", WARNING if much else OK, finding, rate, (advice,) if much else ())

@@ -75,7 +75,7 @@ class ByteScan:
 
 
 class _Decoder:
-    """Decodes one file strictly and goes on after each fault, so that all are found and not the first alone."""
+    """Decodes one file strictly and continues after each fault, so that all are found and not the first alone."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -122,7 +122,7 @@ def scan_source(source: Source) -> ByteScan:
 
 
 def byte_checks(scan: ByteScan) -> Iterator[Check]:
-    """What the bytes tell: faults of UTF-8 stop a training, the others change what is learnt."""
+    """What the bytes show: faults of UTF-8 stop a training, the others change what is learned."""
     yield _utf8(scan)
     yield _line_ends(scan)
     nuls = "They become a token of their own: a binary file may be among the texts."

@@ -21,7 +21,7 @@ __all__ = ["Estimate", "estimate", "estimate_checks"]
 # where the processor has it, about twice as many.
 CPU_RATE, GPU_RATE = 40e9, 10e12
 GPU_STEP_SECONDS = 30e-6  # of one layer at one step of time, both ways: small steps wait for their launch
-PARAMETERS_PER_TOKEN = 10  # above it a text is learnt by heart before it is understood
+PARAMETERS_PER_TOKEN = 10  # above it a model memorises the text
 
 
 @dataclass(frozen=True)

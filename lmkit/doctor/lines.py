@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from lmkit.doctor.check import OK, WARNING, Check
 from lmkit.text.lines import MANY_DUPLICATES, SHORTEST_LINE, LineCounts, line_hashes
 from lmkit.text.sources.source import Slice
-from lmkit.text.traits import LEARNT_BY_HEART
+from lmkit.text.traits import MEMORISED
 
 __all__ = ["line_checks"]
 
@@ -21,14 +21,14 @@ def line_checks(slices: Mapping[str, Slice]) -> Iterator[Check]:
         train.add(line)
     rate = train.duplicate_rate
     about = "about " if train.is_estimate else ""
-    finding = f"{about}{rate:.2%} of the training lines of {SHORTEST_LINE} characters or more came before"
+    finding = f"{about}{rate:.2%} of the training lines of {SHORTEST_LINE} characters or more are repeated"
     many = rate > MANY_DUPLICATES
-    yield Check("duplicate lines", WARNING if many else OK, finding, rate, (LEARNT_BY_HEART,) if many else ())
+    yield Check("duplicate lines", WARNING if many else OK, finding, rate, (MEMORISED,) if many else ())
     for name in slices:
         if name == "train":
             continue
         share, looked_up = train.share_known(line_hashes(slices[name].pieces()))
         finding = f"{about}{share:.2%} of {looked_up:,} {name} lines of {SHORTEST_LINE} characters or more are in train"
-        advice = f"The model may know parts of {name} by heart: results on it flatter."
+        advice = f"The model may have memorised parts of {name}: results on it are too good."
         much = share > MUCH_OVERLAP
         yield Check(f"overlap of {name} with train", WARNING if much else OK, finding, share, (advice,) if much else ())

@@ -38,22 +38,22 @@ def check_predictor(
         (
             "causality",
             causality(predictor, inputs, stream, vocab_size),
-            "A prediction moves when a later token is changed: the model sees the future.",
+            "A prediction changes with a later token: the model sees the future.",
         ),
         (
             "carried windows = one pass",
             carried_windows(predictor, np.asarray(ids), eos_id),
-            "The loss depends on how the text is cut into windows: the state is not carried whole.",
+            "The loss depends on how the text is cut into windows: not all of the state is carried.",
         ),
         (
             "rows are independent",
             independent_rows(predictor, inputs, stream),
-            "A row's loss depends on the rows beside it: they are mixed up somewhere.",
+            "A row's loss depends on the rows beside it: rows are mixed up somewhere.",
         ),
         (
             "reset touches only its rows",
             reset_rows(predictor, inputs, stream),
-            "A row that is reset does not begin anew, or another one does.",
+            "A row that is reset does not start from the initial state, or another row does.",
         ),
         (
             "scores = distribution",
@@ -105,7 +105,7 @@ def independent_rows(predictor: Predictor[S], inputs: Tensor, stream: Tensor) ->
 
 
 def reset_rows(predictor: Predictor[S], inputs: Tensor, stream: Tensor) -> float:
-    """How far rows that are reset between two windows are from a fresh start, and the others from going on."""
+    """How far rows that are reset between two windows are from a fresh start, and the others from continuing."""
     rows_in, rows_out = _rows(inputs), _rows(stream)
     half = rows_in.shape[1] // 2
     second = rows_in[:, half:], rows_out[:, half:]

@@ -1,4 +1,4 @@
-"""Whether a run's files are those that its newest checkpoint and run.json record: edited by nobody, of no other run."""
+"""Whether a run's files are those that its newest checkpoint and run.json record: not edited, not of another run."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def check_records(run: RunDirectory, config: Config, tokenizer: Tokenizer, info:
 
 
 def _state(checkpoint: Checkpoint) -> Records:
-    """What a checkpoint knows of the other files, nothing where it is a stranger's."""
+    """What a checkpoint knows of the other files, nothing where it is another run's."""
     with contextlib.suppress(ValueError, KeyError):
         return unpack_plain(checkpoint.files[VALUES], ("config_sha256", "best_sha256", "log"))
     return {}
 
 
 def _end(run: RunDirectory, info: Records, checkpoint: Checkpoint | None) -> Records:
-    """What run.json records of the end of the run, nothing where it goes on, or went on since."""
+    """What run.json records of the end of the run, nothing where it continues, or was resumed since."""
     ended = info.get("ended")
     if not isinstance(ended, Mapping) or not isinstance(ended.get("step"), int) or not run.has_ended:
         return {}

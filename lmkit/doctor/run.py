@@ -41,7 +41,7 @@ TEXT_CHARS = 20_000
 
 
 def check_run(path: str | os.PathLike[str], device: str = "auto", progress: Progress | None = None) -> Iterator[Check]:
-    """All checks of a run. What cannot be checked after a failure is left out, and said so.
+    """All checks of a run. What cannot be checked after a failure is skipped, with a note.
 
     Raises RunError if the path is no run of lmkit's.
     """
@@ -99,7 +99,7 @@ def check_checkpoints(folder: CheckpointFolder) -> Check:
     ]
     if faults:
         whole = len(steps) - len(faults)
-        advice = f"A resume passes them over; {whole or 'none'} of {len(steps)} can be used."
+        advice = f"A resume skips them; {whole or 'none'} of {len(steps)} can be used."
         return Check("checkpoints", FAILED, "damaged", len(faults), (*map(str, faults), advice))
     return Check("checkpoints", OK, f"steps {', '.join(f'{step:,}' for step in steps)} are whole", len(steps))
 
@@ -173,7 +173,7 @@ def _tokenizer_hash(tokenizer: Tokenizer, info: dict[str, Any]) -> Check:
 
 
 def _corpus(run: RunDirectory, config: Config, info: dict[str, Any], progress: Progress) -> tuple[Check, str]:
-    """Whether the training text is still the recorded one, read anew; and its beginning."""
+    """Whether the training text is still the recorded one, read again; and its beginning."""
     name, corpus = "corpus", info.get("corpus")
     recorded = corpus.get("sha256") if isinstance(corpus, dict) else None
     if config.data.corpus == "-":

@@ -40,9 +40,9 @@ def check_starts(predictor: Predictor[S], ids: NDArray[np.int64], eos_id: int) -
         return
     one = _losses(predictor, ids, eos_id)
     positions = np.linspace(1, len(ids) - HEAD - SCORED, STARTS).astype(np.int64)
-    advice = "The state needs longer to recover: a text that is cut loses there, in windows of its own, too. "
+    advice = "The state takes longer to recover: a text that is cut is predicted worse after each cut. "
     yield _judged(IN_TEXT, _excesses(predictor, ids, one, positions, None), advice + "Rows are repaired.")
-    advice = "A text that begins anew with <eos> is predicted worse for hundreds of tokens than one that goes on."
+    advice = "A new text after <eos> is predicted worse for hundreds of tokens than the middle of a text."
     yield _judged(AFTER_EOS, _excesses(predictor, ids, one, positions, eos_id), advice)
     windows = stream_windows(ids, eos_id=eos_id, window=WINDOW, rows=ROWS)
     options = EvalOptions(window=WINDOW, rows=ROWS, warmup=0)

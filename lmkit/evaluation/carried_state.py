@@ -34,7 +34,7 @@ ADVICE = "Train longer or at a lower --lr, take another --cell, or measure with 
 
 
 class CarriedState(NamedTuple):
-    """A text read as one stream and in ROWS rows that begin anew.
+    """A text read as one stream and in ROWS rows that start from a fresh state.
 
     norms: root mean square of the hidden state after each window of the stream, of the layer where it is largest.
     carried, fresh: the losses of the same tokens (N,) in nats, in the stream and in the rows.
@@ -60,12 +60,12 @@ class CarriedState(NamedTuple):
 
     @property
     def excess(self) -> float:
-        """How many nats per token the carried state costs in the second half of the text over one that began anew."""
+        """How many nats per token the carried state costs in the second half of the text over a fresh one."""
         return float((self.carried - self.fresh)[self.half :].mean())
 
     @property
     def grows(self) -> bool:
-        """Whether the state goes on growing, or is not finite."""
+        """Whether the state keeps growing, or is not finite."""
         return self.broken_at is not None or not self.growth <= GROWTH
 
     @property
@@ -89,19 +89,19 @@ class CarriedState(NamedTuple):
     def loss_text(self) -> str:
         """The losses of the second half, for people."""
         carried, fresh = float(self.carried[self.half :].mean()), float(self.fresh[self.half :].mean())
-        return f"{carried:.3g} nats per token beyond token {self.half:,}, {fresh:.3g} where the state began anew"
+        return f"{carried:.3g} nats per token beyond token {self.half:,}, {fresh:.3g} with a fresh state"
 
     def notes(self) -> list[str]:
         """What is wrong, with the values that show it; empty where nothing is."""
         if self.broken_at is not None:
             return [
-                f"The carried state grows until it is no number, at token {self.broken_at:,} of one stream: "
+                f"The carried state grows until it is not finite, at token {self.broken_at:,} of one stream: "
                 f"{self.norm_text()}. {ADVICE}"
             ]
         if self.grows:
             return [f"The carried state grows: {self.norm_text()}; {self.loss_text()}. {ADVICE}"]
         if self.costs:
-            return [f"The carried state loses its use: {self.loss_text()}. {ADVICE}"]
+            return [f"The carried state does harm: {self.loss_text()}. {ADVICE}"]
         return []
 
 

@@ -170,7 +170,7 @@ def measurement_of(
 
 
 def rows_read(tokens: TokenFile, options: EvalOptions) -> int:
-    """How many rows are read side by side. A text has no more than it has documents, or tokens; and no more than it
+    """How many rows are read in parallel. A text has no more than it has documents, or tokens; and no more than it
     has parts of ``AGREEING`` tokens where each row must prove itself.
     """
     if options.policy in ("document", "line"):

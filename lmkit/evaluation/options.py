@@ -23,14 +23,16 @@ LARGEST = 2**31
 class AdapterSettings(Section):
     """Which test-time adapters are used and how; 0 or an empty weight leaves one out."""
 
-    dynamic: bool = option(False, "Dynamic evaluation: go on learning from the text that was scored.")
-    dynamic_span: int = option(64, "Tokens per update.", minimum=1, below=LARGEST)
-    dynamic_lr: float = option(1e-4, "Rate of dynamic evaluation.", minimum=0)
-    dynamic_decay: float = option(0.02, "Pull towards the trained weights.", minimum=0, maximum=1)
-    cache: int = option(0, "Neural cache over so many tokens.", minimum=0, below=LARGEST)
+    dynamic: bool = option(False, "Dynamic evaluation: keep training on the text that was scored.")
+    dynamic_span: int = option(64, "Tokens per update of dynamic evaluation.", minimum=1, below=LARGEST)
+    dynamic_lr: float = option(1e-4, "Learning rate of dynamic evaluation.", minimum=0)
+    dynamic_decay: float = option(
+        0.02, "Decay of dynamic evaluation towards the trained weights.", minimum=0, maximum=1
+    )
+    cache: int = option(0, "Neural cache over this many tokens (0: none).", minimum=0, below=LARGEST)
     cache_weight: float = option(0.1, "Mixing weight of the cache.", minimum=0, below=1)
     cache_flatness: float = option(0.2, "Weight of similarity in the cache.", minimum=0)
-    ngram: int = option(0, "Mix with a Kneser-Ney model of this order.", minimum=0, maximum=6)
+    ngram: int = option(0, "Mix with a Kneser-Ney model of this order (0: none).", minimum=0, maximum=6)
     arpa: str | None = option(None, "Mix with the n-gram model of an ARPA file.")
     ngram_weight: float = option(0.1, "Mixing weight of the n-gram model.", minimum=0, maximum=1)
     mixed_weights: tuple[float, ...] = option((), "Mixing weights of the other models (default: equal shares).")
@@ -64,7 +66,9 @@ class EvalOptions(Section):
         choices=STATES,
     )
     rows: int = option(1, "Parallel streams; 1 is the unbroken stream.", minimum=1, below=LARGEST)
-    warmup: int = option(256, "Tokens that each of several rows reads before its own.", minimum=0, below=LARGEST)
+    warmup: int = option(
+        256, "Warm-up tokens that each of several rows reads before its own.", minimum=0, below=LARGEST
+    )
     window: int = option(
         256, "Tokens computed at a time; changes no number unless --state reset.", minimum=1, below=LARGEST
     )

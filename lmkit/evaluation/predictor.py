@@ -60,8 +60,8 @@ class Predictor(Scorer[S], Protocol[S]):
 
 
 class NetworkPredictor:
-    """A language model as a predictor: no dropout, no gradient, its parameters' precision (float32 unless told
-    otherwise).
+    """A language model as a predictor: no dropout, no gradient, its parameters' precision (float32 by
+    default).
     """
 
     def __init__(self, model: LanguageModel, precision: torch.dtype = torch.float32) -> None:

@@ -1,8 +1,8 @@
 """Rows that prove themselves: each is read on into the next one until both give the same predictions.
 
 A row of a carried stream begins in a state of zero, a warm-up before its first target. Most models forget that within a
-hundred tokens, but an LSTM can fall into a state that it does not leave for a thousand, and the loss is wrong without
-a sign. So the state at the end of each row goes on into the next one, until ``AGREEING`` successive log-probabilities
+hundred tokens, but an LSTM can fall into a state that it does not leave for a thousand, and the loss is wrong without a
+sign. So the state at the end of each row is carried into the next one, until ``AGREEING`` successive log-probabilities
 are those that the next row had by itself; up to there the new ones take their place. A row that is read to its end so
 has another state there, and the seam after it is looked at again. The first row is right from its beginning, so the
 loss is that of the one stream, at the cost of the tokens that disagree.
@@ -99,7 +99,7 @@ class _Rows(Generic[S]):
         self.log_probs = torch.cat(list(self._read(windows)), dim=-1)
 
     def prove(self, max_passes: int | None) -> int:
-        """Read on until every row is proven, or for so many passes; return how many are not."""
+        """Read on until every row is proven, or for ``max_passes``; return how many are not."""
         for number in count():
             if not self.unproven or number == max_passes:
                 break

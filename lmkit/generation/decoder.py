@@ -22,7 +22,7 @@ class StepDecoder:
     out.
 
     Each row is computed by itself and from memory of one alignment, so a row's numbers, and with them a sampled text,
-    do not depend on which other rows are there. Torch's own LSTM prepares its weights anew at every call, which makes
+    do not depend on which other rows are there. Torch's own LSTM prepares its weights again at every call, which makes
     it several times slower than this at one step.
     """
 

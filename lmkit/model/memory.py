@@ -55,7 +55,7 @@ def check_evaluation_memory(model: LanguageModel, *, rows: int, steps: int) -> N
     if not fitting:  # one row is too much already
         option = f"--window {largest(lambda number: evaluation_bytes(model, rows=1, steps=number) <= present, steps)}"
     raise ConfigError(
-        f"To read {rows:,} rows of {steps:,} tokens at a time takes about {needed / 2**30:,.1f} GiB, and this machine "
+        f"Reading {rows:,} rows of {steps:,} tokens at a time takes about {needed / 2**30:,.1f} GiB, and this machine "
         f"has {present / 2**30:,.1f} GiB: {option} would fit."
     )
 

@@ -7,7 +7,7 @@ RUN/  config.json        the options as they were chosen (config_file.py)
       metrics.jsonl      functions of the run: training and evaluation records
       timings.jsonl      clocks and speeds of the same records
       checkpoints/       what a resume needs, a folder step-N for each
-      reports/           steps that were left out: not finite, or spikes
+      reports/           steps that were skipped: not finite, or spikes
       lock               held while a process trains the run
 """
 
@@ -124,7 +124,7 @@ class RunDirectory:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                 raise RunError(f"{path} exists already: choose another --out, or remove it first.") from error
             kind = FailedError if error.errno in DISK_FULL else RunError
-            raise kind(f"Cannot make the run folder {path}: {error.strerror or error}.") from error
+            raise kind(f"Cannot create the run folder {path}: {error.strerror or error}.") from error
         finally:
             if lock is not None:
                 lock.release()
@@ -145,7 +145,7 @@ class RunDirectory:
         for name in (CONFIG, TOKENIZER):
             if not is_file(folder / name):
                 fault = "is no regular file" if exists(folder / name) else "is missing"
-                raise RunError(f"{folder} is not a run of lmkit's: {name} {fault}.")
+                raise RunError(f"{folder} is not an lmkit run: {name} {fault}.")
         return cls(folder)
 
     @property
@@ -295,7 +295,7 @@ class RunDirectory:
             raise RunError(f"{self.path / CONFIG} declares {declared!s:.20} tokens, and {TOKENIZER} has {vocab_size}.")
 
     def best_after(self, step: int) -> bool:
-        """Whether the metrics tell of a best validation after a step: its model may be there without a checkpoint."""
+        """Whether the metrics have a best validation after a step: its model may be there without a checkpoint."""
         with contextlib.suppress(RunError):
             best = [record.get("step") for record in self.metrics() if record.get("best") is True]
             return any(isinstance(found, int) and found > step for found in best)
@@ -386,7 +386,7 @@ class RunDirectory:
 
 
 def _remove_unfinished(path: Path) -> None:
-    """Remove what earlier attempts at this folder have left that were killed: those that nobody holds the lock of."""
+    """Remove what earlier attempts at this folder have left that were killed: those whose lock is free."""
     with contextlib.suppress(OSError):
         for folder in path.parent.iterdir():
             if folder.name.startswith(f".{path.name}{UNFINISHED}") and not folder.is_symlink():

@@ -17,7 +17,7 @@ HELD = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK, errno.EDEADLK)  # by anot
 
 
 class FolderLock:
-    """Held from its making until ``release``, the end of the process, or when nobody refers to it any more.
+    """Held from its making until ``release``, the end of the process, or when nothing refers to it any more.
 
     The file stays; the system's lock on it does not. Raises RunError if another one holds it, or the folder cannot be
     written.

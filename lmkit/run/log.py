@@ -43,7 +43,7 @@ class LogFile:
         return self._digest.hexdigest()
 
     def continue_from(self, length: int, sha256: str | None) -> bool:
-        """Go on after the first ``length`` bytes; what comes after them is cut off at the next ``add``.
+        """Continue after the first ``length`` bytes; what comes after them is cut off at the next ``add``.
 
         Returns False where the file does not begin with these bytes: it is shorter, or has another sha256. Then it goes
         on after the last whole line of what there is. Raises RunError where it is a link or no regular file.
@@ -63,7 +63,7 @@ class LogFile:
         return False
 
     def continue_at_the_end(self) -> None:
-        """Go on after the last whole line of what there is, whatever it is: the sha256 is of new lines alone. Raises
+        """Continue after the last whole line of what there is, whatever it is: the sha256 is of new lines alone. Raises
         RunError as ``continue_from``.
         """
         try:

@@ -81,7 +81,7 @@ def build_corpus(
             tokenizer = _tokenizer(config, key, slices["train"], cache, report, source.name)
         splits = encode_slices(tokenizer, slices, config.documents, key, cache, partial(report, "encoding"), survey)
     info = {**source.info, **survey.info(), "source": source.description, "ranges": ranges}
-    # nobody can change the text of a corpus that has a name
+    # the text of a corpus with a name does not change
     own = config.corpus == "-" or local_path(config.corpus) is not None
     return Corpus(source.name, tokenizer, splits, info, survey.traits if own else Traits())
 
@@ -138,7 +138,7 @@ def encode_path(
 
 
 def _say_nothing(stage: str, share: float) -> None:
-    """Progress that nobody asked for."""
+    """No progress is shown."""
 
 
 def _cut(source: Source, survey: Survey, config: DataConfig) -> dict[str, Slice]:

@@ -21,8 +21,8 @@ ONLY_BLANKS_LEFT = re.compile(r"[ \t\r]*\Z")
 def split_documents(chunks: Iterable[str], rule: str) -> Iterator[list[str]]:
     """Cut a text into documents by ``line`` or ``blank-line``; joined they are the text again.
 
-    A document keeps the line end, or the blank lines, that close it; blank lines at the begin of the text belong to its
-    first document. Lists of whole documents come as the chunks do; memory grows with the longest document, and past
+    A document keeps the line end, or the blank lines, that close it; blank lines at the beginning of the text belong to
+    its first document. Lists of whole documents come as the chunks do; memory grows with the longest document, and past
     LONGEST_DOCUMENT it is a DataError.
     """
     take = {"line": _take_lines, "blank-line": _take_paragraphs}[rule]
@@ -63,7 +63,7 @@ def _take_paragraphs(text: str) -> tuple[list[str], str]:
     for match in BLANK_LINES.finditer(text):
         end = match.end()
         if ONLY_BLANKS_LEFT.match(text, end):
-            break  # the run of blank lines may go on in the next chunk
+            break  # the run of blank lines may continue in the next chunk
         document = text[begin:end]
         if document.isspace():
             continue

@@ -37,7 +37,7 @@ class LineCounts:
 
     @property
     def is_estimate(self) -> bool:
-        """Whether some lines were left out."""
+        """Whether some lines were skipped."""
         return self.mask != 0
 
     @property

@@ -32,7 +32,7 @@ class TokenFile:
     ``ids`` is (N,) of the smallest unsigned type, in memory or memory-mapped; ``document_starts`` is (D,) int64, its
     first entry 0; ``sha256`` is that of the split's text; ``documents`` is the rule that cut it; ``path`` is the file
     behind ``ids``, None in memory. Under the rule EACH_LINE documents are the lines that have a token. ``known`` is the
-    entropy of a text that a known machine made, None where nobody knows or nobody asked.
+    entropy of a text that a known machine made, None where it is unknown or was not asked for.
     """
 
     ids: Ids

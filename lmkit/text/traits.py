@@ -1,4 +1,4 @@
-"""Traits: what a text has that a model would learn, and that nobody may want it to."""
+"""Traits: what a model would learn from a text without anybody wanting it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import PurePath
 from lmkit.text.lines import MANY_DUPLICATES, SHORTEST_LINE, LineCounts, LineHasher
 from lmkit.text.tokenizers.tokenizer import Tokenizer
 
-__all__ = ["LEARNT_BY_HEART", "RETURNS", "TABLE", "TraitMeter", "Traits", "text_notes"]
+__all__ = ["MEMORISED", "RETURNS", "TABLE", "TraitMeter", "Traits", "text_notes"]
 
 RETURNS = "Each \\r is a character that the model must learn: convert line ends to \\n (dos2unix)."
-LEARNT_BY_HEART = "The model learns repeated text by heart: remove the copies."
+MEMORISED = "The model memorises repeated text: remove the copies."
 TABLE = "The model learns its columns and separators as well: give the text of one column alone."
 MOST_LINES = 1 << 16  # different ones: enough for a share in percent
 SNIFFED = 1 << 16  # characters
@@ -42,7 +42,7 @@ def text_notes(traits: Traits, tokenizer: Tokenizer) -> tuple[str, ...]:
         notes.append(f"The text is a table (CSV). {TABLE}")
     if traits.repeated > MANY_DUPLICATES:
         share = f"{traits.repeated:.0%} of the lines of {SHORTEST_LINE} characters or more"
-        notes.append(f"{share} repeat another. {LEARNT_BY_HEART}")
+        notes.append(f"{share} repeat another. {MEMORISED}")
     return tuple(notes)
 
 
@@ -80,7 +80,7 @@ def _is_table(name: str, begin: str) -> bool:
         return True
     lines = begin.splitlines()
     if len(begin) == SNIFFED:
-        lines = lines[:-1]  # it may go on
+        lines = lines[:-1]  # it may continue
     return len(lines) >= FEWEST_ROWS and any(
         _columns(lines, separator) >= fewest for separator, fewest in FEWEST_COLUMNS.items()
     )

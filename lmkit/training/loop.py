@@ -38,7 +38,7 @@ def fit(
     """Train until epochs, steps or seconds run out, or until validation stops getting better.
 
     The train state is whole at every yield: a loop that is left there and entered again, in this process or another
-    one, goes on as if nothing had happened. ``validate`` is called every ``eval_every`` steps (each epoch without it)
+    one, continues as if nothing had happened. ``validate`` is called every ``eval_every`` steps (each epoch without it)
     and at the end; None trains without validation. Seconds count inside the loop only: what the caller does between
     two records is not training time, nor is validation.
     """

@@ -134,7 +134,7 @@ def test_a_text_of_unknown_words_alone_gets_scores_and_a_note(cli, models, measu
     file.write_bytes("Zyx qwv 日本".encode())
     outcome = cli("score", models["word"], file, "--per", per, "--threads", 1)
     assert outcome.code == 0
-    assert outcome.stderr == "Note: all 3 tokens are <unk>: the scores say nothing of what they are.\n"
+    assert outcome.stderr == "Note: all 3 tokens are <unk>: the scores say nothing about the text.\n"
     metrics = measured("word")
     assert (metrics["oov_tokens"], metrics["oov_rate"], metrics["perplexity_excluding_oov"]) == (3, 1.0, None)
     assert cli("eval", models["word"], "--file", file, "--threads", 1).code == 0

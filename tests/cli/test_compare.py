@@ -118,7 +118,7 @@ def test_runs_with_their_own_documents_and_cuts(compare):
     metrics = compare("best", "lines")
     assert metrics["unit"] == "bits_per_byte"
     assert [run["state"] for run in metrics["runs"]] == ["carry", "document"]
-    assert any("state that it was trained for" in note for note in metrics["notes"])
+    assert any("state policy that it was trained with" in note for note in metrics["notes"])
     assert any("trained on another text" in note for note in compare("best", "cut")["notes"])
 
 

@@ -185,7 +185,7 @@ def test_a_model_that_was_trained_with_reset_is_not_said_to_be_trained_with_carr
     cli("train", "--corpus", "text.txt", *small, "--sampler", "random", "--max-steps", 1, "--out", "run")
     outcome = cli("eval", "run", "--state", "reset", "--threads", 1)
     assert outcome.code == 0
-    assert "trained for state carry" not in outcome.stderr
+    assert "trained with state carry" not in outcome.stderr
 
 
 def test_a_document_model_is_measured_document_by_document(cli, measure, work, small):

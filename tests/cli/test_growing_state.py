@@ -65,7 +65,7 @@ def check(kind: str, metrics: dict[str, Any]) -> None:
     if kind == "broken":
         assert metrics["perplexity"] is metrics["nll_nats"] is None
         assert metrics["not_finite"] == notes[0]
-        assert "until it is no number" in notes[1]
+        assert "until it is not finite" in notes[1]
     else:
         assert metrics["nats_per_token"] > 2 * math.log(50)
         assert ("worse than guessing" in notes[0]) == (metrics["not_finite"] is None)

@@ -156,7 +156,10 @@ def test_a_gpu_is_a_cuda_device(refused, trained, monkeypatch: pytest.MonkeyPatc
         (b"PK\x03\x04one", [".docx", "plain text"]),
         (b"\x1f\x8bone", ["gzip", ".gz"]),
         (b"one\0\xff", ["binary"]),
-        ("é\n".encode() + b"e\xe9 ", ["line 2", "mend that line"]),  # no other encoding: it would spoil the first line
+        (
+            "é\n".encode() + b"e\xe9 ",
+            ["line 2", "correct that line"],
+        ),  # no other encoding: it would spoil the first line
         ("é".encode()[:1], ["cut off"]),
     ],
     ids=["latin", "windows", "utf16", "pdf", "docx", "gzip", "binary", "damaged", "cut off"],

@@ -364,7 +364,7 @@ def test_counts_of_an_arpa_file_allocate_nothing(limited, work, damaged):
 def test_words_of_an_arpa_file_are_shown_in_short(refused, work, damaged):
     words = "".join(f"-1 {letter * 5000}\n" for letter in "abc")
     (work / "long.arpa").write_text(f"\\data\\\nngram 1=3\n\n\\1-grams:\n{words}\\end\\\n", encoding="utf-8")
-    assert "are no tokens" in refused("eval", damaged, "--arpa", "long.arpa")
+    assert "are not tokens" in refused("eval", damaged, "--arpa", "long.arpa")
 
 
 # JSON and TOML

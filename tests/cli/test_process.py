@@ -164,7 +164,7 @@ def test_a_signal_saves_the_run_and_ends_it(start, cli, work, number):
     stdout, stderr = process.communicate(timeout=GRACE)
     assert process.returncode == 128 + number, stderr
     assert "Traceback" not in stderr
-    assert "To go on: lmkit train --resume run" in stderr
+    assert "To continue: lmkit train --resume run" in stderr
     assert stdout == "run run\n"
     assert cli("sample", "run", "--length", 3).code == 0
     assert {path.name for path in work.iterdir()} == {"text.txt", "run"}

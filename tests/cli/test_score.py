@@ -258,8 +258,8 @@ def test_an_empty_text_is_refused(refused, trained, work, per, state):
         (["text.txt", "--per", "line", "--columns", "entropy"], ["no column 'entropy' with --per line"]),
         (["text.txt", "--per", "word", "--top-k", "3"], ["--top-k", "--per token"]),
         (["text.txt", "--weight", "1"], ["--weight", "--nbest"]),
-        (["text.txt", "--nbest", "text.txt"], ["--nbest goes alone"]),
-        (["--nbest", "text.txt", "--per", "line"], ["--nbest goes alone"]),
+        (["text.txt", "--nbest", "text.txt"], ["--nbest takes only"]),
+        (["--nbest", "text.txt", "--per", "line"], ["--nbest takes only"]),
         (["--nbest", "text.txt", "--weight", "nan"], ["--weight", "nan"]),
         (["--nbest", "missing.txt"], ["missing.txt"]),
         (["text.txt", "--state", "reset"], ["--state", "reset"]),
@@ -289,7 +289,7 @@ def test_strange_texts_have_scores(cli, trained, per, strange):
 def test_a_text_of_unknown_tokens_alone_gets_a_note(cli, trained, per):
     outcome = cli("score", trained, "--per", per, input="日本語".encode())
     assert outcome.code == 0
-    assert outcome.stderr == "Note: all 3 tokens are <unk>: the scores say nothing of what they are.\n"
+    assert outcome.stderr == "Note: all 3 tokens are <unk>: the scores say nothing about the text.\n"
 
 
 def test_a_pipe_that_is_closed_ends_it_quietly(trained, work):

@@ -8,7 +8,7 @@ import pytest
 from lmkit.config import DataConfig
 from lmkit.text import build_corpus
 from lmkit.text.cache import survey as survey_module
-from lmkit.text.traits import LEARNT_BY_HEART, RETURNS, TABLE, TraitMeter, Traits
+from lmkit.text.traits import MEMORISED, RETURNS, TABLE, TraitMeter, Traits
 
 PROSE = "".join(f"This is line {number}, and no other line is the same.\n" for number in range(100))
 TABLE_ROWS = "".join(f'{number},"a text, with a comma",{number % 2}\n' for number in range(100))
@@ -40,9 +40,7 @@ def test_words_are_read_without_the_line_ends_of_windows(path):
 
 def test_a_fifth_of_the_lines_that_comes_again_is_told(path):
     repeated = "".join(PROSE.splitlines(keepends=True)[:25])
-    assert notes(path, PROSE + repeated) == (
-        f"20% of the lines of 40 characters or more repeat another. {LEARNT_BY_HEART}",
-    )
+    assert notes(path, PROSE + repeated) == (f"20% of the lines of 40 characters or more repeat another. {MEMORISED}",)
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])

@@ -50,7 +50,7 @@ class Level(NamedTuple):
 def stack(parts: Parts, settings: AdapterSettings) -> list[Level]:
     """The network alone, then with one adapter more at each level: dynamic evaluation, cache, n-gram, other models.
 
-    Each level is a predictor of its own and computes everything under it anew; ``Components`` computes all levels in
+    Each level is a predictor of its own and computes everything under it again; ``Components`` computes all levels in
     one pass. Raises ConfigError for impossible settings, and for dynamic evaluation without gradient squares.
     """
     base: Any = NetworkPredictor(parts.model, parts.precision)

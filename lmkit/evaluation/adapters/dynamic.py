@@ -1,4 +1,4 @@
-"""Dynamic evaluation: a network that goes on learning from the text that it has just been scored on.
+"""Dynamic evaluation: a network that keeps training on the text that it has just scored.
 
 Krause, Kahembwe, Murray & Renals (2018), "Dynamic evaluation of neural sequence models", arXiv 1709.07432, the update
 of their section 4 (RMS with decay towards the trained weights).
@@ -45,7 +45,7 @@ class DynamicPredictor:
 
     Each weight moves by -lr * gradient / (rms + mean rms) + decay * (trained weight - weight) * rms / mean rms, the
     rms being the root of ``squares``, the mean squares of the gradient on training text. Spans are counted from the
-    stream's beginning, so no window changes the result; a token is always scored before it is learnt from. The
+    stream's beginning, so no window changes the result; a token is always scored before it is trained on. The
     precision is that of scoring; gradients are in that of the parameters.
     """
 
@@ -123,7 +123,7 @@ class DynamicPredictor:
     ) -> tuple[Tensor, Tensor, DynamicState]:
         """Read a window piece by piece, cut where spans end, and learn in between.
 
-        The last target of a span is the input after it, so a span is learnt when that input has come: before it is
+        The last target of a span is the input after it, so a span is trained on when that input has come: before it is
         read.
         """
         hidden, results, start = [], [], 0

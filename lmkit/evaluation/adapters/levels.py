@@ -29,8 +29,8 @@ __all__ = ["Adapted", "MeasuredLevel", "check_rows", "measure_stack"]
 
 Floats = NDArray[np.float64]
 TUNED_HERE = (
-    "Rates and weights were tuned on the very text that is measured: the losses with adapters are too low. A text of "
-    "its own (--file, or a run with a test split) gives fair ones."
+    "Rates and weights were tuned on the very text that is measured: the losses with adapters are too low. A separate "
+    "text (--file, or a run with a test split) gives fair ones."
 )
 
 
@@ -121,7 +121,7 @@ class Adapted:
 
 
 def check_rows(tokens: TokenFile, options: EvalOptions) -> None:
-    """Raise ConfigError where adapters cannot read a text in so many rows: before anything is computed."""
+    """Raise ConfigError where adapters cannot read a text in this many rows: before anything is computed."""
     if options.adapters.dynamic and rows_read(tokens, options) > 1:
         raise ConfigError(ONE_STREAM)
 
@@ -140,7 +140,7 @@ def measure_stack(
 
     The metrics of each level are those of ``measure`` on it by itself; seams are repaired where any of the models
     needs it, and counted so. In memory are some float64 numbers for each token, and the hidden vectors of one window
-    and of the cache. Raises ConfigError for impossible settings and for dynamic evaluation of rows side by side.
+    and of the cache. Raises ConfigError for impossible settings and for dynamic evaluation of several rows.
     """
     check_rows(tokens, options)
     settings, precision = options.adapters, str(parts.precision).removeprefix("torch.")

@@ -47,10 +47,10 @@ def tune(parts: Parts, settings: AdapterSettings, windows: Windows) -> AdapterSe
     """The settings that give a validation text the highest probability, one adapter after the other from the bottom
     up.
 
-    The rate of dynamic evaluation and the flatness of the cache come from small grids, which go on where the best is at
-    an end; all weights of mixtures by expectation maximisation. ``windows()`` gives the text anew at each call; its
-    first TUNING_TOKENS tokens are used, and the network's hidden vectors of two passes over them are in memory where
-    there is a cache.
+    The rate of dynamic evaluation and the flatness of the cache come from small grids, which are extended where the
+    best is at an end; all weights of mixtures by expectation maximisation. ``windows()`` starts the text again at each
+    call; its first TUNING_TOKENS tokens are used, and the network's hidden vectors of two passes over them are in
+    memory where there is a cache.
     """
     windows = partial(_beginning, windows)
     reading = _tune_network(parts, settings, windows)

@@ -1,6 +1,6 @@
 """Is one model better than another? Paired differences with intervals and a test, in all and by kind of token.
 
-The intervals and p-values tell how far the difference depends on the chance of this text. They say nothing of the
+The intervals and p-values show how far the difference depends on the chance of this text. They say nothing of the
 chance of training: another seed would have given other models.
 """
 
@@ -63,7 +63,7 @@ class Interval:
 @dataclass(frozen=True)
 class RunResult:
     """One run by itself: ``loss`` is in the comparison's unit; ``perplexity`` is None where tokens differ. Of the rows
-    that were read side by side, ``seams_repaired`` were corrected by reading on from the one before.
+    that were read in parallel, ``seams_repaired`` were corrected by reading on from the one before.
     """
 
     name: str
@@ -113,7 +113,7 @@ class Comparison:
     """Everything that a comparison found; the first run is the baseline.
 
     ``unit`` is nats_per_token where the tokens are the same, else bits_per_byte over spans of the text. ``split`` names
-    the text, ``rows`` were read side by side, and ``notes`` are what a reader must know before believing the results.
+    the text, ``rows`` were read in parallel, and ``notes`` are what a reader must know before believing the results.
     """
 
     unit: str

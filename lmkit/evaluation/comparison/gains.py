@@ -31,7 +31,7 @@ class Blocks(NamedTuple):
 
 
 def blocks_of(num_tokens: int) -> Blocks | None:
-    """The blocks by which ``lmkit compare`` would judge a text of so many tokens; None where it is too short."""
+    """The blocks by which ``lmkit compare`` would judge a text of this many tokens; None where it is too short."""
     try:
         number = count_blocks(num_tokens, None, "token")
     except DataError:

@@ -12,7 +12,7 @@ MOST_STEPS = 10_000
 
 
 def two_sided_p(t: float, freedom: int) -> float:
-    """The probability that a t variable of so many degrees of freedom is at least as far from zero as ``t``.
+    """The probability that a t variable with this many degrees of freedom is at least as far from zero as ``t``.
 
     It is the regularised incomplete beta function I_x(freedom / 2, 1 / 2) at x = freedom / (freedom + t^2)
     (Abramowitz & Stegun 1964, 26.5.27 and 26.7.1).

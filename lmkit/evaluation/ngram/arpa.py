@@ -108,7 +108,7 @@ def _words_of(levels: tuple[Ngrams, ...], indices: NDArray[np.int64], vocab_size
 
 
 class _Words(dict[bytes, int]):
-    """Numbers of the words of a file's 1-grams; remembers those that are strange to the tokenizer."""
+    """Numbers of the words of a file's 1-grams; remembers those that are unknown to the tokenizer."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         vocabulary = enumerate(tokenizer.vocabulary)
@@ -116,13 +116,13 @@ class _Words(dict[bytes, int]):
         self.setdefault(b"<s>", BEGIN)
         self.setdefault(b"</s>", END)
         self.setdefault(b"<unk>", UNUSED if tokenizer.unk_id is None else tokenizer.unk_id)
-        self.strange: list[str] = []
-        self.num_strange = 0
+        self.unknown: list[str] = []
+        self.num_unknown = 0
 
     def __missing__(self, word: bytes) -> int:
-        self.num_strange += 1
-        if len(self.strange) < SHOWN:
-            self.strange.append(word[:60].decode("utf-8", "replace"))
+        self.num_unknown += 1
+        if len(self.unknown) < SHOWN:
+            self.unknown.append(word[:60].decode("utf-8", "replace"))
         return UNUSED
 
     def known(self, section: Section) -> dict[bytes, int]:
@@ -181,7 +181,7 @@ def _sorted(file: ArpaFile, section: Section, keys: NDArray[np.int64], vocab_siz
     again = np.flatnonzero(keys[1:] == keys[:-1])
     if len(again):
         line = int(section.lines[order[again + 1]].min())
-        raise file.error("this n-gram is there for the second time.", line)
+        raise file.error("this n-gram is listed twice.", line)
     with np.errstate(over="ignore"):  # less than any number: a probability of 0
         return Ngrams(keys, LOG_10 * section.log10_probs[order], LOG_10 * section.log10_backoffs[order])
 
@@ -195,8 +195,10 @@ def _refuse_other_words(file: ArpaFile, level: Ngrams, words: _Words, tokenizer:
         faults.append(
             f"{len(missing):,} of the {tokenizer.vocab_size:,} tokens are missing ({_listed(names, len(missing))})"
         )
-    if words.num_strange:
-        faults.append(f"{words.num_strange:,} of its words are no tokens ({_listed(words.strange, words.num_strange)})")
+    if words.num_unknown:
+        faults.append(
+            f"{words.num_unknown:,} of its words are not tokens ({_listed(words.unknown, words.num_unknown)})"
+        )
     if faults:
         raise ConfigError(
             f"{file.path} does not fit the tokenizer: {' and '.join(faults)}. Estimate it on text that this "

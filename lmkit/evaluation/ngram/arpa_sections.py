@@ -82,7 +82,7 @@ class ArpaFile:
             if line == DATA:
                 break
         else:
-            raise self.error("this is no ARPA file: no line says \\data\\.")
+            raise self.error("this is not an ARPA file: no line says \\data\\.")
         counts: list[int] = []
         for line in self._lines:
             if line.startswith(b"\\"):
@@ -121,7 +121,7 @@ class ArpaFile:
         else:
             raise self._cut_off()
         if len(lines) < declared:
-            raise self.error(f"the file declares {declared:,} {order}-grams, and there are {len(lines):,}.")
+            raise self.error(f"the file declares {declared:,} {order}-grams, but there are {len(lines):,}.")
         self._expect(line, b"\\%d-grams:" % (order + 1) if order < len(counts) else END)
         section = Section(_integers(words).reshape(-1, order), _floats(probs), _floats(backoffs), _integers(lines))
         self._check(section)
@@ -156,7 +156,7 @@ class ArpaFile:
                 if self.line % LINES_PER_REPORT == 0:
                     self._report(min(1.0, read / max(1, size)))
                 if len(line) == LONGEST_LINE:
-                    raise self.error(f"the line is longer than {LONGEST_LINE:,} bytes: this is no ARPA file.")
+                    raise self.error(f"the line is longer than {LONGEST_LINE:,} bytes: this is not an ARPA file.")
                 if self.line == 1 and line.startswith(b"\x1f\x8b"):
                     raise self.error("the file is compressed: unpack it first (gunzip).")
                 line = line.strip()

@@ -36,7 +36,7 @@ def count_ngrams(ids: NDArray[Any], *, vocab_size: int, order: int, eos_id: int)
     if len(ids) == 0:
         raise DataError("There is no token to count n-grams of: the text is empty.")
     if int(ids.min()) < 0 or int(ids.max()) >= vocab_size:
-        raise ConfigError(f"The text holds tokens outside the vocabulary of {vocab_size:,}: encode it anew.")
+        raise ConfigError(f"The text holds tokens outside the vocabulary of {vocab_size:,}: encode it again.")
     stream = np.empty(len(ids) + 1, dtype=np.int64)
     stream[0], stream[1:] = eos_id, ids
     whole = np.arange(vocab_size, dtype=np.int64)

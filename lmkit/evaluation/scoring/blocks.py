@@ -31,8 +31,8 @@ class TokenBlock:
     ids: IGNORE where nothing is to be scored and only the end of a word is asked for. starts, ends: characters of the
     file. words, lines: numbers from 1 in the file; ``pieces`` says which tokens end in a word's characters.
     text: the stretch, which begins at character ``offset``. file: which of the files. segments: the tokens before
-    which the state begins anew, with ``<eos>`` as input; they may be read side by side where all of the block's
-    segments are ``whole``, else the first tokens go on from the block before.
+    which the state is reset, with ``<eos>`` as input; they may be read in parallel where all of the block's
+    segments are ``whole``, else the first tokens continue the block before.
 
     A word here is a unit of the text with the white space before it: a run of other characters, a line end, the
     ``<eos>`` that closes a document, or the white space at the very end.
@@ -70,7 +70,7 @@ def token_blocks(
 ) -> Iterator[TokenBlock]:
     """The tokens of some files, each given as chunks of text: those that ``eval`` would count.
 
-    state: carry is one stream of everything; document begins anew at each document; line reads every line by itself,
+    state: carry is one stream of everything; document starts afresh at each document; line reads every line by itself,
     its line end included, and knows no documents. documents: file, line or blank-line, as in training; each is closed
     by ``<eos>`` where there are several, unless it ends in one. marks: put an IGNORE where a text ends in a word, so
     that the word's end is predicted too.
@@ -178,7 +178,7 @@ class _Encoder:
         self.open = False
 
     def _single(self, token: int) -> TokenBlock:
-        """A block of one token without characters, which goes on from the one before."""
+        """A block of one token without characters, which continues the one before."""
         none = np.zeros((1, 2), dtype=np.int64)
         return self.position.block("", np.array([token], dtype=np.int64), none, np.empty(0, dtype=np.int64), False)
 

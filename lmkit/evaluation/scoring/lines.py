@@ -114,7 +114,7 @@ class _Joiner:
         self.lines = []
 
     def _begin_file(self, number: int) -> None:
-        """Lines are numbered anew."""
+        """Lines are numbered from 1 again."""
         self.file = number
         self.read = 0  # lines
         self.in_line = self.in_word = False

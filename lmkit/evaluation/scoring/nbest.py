@@ -45,7 +45,7 @@ def read_nbest(chunks: Iterable[str], name: str) -> list[Hypothesis]:
     """Read lines ``id score text`` with a tab or ``|||`` between them; blank lines are skipped and the text may be
     empty.
 
-    The whole list is read before anything is scored, so that a mistake is told first. Raises DataError with the
+    The whole list is read before anything is scored, so that a mistake is reported first. Raises DataError with the
     line's number where a field is missing or the score is not a number, and where there is no line or far too much.
     """
     lines = _held(chunks, name).split("\n")

@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 Columns = dict[str, NDArray[Any]]
 Report = Callable[[TokenBlock, int], None]
 WINDOW = 256  # tokens computed at a time
-ROWS = 64  # lines computed side by side
+ROWS = 64  # lines computed in parallel
 NUMBERS_AT_ONCE = 2**22  # of a window's distributions: 16 MiB in float32
 
 
@@ -57,14 +57,14 @@ def score_blocks(
 ) -> Iterator[ScoredBlock]:
     """Score block after block, each as soon as it is there; memory is that of a block.
 
-    Segments that are whole (lines, short documents) are read side by side in up to ``rows`` rows, all else as one
+    Segments that are whole (lines, short documents) are read in parallel in up to ``rows`` rows, all else as one
     stream. Neither ``window`` nor ``rows`` changes a score by more than rounding. report: called with a block and how
     many of its tokens are scored, window by window. Raises DataError where there is no token at all.
     """
     if window < 1 or rows < 1:
         raise ConfigError("--window and --rows must be at least 1.")
     reader = _Reader(predictor, eos_id, vocab_size, details or Details(), window, rows, report)
-    held: list[ScoredBlock] | None = []  # until there is a token, so that a mistake is told before any score
+    held: list[ScoredBlock] | None = []  # until there is a token, so that a mistake is reported before any score
     for whole, group in groupby(blocks, key=lambda block: block.whole):
         for scored in map(reader.side_by_side, group) if whole else reader.one_stream(group):
             if held is not None:
@@ -138,7 +138,7 @@ class _Reader(Generic[S]):
             self.report(block, scored)
 
     def _cuts(self, block: TokenBlock) -> list[int]:
-        """Where the windows of a block begin and end: at its segments, and after so many tokens."""
+        """Where the windows of a block begin and end: at its segments, and after ``window`` tokens."""
         size = self._at_once(self.window, 1)
         cuts: list[int] = []
         for begin, end in pairwise(sorted({0, *block.segments.tolist(), len(block)})):
@@ -176,7 +176,7 @@ def _named(scores: TokenScores) -> Iterator[tuple[str, NDArray[Any]]]:
 
 
 def _window(previous: Any, targets: Integers, fresh: bool) -> Window:
-    """A window of rows (B, T) that go on after the tokens ``previous``, or begin with them."""
+    """A window of rows (B, T) that continue after the tokens ``previous``, or begin with them."""
     rows, steps = targets.shape
     inputs = np.empty_like(targets)
     inputs[:, 0] = previous

@@ -38,10 +38,10 @@ def score_text(
 ) -> Iterator[ScoredBlock]:
     """Score files, each given as chunks of text, in constant memory: every token once, the first included.
 
-    state: carry reads everything as one stream; document begins anew at each document (``documents``: file, line or
+    state: carry reads everything as one stream; document starts afresh at each document (``documents``: file, line or
     blank-line); line reads each line by itself from a state of zero with ``<eos>`` before it, its line end included, so
     equal lines get equal scores. Under carry and document the scores add up to minus the nll of an evaluation.
-    entropy, rank, top_k: what else to tell of each prediction. words: find what ``scored_words`` needs.
+    entropy, rank, top_k: what else to report of each prediction. words: find what ``scored_words`` needs.
     report: called with a block of tokens and how many of them are scored, window by window.
 
     Raises ConfigError for a state or documents that are none of them, DataError where there is nothing to score.

@@ -50,7 +50,7 @@ class Generator(ABC):
     def nll_between(self, begin: int, end: int, seed: int = 0) -> float:
         """Nats of the characters begin..end of the text with this seed, after all that is before them.
 
-        Whoever knows the machine and has read the text so far needs so many; nobody does better on average.
+        Whoever knows the machine and has read the text so far needs this many; no model needs less on average.
         """
         cuts = chain(range(0, begin, CHUNK), range(begin, end, CHUNK), [end])
         characters = self.characters(seed)
@@ -248,7 +248,7 @@ class KnownEntropy(NamedTuple):
 
 
 def known_entropy(corpus: str, begin: int, end: int) -> KnownEntropy | None:
-    """Of the characters begin..end of a corpus, named as for ``open_source``; None where nobody knows the truth."""
+    """Of the characters begin..end of a corpus, named as for ``open_source``; None where it is unknown."""
     generator = GENERATORS.get(corpus.partition(":")[0])
     return None if generator is None else KnownEntropy(generator.entropy_rate, generator.nll_between(begin, end))
 

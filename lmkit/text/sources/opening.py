@@ -94,7 +94,7 @@ def _open_path(name: str) -> Source:
         if path.exists():
             return _open_file(path)
     except PermissionError as error:
-        raise DataError(f"{error.filename or name} may not be read: check its permissions.") from None
+        raise DataError(f"{error.filename or name} is not readable: check its permissions.") from None
     except (OSError, RuntimeError, ValueError):
         raise DataError(_missing(name)) from None
     raise DataError(_missing(name))
@@ -152,7 +152,7 @@ def _is_run(folder: Path) -> bool:
 
 
 def _raise(error: OSError) -> None:
-    """A folder that cannot be listed is an error: nothing is left out in silence."""
+    """A folder that cannot be listed is an error: nothing is skipped silently."""
     raise error
 
 
@@ -214,11 +214,11 @@ def _beside(path: Path) -> list[str]:
 
 def _missing(name: str) -> str:
     if len(name) > 255 or "\0" in name:
-        return f"There is no file or folder {_short(name)!r}: no system can hold such a name."
+        return f"There is no file or folder {_short(name)!r}: this is not a valid name."
     try:
         path = expanded(name)
     except RuntimeError:
-        return f"There is no file or folder {name}: nobody is called so here."
+        return f"There is no file or folder {name}: there is no such user here."
     try:
         beside = sorted(entry.name for entry in path.parent.iterdir())
     except OSError:

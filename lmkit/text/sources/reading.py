@@ -18,7 +18,7 @@ from lmkit.files import open_regular
 __all__ = ["decode_chunks", "looks_like_text", "read_blocks", "read_text"]
 
 BLOCK = 1 << 20
-SAMPLE = 4096  # bytes around a fault that tell the encoding
+SAMPLE = 4096  # bytes around a fault that reveal the encoding
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 # What people give as text and is none, by its first bytes.
 NO_TEXT = {
@@ -103,7 +103,7 @@ def _what_to_do(data: bytes, fault_at: _Reached, start: int, name: str) -> str:
     if b"\0" in around:
         return "It looks like a binary file: give plain text."
     if not fault_at.is_ascii:
-        return "What stands before it is UTF-8: mend that line."
+        return "What stands before it is UTF-8: correct that line."
     # Windows-1252 has its quotes and dashes where Latin-1 has control characters
     windows = any(0x80 <= byte < 0xA0 for byte in around[min(start, SAMPLE) :])
     encoding, shown = ("WINDOWS-1252", "Windows-1252") if windows else ("LATIN1", "Latin-1")
@@ -128,9 +128,9 @@ def read_blocks(path: Path) -> Iterator[bytes]:
     except IsADirectoryError:
         raise DataError(f"{path} is a folder, not a file.") from None
     except PermissionError:
-        raise DataError(f"{path} may not be read: check its permissions.") from None
+        raise DataError(f"{path} is not readable: check its permissions.") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path} is a damaged or incomplete .gz file ({error}): fetch it again.") from error
+        raise DataError(f"{path} is a damaged or incomplete .gz file ({error}): download it again.") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
 
@@ -166,7 +166,9 @@ class _Unpacked(io.RawIOBase):
         try:
             data: bytes = self._stream.read(len(buffer))
         except Exception as error:
-            raise DataError(f"{self._path} is a damaged or incomplete .zst file ({error}): fetch it again.") from error
+            raise DataError(
+                f"{self._path} is a damaged or incomplete .zst file ({error}): download it again."
+            ) from error
         buffer[: len(data)] = data
         return len(data)
 

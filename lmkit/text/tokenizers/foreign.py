@@ -109,7 +109,7 @@ class ForeignTokenizer(Tokenizer):
         except BaseException as error:
             if type(error).__name__ != "PanicException":
                 raise
-            raise TokenizerError(f"{self._name} has a rule that `tokenizers` cannot carry out: {error}.") from error
+            raise TokenizerError(f"{self._name} has a rule that `tokenizers` cannot apply: {error}.") from error
 
     def stream_decoder(self) -> StreamDecoder:
         return _WindowDecoder(self)

@@ -20,7 +20,7 @@ def rank_tokens(counts: Iterable[tuple[str, int]], *, vocab_size: int | None, mi
     counts = list(counts)
     kept = [(token, count) for token, count in counts if count >= min_count and token not in SPECIALS]
     if counts and not kept and min_count > 1:
-        raise ConfigError(f"--min-count {min_count} leaves no token: nothing is seen so often in the training text.")
+        raise ConfigError(f"--min-count {min_count} leaves no token: nothing occurs so often in the training text.")
     kept.sort(key=lambda pair: (-pair[1], pair[0]))
     tokens = [*SPECIALS, *(token for token, _ in kept)]
     return tokens[:vocab_size]

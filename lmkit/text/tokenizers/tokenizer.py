@@ -55,7 +55,7 @@ def no_cut(text: str) -> int:
 def rechunk(
     chunks: Iterable[str], cut: Callable[[str], int], cut_stretch: Callable[[str], int] = no_cut
 ) -> Iterator[str]:
-    """Cut a text anew, only at the positions that are allowed; a part without such a position is held back and joined.
+    """Cut a text again, only at the positions that are allowed; a part without such a position is held back and joined.
 
     ``cut(chunk)`` gives a position in any chunk, or -1. ``cut_stretch(text)`` may know one in what was held back, which
     begins where the text does or was cut last. Memory grows with the longest part that neither can cut; a small
@@ -179,7 +179,7 @@ class Tokenizer(ABC):
         return no_cut(text)
 
     def parts(self, chunks: Iterable[str]) -> Iterator[str]:
-        """A text given in chunks, cut anew so that the ids of the parts are those of the whole."""
+        """A text given in chunks, cut again so that the ids of the parts are those of the whole."""
         return rechunk(chunks, self.cut, self.cut_stretch)
 
     @functools.cached_property

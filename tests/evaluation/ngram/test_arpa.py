@@ -191,8 +191,8 @@ def test_unknown_words_are_left_out_where_the_tokenizer_has_none(arpa):
         ("-0.7\tb\t-0.125\n", "", "1 of the 4 tokens are missing (b)"),
         ("-1.0\t<unk>\t0\n", "", "1 of the 4 tokens are missing (<unk>)"),
         ("-0.6\t</s>\n", "", "1 of the 4 tokens are missing (<eos>)"),
-        ("-0.7\tb\t-0.125\n", "-0.7\tbee\t-0.125\n", "are missing (b) and 1 of its words are no tokens (bee)"),
-        ("-0.7\tb\t-0.125\n", "-0.7\t\xff\n-3\tB\n-3\tC\n-3\tD\n", "4 of its words are no tokens (ÿ, B, C, ...)"),
+        ("-0.7\tb\t-0.125\n", "-0.7\tbee\t-0.125\n", "are missing (b) and 1 of its words are not tokens (bee)"),
+        ("-0.7\tb\t-0.125\n", "-0.7\t\xff\n-3\tB\n-3\tC\n-3\tD\n", "4 of its words are not tokens (ÿ, B, C, ...)"),
     ],
 )
 def test_another_vocabulary_is_refused(arpa, old, new, said):
@@ -225,11 +225,11 @@ def test_another_vocabulary_is_refused(arpa, old, new, said):
         ("-0.3\ta b", "-0.3\ta b\tnan", 18, "must be 0 or less"),
         ("-0.3\ta b", "-0.3\ta b\t-1e308", 18, "must be 0 or less"),
         ("-0.3\ta b", "-0.3\ta bee", 18, "'bee' is not among the 1-grams"),
-        ("-0.3\ta b", "-0.3\tb </s>", 19, "second time"),
-        ("-0.7\tb", "-0.7\ta", 14, "second time"),
+        ("-0.3\ta b", "-0.3\tb </s>", 19, "listed twice"),
+        ("-0.7\tb", "-0.7\ta", 14, "listed twice"),
         ("<s> a b", "<s> b b", 23, "first 2 words of this 3-gram are not among the 2-grams"),
-        ("ngram 2=4", "ngram 2=5", 22, "declares 5 2-grams, and there are 4"),
-        ("ngram 2=4", "ngram 2=999999999999999", 22, "declares 999,999,999,999,999 2-grams, and there are 4"),
+        ("ngram 2=4", "ngram 2=5", 22, "declares 5 2-grams, but there are 4"),
+        ("ngram 2=4", "ngram 2=999999999999999", 22, "declares 999,999,999,999,999 2-grams, but there are 4"),
         ("ngram 2=4", "ngram 2=3", 20, "more 2-grams than the 3"),
         ("\\end\\", "", 25, "cut off"),
         ("-0.4\ta", "-0.04\ta", 16, "sum to 1.4"),
@@ -270,8 +270,8 @@ def test_a_damaged_file_gives_a_model_or_a_clear_error(tmp_path_factory, place, 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "line 1: this is no ARPA file"),
-        (b"\x00\xff\xfe" * 100, "line 1: this is no ARPA file"),
+        (b"", "line 1: this is not an ARPA file"),
+        (b"\x00\xff\xfe" * 100, "line 1: this is not an ARPA file"),
         (b"\x1f\x8b\x08\x00", "line 1: the file is compressed"),
         (b"x" * (1 << 21), "line 1: the line is longer than 1,048,576 bytes"),
         (b"\\data\\\n", "line 1: the file ends before"),
@@ -299,7 +299,7 @@ def test_memory_is_not_that_of_the_declared_counts(arpa):
     path = arpa("\\data\\\nngram 1=900000000000\nngram 2=900000000000\n\\1-grams:\n-1\ta\n\\end\\\n")
     tracemalloc.start()
     try:
-        with pytest.raises(DataError, match="declares 900,000,000,000 1-grams, and there are 1"):
+        with pytest.raises(DataError, match="declares 900,000,000,000 1-grams, but there are 1"):
             read_arpa(path, WORDS)
         assert tracemalloc.get_traced_memory()[1] < 1 << 21
     finally:

@@ -183,7 +183,7 @@ def test_a_file_that_may_not_be_read_is_an_error(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"a")
     path.chmod(0)
-    assert "may not be read" in message(path)
+    assert "is not readable" in message(path)
 
 
 def test_permission_errors_are_told_in_one_sentence(tmp_path, monkeypatch):
@@ -194,7 +194,7 @@ def test_permission_errors_are_told_in_one_sentence(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("os.open", refuse)
-    assert "may not be read: check its permissions" in message(path)
+    assert "is not readable: check its permissions" in message(path)
 
 
 def test_a_file_or_folder_inside_a_folder_that_may_not_be_read_is_an_error(tmp_path, monkeypatch):
@@ -203,7 +203,7 @@ def test_a_file_or_folder_inside_a_folder_that_may_not_be_read_is_an_error(tmp_p
     (tmp_path / "a.md").write_bytes(b"a")
     with monkeypatch.context() as patch:
         patch.setattr(os, "access", lambda *_: False)
-        assert "a.md may not be read" in message(tmp_path)
+        assert "a.md is not readable" in message(tmp_path)
     scan = os.scandir
 
     def refuse(place):
@@ -212,7 +212,7 @@ def test_a_file_or_folder_inside_a_folder_that_may_not_be_read_is_an_error(tmp_p
         return scan(place)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    assert "inner may not be read" in message(tmp_path)
+    assert "inner is not readable" in message(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["./book", "/nowhere/at/all", "~/nothing-there", "a/b/c", "bok.txt", "data/bok.txt"])
