@@ -39,14 +39,15 @@ CELLS = (
     *("qrnn", "sru", "mingru", "minlstm", "rglru", "slstm", "mlstm"),
 )
 WITH_MATRICES = ("rnn", "irnn", "gru", "lstm", "lnlstm", "mogrifier", "slstm")  # from the state to the gates
-# The options of each optimiser and their defaults: torch's, but for AdamW's second beta, because runs of minutes have
-# few steps and want a shorter memory of squares.
+# The options of each optimiser and their defaults: torch's, but for the second beta of AdamW (and so of Muon),
+# because runs of minutes have few steps and want a shorter memory of squares.
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "sgd": {"momentum": 0.0},
     "adamw": {"betas": (0.9, 0.99), "eps": 1e-8},
     "adam": {"betas": (0.9, 0.999), "eps": 1e-8},
     "rmsprop": {"momentum": 0.0, "eps": 1e-8},
     "adagrad": {"eps": 1e-10},
+    "muon": {"betas": (0.9, 0.99), "eps": 1e-8, "momentum": 0.95, "muon_lr": None},
 }
 SCHEDULES = {"sgd": "plateau", "adagrad": "constant"}  # where none is named; cosine for the other optimisers
 SAMPLER_STATES = {"sequential": ("carry", "reset"), "random": ("reset",), "document": ("document",)}
@@ -252,14 +253,19 @@ class TrainingConfig(Section):
     lr: float = option(3e-3, "Learning rate.", flags=("--lr", "--learning-rate"), above=0)
     betas: tuple[float, ...] | None = option(
         None,
-        "Decay of Adam's means of the gradient and of its square (default: 0.9,0.99 for adamw, 0.9,0.999 for adam).",
+        "Adam's decay of the means of gradients and squares (default: 0.9,0.99; 0.9,0.999 for adam).",
         minimum=0,
         below=1,
     )
     eps: float | None = option(
         None, "Adaptive optimisers: what is added to the root of the squares (default: 1e-8; adagrad 1e-10).", above=0
     )
-    momentum: float | None = option(None, "Momentum of sgd and rmsprop (default: 0).", minimum=0, below=1)
+    momentum: float | None = option(
+        None, "Momentum (default: 0 for sgd and rmsprop, 0.95 for muon).", minimum=0, below=1
+    )
+    muon_lr: float | None = option(
+        None, "Learning rate of the recurrent layers' matrices, which Muon trains (default: --lr).", above=0
+    )
     weight_decay: float = option(0.0, "Weight decay on matrices.", flags=("--weight-decay", "--wdecay"), minimum=0)
     ar_alpha: float = option(
         0.0, "Penalty on the mean square of the last layer's outputs after dropout (AR, Merity et al. 2017).", minimum=0
@@ -337,7 +343,8 @@ class TrainingConfig(Section):
     @property
     def optimizer_options(self) -> dict[str, Any]:
         """The optimiser's own options, with its defaults filled in."""
-        return _filled(self, OPTIMIZERS[self.optimizer])
+        options = _filled(self, OPTIMIZERS[self.optimizer])
+        return options | ({"muon_lr": self.muon_lr or self.lr} if "muon_lr" in options else {})
 
     @property
     def epoch_limit(self) -> int | None:

@@ -58,6 +58,7 @@ class Options(TypedDict, total=False):
     betas: tuple[float, ...] | None
     eps: float | None
     momentum: float | None
+    muon_lr: float | None
     weight_decay: float
     ar_alpha: float
     tar_beta: float

@@ -1,4 +1,4 @@
-"""Optimisers from ``torch.optim`` and learning rates as pure functions of progress."""
+"""Optimisers, most of them from ``torch.optim``, and learning rates as pure functions of progress."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
 from lmkit.config import TrainingConfig
+from lmkit.model.cells import Cell
+from lmkit.training.muon import MOMENTUM, Muon
 
 __all__ = ["can_run_ahead", "learning_rate", "make_optimizer", "memory_names", "num_moments", "set_learning_rate"]
-
-MOMENTUM = "momentum_buffer"
 
 
 class Kind(NamedTuple):
@@ -33,6 +33,7 @@ KINDS = {
     "adam": Kind(Adam, ("exp_avg", "exp_avg_sq"), ("cpu", "cuda")),
     "rmsprop": Kind(RMSprop, ("square_avg",)),
     "adagrad": Kind(Adagrad, ("sum",), ("cpu",)),  # that for CUDA is younger than the oldest torch that lmkit takes
+    "muon": Kind(Muon, ("exp_avg", "exp_avg_sq"), ("cpu", "cuda")),
 }
 
 
@@ -43,26 +44,47 @@ def make_optimizer(model: nn.Module, config: TrainingConfig) -> Optimizer:
     gradient, as torch has it. RMSprop: Tieleman & Hinton 2012, Adagrad: Duchi et al. 2011, Adam: Kingma & Ba 2015,
     arXiv 1412.6980.
     """
-    matrices = [parameter for parameter in model.parameters() if parameter.dim() > 1]
-    vectors = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     kind, options = KINDS[config.optimizer], dict(config.optimizer_options)
-    if matrices[0].device.type in kind.fused:
+    options.pop("muon_lr", None)
+    if next(model.parameters()).device.type in kind.fused:
         options["fused"] = True
-    optimizer = kind.make(groups, lr=config.lr, **options)
+    optimizer = kind.make(_groups(model, config), lr=config.lr, **options)
     if config.optimizer == "sgd" and options["momentum"]:
         for parameter in model.parameters():  # the fused kernel fills a buffer on its first step only if that is taken
             optimizer.state[parameter][MOMENTUM] = torch.zeros_like(parameter)
     return optimizer
 
 
+def _groups(model: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:
+    """The parameters in groups: matrices, vectors, and for Muon the matrices of the recurrent layers by themselves."""
+    rows = _gate_rows(model) if config.optimizer == "muon" else {}
+    matrices = [parameter for parameter in model.parameters() if parameter.dim() > 1 and parameter not in rows]
+    vectors = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    if config.optimizer == "muon":
+        own = {"gate_rows": list(rows.values()), "lr_ratio": config.optimizer_options["muon_lr"] / config.lr}
+        groups.append({"params": list(rows), "weight_decay": config.weight_decay, **own})
+    return groups
+
+
+def _gate_rows(model: nn.Module) -> dict[Tensor, tuple[int, ...]]:
+    """The matrices of all cells, with the rows of each of their gates."""
+    cells = [module for module in model.modules() if isinstance(module, Cell)]
+    return {parameter: rows for cell in cells for parameter, rows in cell.gate_rows()}
+
+
 def num_moments(config: TrainingConfig) -> int:
     """How many numbers the optimiser of a configuration keeps of each parameter."""
-    return len(KINDS[config.optimizer].moments) + (1 if config.optimizer_options.get("momentum") else 0)
+    own = len(KINDS[config.optimizer].moments)
+    if config.optimizer == "muon":  # of matrices of recurrent layers it keeps one number only
+        return own
+    return own + (1 if config.optimizer_options.get("momentum") else 0)
 
 
 def memory_names(optimizer: Optimizer, group: Mapping[str, Any]) -> set[str]:
     """The names of what an optimiser remembers of each parameter of a group."""
+    if "gate_rows" in group:
+        return {MOMENTUM}
     own = next(kind.moments for kind in KINDS.values() if kind.make is type(optimizer))
     return {*own, *(["step"] if own else []), *([MOMENTUM] if group.get("momentum") else [])}
 

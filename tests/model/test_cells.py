@@ -225,3 +225,16 @@ print("torch._dynamo" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False)
     assert done.stdout == "False\n", done.stderr
+
+
+@on_every_cell
+def test_the_gates_of_a_cell_are_all_its_matrices_and_none_is_a_stack(name):
+    cell = new_cell(name)
+    gates = dict(cell.gate_rows())
+    assert set(gates) == {parameter for parameter in cell.parameters() if parameter.dim() > 1}
+    for parameter, rows in gates.items():
+        assert sum(rows) == parameter.numel() // parameter.shape[-1]
+        assert max(rows) <= max(E, D)
+    recurrent = [gates[cell.get_parameter(one)] for one in cell.recurrent_matrices]
+    if hasattr(cell, "gate_matrices"):
+        assert [len(matrix) for matrix in cell.gate_matrices()] == [size for rows in recurrent for size in rows]

@@ -78,6 +78,7 @@ FORMAT_1: dict[str, Any] = {
     "betas": None,
     "eps": None,
     "momentum": None,
+    "muon_lr": None,
     "weight_decay": 0.0,
     "ar_alpha": 0.0,
     "tar_beta": 0.0,

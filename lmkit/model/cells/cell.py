@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
@@ -51,6 +52,16 @@ class Cell(nn.Module, ABC):
     @abstractmethod
     def step(self, projected: Tensor, state: CellState) -> tuple[Tensor, CellState]:
         """One step on a projected input (B, P): outputs (B, D) and the new state."""
+
+    def gate_rows(self) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
+        """Each matrix (..., rows, columns) among the parameters, with the rows of each gate that is stacked in it. By
+        default gates have as many rows as there are outputs; a matrix whose rows are no multiple of them is one gate.
+        """
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                rows = parameter.flatten(0, -2).shape[0]
+                number, rest = divmod(rows, self.output_size)
+                yield parameter, (rows,) if rest else (self.output_size,) * number
 
     def forward(self, inputs: Tensor, state: CellState) -> tuple[Tensor, CellState]:
         """Inputs (T, B, E) from a state: outputs (T, B, D) and the state after the last of them."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -47,6 +49,9 @@ class MLSTM(Cell):
     def project(self, inputs: Tensor) -> Tensor:
         projected: Tensor = self.linear(inputs)
         return projected
+
+    def gate_rows(self) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
+        yield self.linear.weight, (self.output_size,) * 4 + (self.heads,) * 2
 
     def look(self, projected: Tensor, state: CellState) -> dict[str, Tensor]:
         """input and forget (B, heads) as logarithms."""

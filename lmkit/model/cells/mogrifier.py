@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -48,6 +50,11 @@ class Mogrifier(MatrixCell):
     def project(self, inputs: Tensor) -> Tensor:
         """The inputs themselves: the state gates them first."""
         return inputs
+
+    def gate_rows(self) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
+        turns = set(self.turns.parameters())
+        for parameter, rows in super().gate_rows():
+            yield parameter, (len(parameter),) if parameter in turns else rows
 
     def look(self, projected: Tensor, state: CellState) -> dict[str, Tensor]:
         x, h = projected, state[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -56,6 +58,12 @@ class SLSTM(MatrixCell):
     def project(self, inputs: Tensor) -> Tensor:
         projected: Tensor = self.from_input(inputs)
         return projected
+
+    def gate_rows(self) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
+        """Of the recurrent matrices each head's is one by itself."""
+        gates, heads, rows, _ = self.recurrent.shape
+        yield self.from_input.weight, (self.output_size,) * gates
+        yield self.recurrent, (rows,) * (gates * heads)
 
     def look(self, projected: Tensor, state: CellState) -> dict[str, Tensor]:
         """input is stored times exp(-m'), forget times exp(m - m')."""
