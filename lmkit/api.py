@@ -41,6 +41,7 @@ from lmkit.hardware import choose_device
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.precision import choose_precision
 from lmkit.run.directory import RunDirectory
+from lmkit.run.stored import StoredRun, check_text_is_there
 from lmkit.samplers import SequentialSampler, Window
 from lmkit.text.corpus import Progress, build_corpus, encode_path, encode_split, encode_text
 from lmkit.text.documents import EACH_LINE
@@ -66,7 +67,7 @@ class TrainedModel:
         model: LanguageModel,
         tokenizer: Tokenizer,
         config: Config,
-        run: RunDirectory | None = None,
+        run: StoredRun | None = None,
         training_counts: Mapping[str, int] | None = None,
     ) -> None:
         self.model = model
@@ -308,9 +309,9 @@ class TrainedModel:
 
     def _with_known_entropy(self, tokens: TokenFile, split: str) -> TokenFile:
         """The tokens of a split with what is known of its text, where a known machine made it."""
-        if self.run is None or self.run.split_hash(split) != tokens.sha256:
+        if self.run is None or self.run.record.split_hash(split) != tokens.sha256:
             return tokens
-        corpus = self.run.info().get("corpus")
+        corpus = self.run.record.values.get("corpus")
         ranges = corpus.get("ranges") if isinstance(corpus, dict) else None
         match ranges.get(split) if isinstance(ranges, dict) else None:
             case [int(begin), int(end)] if begin >= 0 and end - begin == tokens.counts.chars:
@@ -408,14 +409,14 @@ class TrainedModel:
             raise RunError("This model belongs to no run: give a text or a file.")
         if self.config.data.corpus == "-":
             raise RunError("The model was trained on standard input, which is gone: give --file.")
-        self.run.check_text_is_there(self.config)
+        check_text_is_there(self.run.path, self.config)
         corpus = build_corpus(self.config.data, tokenizer=self.tokenizer, progress=self.progress)
         name = split or next((known for known in ("test", "valid") if known in corpus.splits), None)
         if name is None:
             raise RunError("The corpus has neither a test nor a valid split: give --split train, or --file.")
         if name not in corpus.splits:
             raise RunError(f"The corpus has no {name} split: it has {', '.join(corpus.splits)}.")
-        if self.run.split_hash(name) != corpus.splits[name].sha256:
+        if self.run.record.split_hash(name) != corpus.splits[name].sha256:
             raise RunError(
                 f"The {name} split of {corpus.name} has changed since the model was trained: "
                 "give --file to measure another text."
@@ -498,10 +499,10 @@ def _fitting(settings: AdapterSettings, num_tokens: int, num_others: int) -> Ada
     )
 
 
-def _closing_perplexity(run: RunDirectory) -> list[str]:
+def _closing_perplexity(run: StoredRun) -> list[str]:
     """The perplexity that a run closed with, if its log has it."""
     try:
-        record = run.closing_record() or {}
+        record = RunDirectory(run.path).metrics().closing_record or {}
     except RunError:
         return []
     perplexity = record.get("perplexity")
@@ -522,8 +523,8 @@ def load(path: str | os.PathLike[str], device: str = "auto", checkpoint: str | i
     Raises RunError if the folder is missing, damaged or foreign, or has no such checkpoint.
     """
     run = RunDirectory.open(path)
-    config = run.config()
-    tokenizer = run.tokenizer()
+    stored = run.stored()
+    config, tokenizer = stored.config, stored.tokenizer
     weights = None if checkpoint == "best" else run.checkpoints.weights(checkpoint)
     model = run.load_model(config, tokenizer.vocab_size, choose_device(device), weights)
-    return TrainedModel(model, tokenizer, config, run, run.counts("train"))
+    return TrainedModel(model, tokenizer, config, stored, stored.record.counts("train"))

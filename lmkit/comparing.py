@@ -215,7 +215,7 @@ def _train_counts(model: TrainedModel) -> NDArray[np.int64]:
 def _warnings(models: Sequence[TrainedModel], runs: Sequence[ScoredRun]) -> list[str]:
     """What a reader must know before believing the results."""
     notes = []
-    texts = [model.run and model.run.split_hash("train") for model in models]
+    texts = [model.run and model.run.record.split_hash("train") for model in models]
     for run, text in zip(runs[1:], texts[1:], strict=True):
         if text != texts[0]:
             notes.append(

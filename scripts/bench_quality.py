@@ -83,8 +83,9 @@ def known_words(run: Path, seed: int) -> float:
     from lmkit.text.corpus import build_corpus
 
     directory = RunDirectory.open(run)
-    tokenizer = directory.tokenizer()
-    corpus = build_corpus(directory.config().data, tokenizer=tokenizer)
+    stored = directory.stored()
+    tokenizer = stored.tokenizer
+    corpus = build_corpus(stored.config.data, tokenizer=tokenizer)
     pattern = re.compile(r"[^\W\d_]+")
     known = set(pattern.findall(tokenizer.decode(corpus.splits["train"].ids)))
     words = pattern.findall(lmkit("sample", str(run), "--length", "2000", "--seed", str(seed)))

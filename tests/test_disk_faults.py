@@ -546,7 +546,9 @@ WRITES: dict[str, Callable[[Session], Any]] = {
     "a line of the logs": lambda session: session.log.add({"a": 1}, {"b": 2}),
     "a line of the timings": lambda session: session.log.timings.add({"b": 2}),
     "a report": lambda session: session.run.write_report("step-1.json", {"a": 1}),
-    "a change of the configuration": lambda session: session.run.record_change(session.config, {"changed": {}}, {}),
+    "a change of the configuration": lambda session: session.run.record_change(
+        session.run.stored(), session.config, {"changed": {}}, {}
+    ),
     "the training": lambda session: list(session.records()),
     "the end": lambda session: session.close(),
     "a stop": lambda session: session.stop(),

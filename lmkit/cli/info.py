@@ -33,7 +33,7 @@ def command(run: Path | None, presets: bool, as_json: bool) -> None:
 
     folder = RunDirectory.open(run or only_run("info"))
     if as_json:
-        config, info, metrics = folder.config().to_dict(), folder.info(), folder.metrics()
+        config, info, metrics = folder.config().to_dict(), folder.info(), folder.metrics().records
         click.echo(json.dumps({"status": folder.status, "config": config, "run": info, "metrics": metrics}))
     else:
         show_run(folder)

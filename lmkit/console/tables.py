@@ -208,7 +208,7 @@ def show_presets(presets: Sequence[Preset]) -> None:
 
 def show_run(run: RunDirectory) -> None:
     """Configuration, corpus, size and the curve of a run; what run.json or metrics.jsonl lack is left out."""
-    config, info, metrics = run.config(), run.info(), run.metrics()
+    config, info, metrics = run.config(), run.info(), run.metrics().records
     console = open_console()
     console.print(f"[bold]{escape(str(run.path))}[/bold]", soft_wrap=True)
     corpus = info.get("corpus")

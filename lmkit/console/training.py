@@ -14,7 +14,6 @@ from lmkit.console.numbers import counted, learning_rate, printable, rounded, ro
 from lmkit.console.output import open_console
 from lmkit.console.progress import ProgressLine
 from lmkit.console.tables import remarks
-from lmkit.errors import RunError
 from lmkit.evaluation.caveats import not_finite
 from lmkit.evaluation.measurement import Measurement
 from lmkit.session.session import Session
@@ -63,7 +62,7 @@ class TrainingDisplay:
         self.tokens_shown, self.elapsed_shown = session.train.tokens, session.train.elapsed
         if session.resumed:
             self.say(_resumed_at(session))
-            self.curve = _curve_until(session)
+            self.curve = session.earlier_validations
         if "valid" in session.corpus.splits:
             self.say(f"{BEST} marks the best validation so far; a sample of the model's text follows it")
         self.line("run", session.progress)
@@ -165,20 +164,6 @@ def _resumed_at(session: Session) -> str:
     if not session.started_at:
         return "resumed at the beginning: there is no checkpoint of a later step"
     return f"resumed at step {session.started_at:,}"
-
-
-def _curve_until(session: Session) -> list[float]:
-    """The validations before the step that a session resumed at, as metrics.jsonl has them."""
-    try:
-        found = [record for record in session.run.metrics() if record.get("kind") == "evaluation"]
-    except RunError:  # the curve is a picture: a log that cannot be read is the session's business
-        return []
-    points = [(record.get("step"), record.get("nats_per_token")) for record in found]
-    return [
-        float(nats)
-        for step, nats in points
-        if isinstance(step, int) and step <= session.train.validations.validated_at and isinstance(nats, float)
-    ]
 
 
 def sample_of(session: Session, length: int) -> str:

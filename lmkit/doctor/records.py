@@ -10,12 +10,13 @@ from typing import Any
 
 from lmkit.config import Config
 from lmkit.doctor.check import FAILED, OK, SKIPPED, Check
-from lmkit.errors import ConfigError
+from lmkit.errors import ConfigError, RunError
 from lmkit.files import open_regular
 from lmkit.run.checkpoints.folder import WEIGHTS, Checkpoint
 from lmkit.run.checkpoints.manifest import sha256
 from lmkit.run.checkpoints.packing import unpack_plain
-from lmkit.run.directory import METRICS, MODEL, RunDirectory
+from lmkit.run.directory import MODEL, RunDirectory
+from lmkit.run.metrics import METRICS
 from lmkit.session.checkpoint_state import VALUES
 from lmkit.session.config_hash import config_hash, early_config_hash
 from lmkit.session.resolved import edited_options
@@ -80,7 +81,7 @@ def _model(
     expected = ended.get("model_sha256")
     if expected is None and checkpoint is not None:
         best = checkpoint.manifest.get("best_step")
-        if isinstance(best, int) and run.best_after(best):
+        if isinstance(best, int) and _best_after(run, best):
             return Check(name, SKIPPED, "it is newer than the newest checkpoint")
         expected = state.get("best_sha256") or sha256(checkpoint.files.get(WEIGHTS, b""))
     if expected is None:
@@ -89,6 +90,12 @@ def _model(
         return Check(name, OK, f"sha256 {found[:12]}…, as recorded")
     advice = f"{MODEL} is not the one that the run left: another run's, or changed. A resume puts the right one back."
     return Check(name, FAILED, f"sha256 {found[:12]}… is not the recorded one", None, (advice,))
+
+
+def _best_after(run: RunDirectory, step: int) -> bool:
+    with contextlib.suppress(RunError):
+        return run.metrics().best_after(step)
+    return False
 
 
 def _metrics(run: RunDirectory, state: Records, ended: Records) -> Check:

@@ -27,6 +27,7 @@ from lmkit.hardware import choose_device
 from lmkit.model.language_model import LanguageModel
 from lmkit.run.checkpoints.folder import CheckpointFolder
 from lmkit.run.directory import RunDirectory
+from lmkit.run.stored import check_text_is_there, check_vocabulary
 from lmkit.text.cache.store import Cache
 from lmkit.text.cache.survey import survey_source
 from lmkit.text.corpus import Progress
@@ -59,7 +60,7 @@ def check_run(path: str | os.PathLike[str], device: str = "auto", progress: Prog
     yield corpus
     yield round_trip(tokenizer, text)
     yield check_checkpoints(run.checkpoints)
-    model = _attempt(partial(run.load_model, config, tokenizer.vocab_size, chosen))
+    model = _attempt(partial(_load_model, run, config, tokenizer.vocab_size, chosen))
     yield _opened("weights", model, _weights_finding)
     if isinstance(model, LmkitError):
         yield Check("predictions", SKIPPED, "needs the weights")
@@ -75,7 +76,12 @@ def check_run(path: str | os.PathLike[str], device: str = "auto", progress: Prog
     yield from carried_state_checks(model, tokenizer, text, state=policy, documents=documents)
     metrics = _attempt(run.metrics)
     if not isinstance(metrics, LmkitError):
-        yield guessing_check(metrics, tokenizer.vocab_size)
+        yield guessing_check(metrics.records, tokenizer.vocab_size)
+
+
+def _load_model(run: RunDirectory, config: Config, vocab_size: int, device: torch.device) -> LanguageModel:
+    check_vocabulary(run.path, run.config_values(), vocab_size)
+    return run.load_model(config, vocab_size, device)
 
 
 def finite_weights(model: LanguageModel) -> Check:
@@ -179,7 +185,7 @@ def _corpus(run: RunDirectory, config: Config, info: dict[str, Any], progress: P
     if config.data.corpus == "-":
         return Check(name, SKIPPED, "it was standard input, which is gone"), ""
     try:
-        run.check_text_is_there(config)
+        check_text_is_there(run.path, config)
         with open_source(config.data.corpus) as source:
             found = survey_source(source, Cache(), partial(progress, "reading the corpus"), verify=True).info()
             text = _beginning(source)

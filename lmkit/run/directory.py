@@ -24,8 +24,6 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
-from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,13 +50,16 @@ from lmkit.files import (
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.shapes import stored_shapes, stored_tensors
 from lmkit.run.checkpoints.folder import CheckpointFolder
-from lmkit.run.config_file import FILES, changed_values, config_from_values, values_of_config
+from lmkit.run.config_file import FILES, changed_values, values_of_config
+from lmkit.run.json_files import read_object
 from lmkit.run.lock import LOCK, FolderLock, is_locked
-from lmkit.run.log import finite
+from lmkit.run.log import LARGEST_LOG, finite
+from lmkit.run.metrics import METRICS, Metrics
+from lmkit.run.record import RUN, RunRecord
+from lmkit.run.stored import CONFIG, TOKENIZER, StoredRun, config_of, read_tokenizer
+from lmkit.run.version import lmkit_version
 from lmkit.run.weights import load_weights, pack_weights, unpack_weights
-from lmkit.text.sources.moved import find_text
-from lmkit.text.tokenizers.kinds import tokenizer_from_json
-from lmkit.text.tokenizers.tokenizer import LARGEST_FILE, Tokenizer
+from lmkit.text.tokenizers.tokenizer import Tokenizer
 
 __all__ = [
     "CONFIG",
@@ -68,25 +69,13 @@ __all__ = [
     "TIMINGS",
     "RunDirectory",
     "free_run_path",
-    "lmkit_version",
     "newest_runs",
 ]
 
-LARGEST_JSON = 1 << 26  # bytes: the list of a corpus' files may be long
-LARGEST_METRICS = 1 << 30
 LARGEST_HEADER = 1 << 24  # bytes of a file of weights before its numbers
 BYTES_PER_NUMBER = 8  # at most
-LONGEST_LINE = 1 << 20
-SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-CONFIG, TOKENIZER, MODEL, RUN, METRICS, TIMINGS = (
-    "config.json",
-    "tokenizer.json",
-    "model.safetensors",
-    "run.json",
-    "metrics.jsonl",
-    "timings.jsonl",
-)
+MODEL, TIMINGS = "model.safetensors", "timings.jsonl"
 REPORTS = "reports"
 UNFINISHED = ".unfinished-"
 RUNS = Path("runs")  # where runs are made unless --out says otherwise
@@ -153,16 +142,11 @@ class RunDirectory:
         """The run's checkpoints."""
         return CheckpointFolder(self.path / "checkpoints", self.check)
 
-    def closing_record(self) -> dict[str, Any] | None:
-        """The last record of metrics.jsonl that a run which has ended writes, with its closing metrics; None before."""
-        found = [record for record in self.metrics() if record.get("kind") == "final"]
-        return found[-1] if found else None
-
     @property
     def has_ended(self) -> bool:
         """Whether the run's closing record is written; not where its metrics cannot be read."""
         with contextlib.suppress(RunError):
-            return self.closing_record() is not None
+            return self.metrics().has_ended
         return False
 
     @property
@@ -179,78 +163,32 @@ class RunDirectory:
         if not (self.path / REPORTS).is_symlink():
             remove_temporary_files(self.path / REPORTS)
 
-    def config(self) -> Config:
-        """The run's configuration, its text by the absolute path where it is now: where config.json says, or else where
-        the cache knows a text of the recorded hash. Raises RunError if it is damaged or of a newer format.
-        """
-        values = self.config_values()
-        try:
-            config = config_from_values(values, self.path)
-        except ConfigError as error:
-            raise RunError(f"{self.path / CONFIG} {_fault(values, error)}") from error
-        corpus = Path(config.data.corpus)
-        if not corpus.is_absolute() or exists(corpus):
-            return config
-        return config.override({"corpus": str(find_text(self._text_hash()) or corpus)})
+    def stored(self) -> StoredRun:
+        """What the run's files say that it is, each read once. Raises RunError as ``StoredRun.read``."""
+        return StoredRun.read(self.path)
 
-    def check_text_is_there(self, config: Config) -> None:
-        """Raise RunError, with what to do, where the run's configuration names a file or folder that is gone."""
-        path = Path(config.data.corpus)
-        if path.is_absolute() and not exists(path):
-            raise RunError(
-                f"The text of {self.path} is no longer at {path}: `lmkit train --resume {self.path} --corpus PATH` "
-                "takes it from where it is now, and eval and compare measure another text with --file PATH."
-            )
+    def config(self) -> Config:
+        """The run's configuration alone, with absolute paths. Raises RunError if it is damaged or of a newer format."""
+        return config_of(self.path, self.config_values(), RunRecord.read(self.path))
 
     def config_values(self) -> dict[str, Any]:
         """The content of config.json, which names the text relative to the run folder."""
-        return self._read_json(CONFIG)
-
-    def _text_hash(self) -> Any:
-        """What run.json records of the text's sha256, None where it is damaged."""
-        with contextlib.suppress(RunError, AttributeError):
-            return self.info().get("corpus", {}).get("sha256")
-
-    def tokenizer(self) -> Tokenizer:
-        """The run's tokenizer. Raises RunError where its sha256 is not the one in run.json, if there is one."""
-        tokenizer, recorded = self.unchecked_tokenizer(), self.tokenizer_hash()
-        if recorded not in (None, _sha256(self._read_text(TOKENIZER, LARGEST_FILE)), _sha256(tokenizer.to_json())):
-            raise RunError(
-                f"{self.path / TOKENIZER} has changed since the run began: its sha256 is not the one in {RUN}, and its "
-                "ids may mean other tokens. Put the old file back."
-            )
-        return tokenizer
+        return read_object(self.path / CONFIG)
 
     def unchecked_tokenizer(self) -> Tokenizer:
         """The tokenizer, whatever run.json says of it."""
-        return tokenizer_from_json(self._read_text(TOKENIZER, LARGEST_FILE), str(self.path / TOKENIZER))
-
-    def tokenizer_hash(self) -> Any:
-        """What run.json records of the tokenizer's sha256, None where it is missing, damaged or has none."""
-        with contextlib.suppress(RunError):
-            return self.info().get("tokenizer_sha256")
+        return read_tokenizer(self.path)[1]
 
     def info(self) -> dict[str, Any]:
-        """Corpus, hashes, versions, threads, precision."""
-        return self._read_json(RUN)
+        """Corpus, hashes, versions, threads, precision. Raises RunError where run.json cannot be read."""
+        return RunRecord.read(self.path).info()
 
-    def counts(self, split: str) -> dict[str, int]:
-        """The recorded counts of a split (tokens, documents, oov, ...); empty where run.json is damaged or has none."""
+    def metrics(self) -> Metrics:
+        """The content of metrics.jsonl. Raises RunError where it cannot be read."""
         try:
-            splits = self.info().get("splits")
-        except RunError:
-            return {}
-        counts = splits.get(split) if isinstance(splits, dict) else None
-        if not isinstance(counts, dict):
-            return {}
-        return {name: value for name, value in counts.items() if isinstance(value, int)}
-
-    def split_hash(self, split: str) -> str | None:
-        """The recorded sha256 of a split's text, None where run.json has none."""
-        splits = self.info().get("splits")
-        recorded = splits.get(split) if isinstance(splits, dict) else None
-        found = recorded.get("sha256") if isinstance(recorded, dict) else None
-        return found if isinstance(found, str) else None
+            return Metrics(read_regular(self.path / METRICS, LARGEST_LOG))
+        except OSError as error:
+            raise RunError(f"Cannot read {self.path / METRICS}: {error.strerror or error}.") from error
 
     def save_model(self, model: LanguageModel) -> None:
         """Write the weights, shared ones once."""
@@ -278,7 +216,6 @@ class RunDirectory:
             tensors = load_weights(path, shapes, CONFIG)
         else:
             raise RunError(f"{self.path} holds no trained model yet: {MODEL} is missing.")
-        self.check_vocabulary(vocab_size)
         order = tensors.get("head.order")
         if order is not None and not torch.equal(order.sort().values, torch.arange(vocab_size)):
             raise RunError(f"{path} is damaged: head.order does not name each token once.")
@@ -287,19 +224,6 @@ class RunDirectory:
         # names were compared above: only second names of tied weights are absent
         model.load_state_dict(tensors, strict=False)
         return model.to(device).eval()
-
-    def check_vocabulary(self, vocab_size: int) -> None:
-        """Raise RunError if the configuration was written for another number of tokens than the tokenizer has."""
-        declared = self._read_json(CONFIG).get("vocab_size")
-        if declared != vocab_size:
-            raise RunError(f"{self.path / CONFIG} declares {declared!s:.20} tokens, and {TOKENIZER} has {vocab_size}.")
-
-    def best_after(self, step: int) -> bool:
-        """Whether the metrics have a best validation after a step: its model may be there without a checkpoint."""
-        with contextlib.suppress(RunError):
-            best = [record.get("step") for record in self.metrics() if record.get("best") is True]
-            return any(isinstance(found, int) and found > step for found in best)
-        return False
 
     def record_end(self, step: int, model_sha256: str | None, metrics: Mapping[str, Any]) -> None:
         """Record in run.json that the run has ended: at which step, with which model, and the length and sha256 of its
@@ -320,12 +244,14 @@ class RunDirectory:
         numbers = sum(math.prod(shape) for shape in stored_shapes(config.model, vocab_size).values())
         return LARGEST_HEADER + BYTES_PER_NUMBER * numbers
 
-    def record_change(self, config: Config, change: Mapping[str, Any], resolved: Mapping[str, Any]) -> None:
+    def record_change(
+        self, stored: StoredRun, config: Config, change: Mapping[str, Any], resolved: Mapping[str, Any]
+    ) -> None:
         """A resume that changed something: an entry in run.json of what and at which step (its ``changed``: options
         with their values before and after, files as config.json names them), the options in effect from there on, and
         the changed ones in config.json.
         """
-        info, before = self.info(), self.config_values()
+        info, before = stored.record.info(), stored.values
         options = flatten(config.to_dict())
         values = changed_values(before, self.path, {name: options[name] for name in change["changed"]})
         named = {name: [before["data"].get(name), values["data"][name]] for name in FILES if name in change["changed"]}
@@ -352,38 +278,6 @@ class RunDirectory:
         replace_file(path, _json(finite(values)).encode(), self.check)
         return path
 
-    def metrics(self) -> list[dict[str, Any]]:
-        """All records of metrics.jsonl; lines that are no records, as a crash may leave one, are passed over."""
-        records = []
-        try:
-            with open_regular(self.path / METRICS) as file:
-                if os.fstat(file.fileno()).st_size > LARGEST_METRICS:
-                    raise OSError(errno.EFBIG, f"it has more than {LARGEST_METRICS:,} bytes")
-                for line in iter(partial(file.readline, LONGEST_LINE), b""):
-                    with contextlib.suppress(ValueError, RecursionError):
-                        record = _parse(line)
-                        if isinstance(record, dict):
-                            records.append(record)
-        except OSError as error:
-            raise RunError(f"Cannot read {self.path / METRICS}: {error.strerror or error}.") from error
-        return records
-
-    def _read_text(self, name: str, most: int) -> str:
-        try:
-            return read_regular(self.path / name, most).decode("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            shown = getattr(error, "strerror", None) or error
-            raise RunError(f"Cannot read {self.path / name}: {shown}.") from error
-
-    def _read_json(self, name: str) -> dict[str, Any]:
-        try:
-            values = _parse(self._read_text(name, LARGEST_JSON))
-        except (ValueError, RecursionError) as error:
-            raise RunError(f"{self.path / name} is damaged: {error}.") from error
-        if not isinstance(values, dict):
-            raise RunError(f"{self.path / name} is damaged: it holds no object.")
-        return values
-
 
 def _remove_unfinished(path: Path) -> None:
     """Remove what earlier attempts at this folder have left that were killed: those whose lock is free."""
@@ -402,43 +296,6 @@ def free_run_path(corpus: str, parent: Path = RUNS) -> Path:
     while (parent / f"{stem}-{number}").exists():
         number += 1
     return parent / f"{stem}-{number}"
-
-
-def lmkit_version() -> str:
-    """The installed version, or "unknown" where lmkit is used without being installed."""
-    try:
-        return metadata.version("lmkit")
-    except metadata.PackageNotFoundError:
-        return "unknown"
-
-
-def _fault(values: Mapping[str, Any], error: ConfigError) -> str:
-    """What to say of a config.json that cannot be read: a later version wrote it, or it is damaged."""
-    version, own = values.get("lmkit"), lmkit_version()
-    if isinstance(version, str) and _numbers(version) > _numbers(own):
-        return (
-            f"was written by lmkit {version:.20}: install that version or a later one, because lmkit {own} does not "
-            "know all of its options."
-        )
-    return f"is damaged: {error}"
-
-
-def _numbers(version: str) -> list[int]:
-    """``0.10.2`` -> [0, 10, 2]; nothing for what is no version."""
-    return [int(part) for part in re.findall(r"\d{1,9}", version, re.ASCII)[:3]]
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _parse(text: str | bytes) -> Any:
-    """JSON whose strings can be written again. Raises ValueError, and RecursionError where it is too deep."""
-    values = json.loads(text)
-    if SURROGATE.search(text if isinstance(text, bytes) else text.encode()):
-        # A lone surrogate is no text: UnicodeEncodeError, unless it stands for a byte of a file's name.
-        json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogateescape")
-    return values
 
 
 def newest_runs(parent: Path = RUNS) -> list[Path]:

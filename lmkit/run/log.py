@@ -18,8 +18,9 @@ from typing import Any, BinaryIO
 from lmkit.errors import RunError
 from lmkit.files import Check, always, open_regular, open_to_append
 
-__all__ = ["LogFile", "finite"]
+__all__ = ["LARGEST_LOG", "LogFile", "finite"]
 
+LARGEST_LOG = 1 << 30
 LONGEST_LINE = 1 << 20
 
 
@@ -42,18 +43,27 @@ class LogFile:
         """Of the lines that are in the file."""
         return self._digest.hexdigest()
 
-    def continue_from(self, length: int, sha256: str | None) -> bool:
-        """Continue after the first ``length`` bytes; what comes after them is cut off at the next ``add``.
-
-        Returns False where the file does not begin with these bytes: it is shorter, or has another sha256. Then it goes
-        on after the last whole line of what there is. Raises RunError where it is a link or no regular file.
+    def content(self, needed: int) -> bytes:
+        """What is in the file, nothing where it is missing; of one with more than LARGEST_LOG bytes, which may be a
+        stranger's, the first ``needed``. Raises RunError where it is a link or no regular file.
         """
         try:
-            content = self._read(length)
+            with self._opened() as file:
+                size = os.fstat(file.fileno()).st_size
+                return file.read(size if size <= LARGEST_LOG else max(0, min(needed, size)))
         except FileNotFoundError:
-            content = b""
+            return b""
         except OSError as error:
             raise RunError(f"{self.path} cannot be used: {error.strerror or error}.") from error
+
+    def continue_in(self, content: bytes, length: int, sha256: str | None) -> bool:
+        """Continue after the first ``length`` bytes of the file's content; what comes after them is cut off at the next
+        ``add``.
+
+        Returns False where the file does not begin with these bytes: it is shorter, or has another sha256. Then it
+        continues after the last whole line of them.
+        """
+        content = content[:length]
         self._digest = hashlib.sha256(content)
         if len(content) == length and sha256 in (None, self.sha256):
             self.length = length
@@ -62,9 +72,13 @@ class LogFile:
         self._digest, self.length = hashlib.sha256(whole), len(whole)
         return False
 
+    def continue_from(self, length: int, sha256: str | None) -> bool:
+        """``continue_in`` the file as it is. Raises RunError as ``content``."""
+        return self.continue_in(self.content(length), length, sha256)
+
     def continue_at_the_end(self) -> None:
         """Continue after the last whole line of what there is, whatever it is: the sha256 is of new lines alone. Raises
-        RunError as ``continue_from``.
+        RunError as ``content``.
         """
         try:
             with self._opened() as file:
@@ -121,10 +135,6 @@ class LogFile:
             with contextlib.suppress(OSError):  # the next flush begins with the same cut
                 file.truncate(self.length)
             raise
-
-    def _read(self, length: int) -> bytes:
-        with self._opened() as file:
-            return file.read(min(length, os.fstat(file.fileno()).st_size))  # a stranger's length may be any number
 
     def _opened(self) -> BinaryIO:
         if self.path.is_symlink():  # it would not be written through either

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from lmkit.errors import NonFiniteError, RunError
 from lmkit.files import exists, read_regular
-from lmkit.run.checkpoints.folder import WEIGHTS
+from lmkit.run.checkpoints.folder import WEIGHTS, Checkpoint
 from lmkit.run.directory import MODEL, RunDirectory
+from lmkit.run.metrics import Metrics
 from lmkit.session.setup import TrainingSetup
 
 __all__ = ["BestModel", "ModelFile"]
@@ -85,11 +86,13 @@ class BestModel:
         """sha256 of the run's file, None where there is none that could be this model's."""
         return self._run.model_sha256(self._setup.config, self._setup.corpus.tokenizer.vocab_size)
 
-    def restore(self, step: int, left: str | None, *, ended: bool) -> None:
-        """Put back the best model with ``sha256``, of step ``step`` (0: none yet): a later one may have been written
-        before a crash. left: sha256 of the model that the run has ended with, where that is recorded;
-        ended: whether it is at its end, whose model may be the closing validation's, which no checkpoint knows of.
+    def restore(self, checkpoint: Checkpoint, metrics: Metrics, left: str | None) -> None:
+        """Put back the best model as it was at a checkpoint: a later one may have been written before a crash. left:
+        sha256 of the model that the run has ended with, where that is recorded.
+
+        At its end a run may have the model of the closing validation, which no checkpoint knows of.
         """
+        step, ended = self._setup.train.validations.best_step, self._setup.finished
         content = self._present()
         present = None if content is None else hashlib.sha256(content).hexdigest()
         if ended and (self._is_sound(content) if left is None else present == left):
@@ -97,17 +100,17 @@ class BestModel:
         if not step or present == self.sha256:
             return
         try:
-            found = self._run.checkpoints.open(step).files[WEIGHTS]
+            found = checkpoint if checkpoint.step == step else self._run.checkpoints.open(step)
         except RunError as error:
             self._warn(f"The best model, of step {step:,}, is gone: {error} The next better one replaces it.")
             return
-        known = self._run.best_after(step) if left is None else present == left
+        known = metrics.best_after(step) if left is None else present == left
         if exists(self._run.path / MODEL) and not known:
             self._warn(
                 f"{self._run.path / MODEL} is not the model that this run left, but another run's or damaged: the best "
                 f"one, of step {step:,}, is put back."
             )
-        self.waiting = ModelFile(found, self.sha256)
+        self.waiting = ModelFile(found.files[WEIGHTS], self.sha256)
         self._try_to_flush("The best model could not be put back yet")
 
     def _present(self) -> bytes | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lmkit.config import PLACEMENT, RESUMABLE, Config, RuntimeConfig, TrainingConfig
 from lmkit.errors import ConfigError, RunError
 from lmkit.fields import flag_of
-from lmkit.run.directory import RunDirectory
+from lmkit.run.record import RunRecord
+from lmkit.run.stored import StoredRun
 from lmkit.session.placement import Placement
 from lmkit.session.setup import absolute_corpus
 from lmkit.text.corpus import Corpus
@@ -54,7 +56,7 @@ def changed_config(stored: Config, changes: Mapping[str, Any], *, allow_inexact:
     return stored.override(other)
 
 
-def already_ended(run: RunDirectory, training: TrainingConfig, step: int) -> str:
+def already_ended(path: Path, training: TrainingConfig, step: int) -> str:
     """A sentence for a run that has ended at this step and is resumed without a later end."""
     limits = {"max_steps": training.max_steps, "epochs": training.epoch_limit, "max_seconds": training.max_seconds}
     ends = {name: end for name, end in limits.items() if end is not None}
@@ -64,8 +66,8 @@ def already_ended(run: RunDirectory, training: TrainingConfig, step: int) -> str
     raised = " or ".join(map(_flag, ends))
     patience = "; --patience may have ended it too" if training.patience is not None else ""
     return (
-        f"{run.path} has ended, at step {step:,}{patience}. Its best model is measured again; to train on, raise "
-        f"{raised}, for example `lmkit train --resume {run.path} {later}`."
+        f"{path} has ended, at step {step:,}{patience}. Its best model is measured again; to train on, raise "
+        f"{raised}, for example `lmkit train --resume {path} {later}`."
     )
 
 
@@ -88,31 +90,31 @@ def placement_of_run(info: Mapping[str, Any], config: Config, changes: Mapping[s
     return Placement.choose(runtime.device, runtime.precision, runtime.threads, config.model)
 
 
-def check_corpus(run: RunDirectory, corpus: Corpus, given: str | None = None) -> None:
+def check_corpus(stored: StoredRun, corpus: Corpus, given: str | None = None) -> None:
     """Raise RunError where the text is no longer the one that the run began with, or is cut into other documents.
     given: where it is said to be now.
     """
-    recorded = run.info().get("splits")
+    recorded = stored.record.values.get("splits")
     names = corpus.splits.keys() | (recorded.keys() if isinstance(recorded, dict) else set())
     for name in sorted(names):
-        if _is_split(run, name, corpus.splits.get(name)):
+        if _is_split(stored.record, name, corpus.splits.get(name)):
             continue
         if given is not None:
             raise RunError(
-                f"--corpus {given} is not the text that {run.path} was trained on: its {name} split differs. Give that "
-                "text, or train a new run on this one."
+                f"--corpus {given} is not the text that {stored.path} was trained on: its {name} split differs. Give "
+                "that text, or train a new run on this one."
             )
         raise RunError(
-            f"The {name} split of {run.config().data.corpus} has changed since the run began: put the old text back, "
+            f"The {name} split of {stored.config.data.corpus} has changed since the run began: put the old text back, "
             "or train anew."
         )
 
 
-def _is_split(run: RunDirectory, name: str, split: TokenFile | None) -> bool:
+def _is_split(record: RunRecord, name: str, split: TokenFile | None) -> bool:
     """Whether a split is the recorded one: its text, and where run.json counts them its tokens and documents."""
-    if split is None or run.split_hash(name) != split.sha256:
+    if split is None or record.split_hash(name) != split.sha256:
         return False
-    then, now = run.counts(name), {"tokens": len(split), "documents": split.counts.documents}
+    then, now = record.counts(name), {"tokens": len(split), "documents": split.counts.documents}
     return all(then.get(key, count) == count for key, count in now.items())
 
 

@@ -11,7 +11,7 @@ import torch
 
 from lmkit.errors import RunError
 from lmkit.hardware import describe_cpu
-from lmkit.run.directory import lmkit_version
+from lmkit.run.version import lmkit_version
 from lmkit.session.placement import Placement
 
 __all__ = ["check_fingerprint", "fingerprint"]

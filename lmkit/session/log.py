@@ -11,8 +11,9 @@ from lmkit.evaluation.caveats import not_finite
 from lmkit.evaluation.measurement import Measurement
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.files import Check, always
-from lmkit.run.directory import METRICS, TIMINGS
+from lmkit.run.directory import TIMINGS
 from lmkit.run.log import LogFile
+from lmkit.run.metrics import METRICS
 from lmkit.training.loop import EvaluationRecord
 from lmkit.training.state import TrainState
 from lmkit.training.step import StepRecord
@@ -104,20 +105,20 @@ class SessionLog:
             "last": self.last,
         }
 
-    def continue_from(self, values: Mapping[str, Any] | None, started: float = 0.0) -> bool:
-        """Go on where a checkpoint was made (None: at the beginning). Returns whether the metrics up to there are as
-        they were left. Timings are kept whole: they tell of the steps that were lost, too.
+    def continue_from(self, content: bytes, values: Mapping[str, Any] | None, started: float = 0.0) -> bool:
+        """Go on where a checkpoint was made (None: at the beginning). content: of metrics.jsonl. Returns whether the
+        metrics up to there are as they were left. Timings are kept whole: they tell of the steps that were lost, too.
         """
         self.timings.continue_at_the_end()
         if values is None:
-            return self.metrics.continue_from(0, None)
+            return self.metrics.continue_in(content, 0, None)
         self._clear(started)
         nll, tokens, norm, skipped = values["interval"]
         self.nll, self.tokens, self.largest_norm, self.skipped = float(nll), int(tokens), float(norm), int(skipped)
         if values["last"] is not None:
             step, epoch, lr = values["last"]
             self.last = int(step), int(epoch), float(lr)
-        return self.metrics.continue_from(int(values["length"]), str(values["sha256"]))
+        return self.metrics.continue_in(content, int(values["length"]), str(values["sha256"]))
 
 
 def _evaluation_metrics(evaluation: Evaluation) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ Say = Callable[[str], None]
 @dataclass(frozen=True)
 class Parts:
     """All that a session needs, whole: nothing is added later. resumed_at: the step that a resume went on from, None
-    for a run that begins.
+    for a run that begins. earlier: nats per token of the validations up to it.
     """
 
     setup: TrainingSetup
@@ -45,6 +45,7 @@ class Parts:
     reports: Reports
     warn: Say
     resumed_at: int | None = None
+    earlier: Sequence[float] = ()
 
     @classmethod
     def make(
@@ -59,6 +60,7 @@ class Parts:
         best_sha256: str = "",
         saved: Moment | None = None,
         resumed_at: int | None = None,
+        earlier: Sequence[float] = (),
     ) -> Parts:
         """The parts for a setup and a run folder that is held. machine: its fingerprint. best_sha256, saved: of the
         best model and the newest checkpoint, where there are any.
@@ -67,7 +69,7 @@ class Parts:
         best, rollback = BestModel(setup, run, warn, best_sha256), Rollback(setup, run, warn)
         saver = Saver(setup, run, log, best, rollback, machine, warn, saved)
         measurements, reports = Measurements(setup, progress), Reports(setup, run, warn)
-        return cls(setup, run, lock, log, best, rollback, saver, measurements, reports, warn, resumed_at)
+        return cls(setup, run, lock, log, best, rollback, saver, measurements, reports, warn, resumed_at, earlier)
 
 
 def begin(config: Config, out: Path | None, *, progress: Progress | None, warn: Say, note: Say) -> Parts:

@@ -13,7 +13,8 @@ from lmkit.model.cells import CELLS
 from lmkit.model.cells.heads import choose_heads
 from lmkit.model.head import tail_width
 from lmkit.model.language_model import cutoffs_of
-from lmkit.run.directory import CONFIG, RUN, RunDirectory
+from lmkit.run.record import RUN
+from lmkit.run.stored import CONFIG, StoredRun
 from lmkit.session.placement import Placement, placement_options
 from lmkit.text.tokenizers.tokenizer import Tokenizer
 
@@ -43,18 +44,17 @@ def edited_options(config: Config, tokenizer: Tokenizer, info: Mapping[str, Any]
     }
 
 
-def take_edits(
-    run: RunDirectory, config: Config, tokenizer: Tokenizer, info: Mapping[str, Any], warn: Callable[[str], None]
-) -> dict[str, list[Any]]:
+def take_edits(stored: StoredRun, warn: Callable[[str], None]) -> dict[str, list[Any]]:
     """The options that were edited in config.json and that a resume may change; ``warn`` is told of them. Raises
     RunError where others were edited.
     """
-    edited = {name: values for name, values in edited_options(config, tokenizer, info).items() if name not in PLACEMENT}
+    found = edited_options(stored.config, stored.tokenizer, stored.record.values)
+    edited = {name: values for name, values in found.items() if name not in PLACEMENT}
     fixed = {name: values for name, values in edited.items() if name not in RESUMABLE}
     if fixed:
-        raise RunError(f"{run.path / CONFIG} {_edits(fixed)}, as {RUN} records: put the old value back.")
+        raise RunError(f"{stored.path / CONFIG} {_edits(fixed)}, as {RUN} records: put the old value back.")
     if edited:
-        warn(f"{run.path / CONFIG} {_edits(edited)}, as {RUN} records; the new value holds from here on.")
+        warn(f"{stored.path / CONFIG} {_edits(edited)}, as {RUN} records; the new value holds from here on.")
     return edited
 
 

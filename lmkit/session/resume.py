@@ -8,8 +8,11 @@ from typing import Any
 from lmkit.config import Config
 from lmkit.errors import ConfigError, RunError
 from lmkit.run.checkpoints.folder import Checkpoint
-from lmkit.run.directory import CONFIG, RUN, RunDirectory
+from lmkit.run.directory import RunDirectory
 from lmkit.run.lock import FolderLock
+from lmkit.run.metrics import Metrics
+from lmkit.run.record import RUN
+from lmkit.run.stored import CONFIG, StoredRun, check_text_is_there
 from lmkit.session.changes import (
     already_ended,
     changed_config,
@@ -46,59 +49,73 @@ def resume(
     run is changed before nothing can refuse any more. Raises as ``Session.resume``.
     """
     run = RunDirectory(lock.folder, lock.check)
-    stored, info, tokenizer = run.config(), run.info(), run.tokenizer()
-    run.clean()
-    run.checkpoints.clean()
-    checkpoint, has_ended = _newest(run, warn)
-    then = {**info, **_recorded_placement(checkpoint)}
+    log = SessionLog(run.path, run.check)
+    stored, checkpoint, state, metrics = _read(run, log, warn)
+    then = {**stored.record.values, **_recorded_placement(checkpoint)}
     changes = without_same_placement(changes, then)
-    config = changed_config(stored, changes, allow_inexact=allow_inexact)
-    run.check_vocabulary(tokenizer.vocab_size)
-    edited = take_edits(run, stored, tokenizer, info, warn)
-    run.check_text_is_there(config)
+    config = changed_config(stored.config, changes, allow_inexact=allow_inexact)
+    edited = take_edits(stored, warn)
+    check_text_is_there(run.path, config)
     placement = placement_of_run(then, config, changes)
-    if checkpoint is not None and has_ended and config.training == stored.training:
-        note(already_ended(run, config.training, checkpoint.step))
-    setup = prepare(config, placement, tokenizer=tokenizer, progress=progress)
-    check_corpus(run, setup.corpus, changes.get("corpus"))
+    if checkpoint is not None and metrics.has_ended and config.training == stored.config.training:
+        note(already_ended(run.path, config.training, checkpoint.step))
+    setup = prepare(config, placement, tokenizer=stored.tokenizer, progress=progress)
+    check_corpus(stored, setup.corpus, changes.get("corpus"))
 
-    machine, log = fingerprint(placement), SessionLog(run.path, run.check)
-    if checkpoint is None:
-        log.continue_from(None)
-        differing = check_fingerprint(info.get("fingerprint", {}), machine, allow_inexact=allow_inexact)
+    machine = fingerprint(placement)
+    if checkpoint is None or state is None:
+        log.continue_from(metrics.content, None)
+        differing = check_fingerprint(then.get("fingerprint", {}), machine, allow_inexact=allow_inexact)
         parts = Parts.make(setup, lock, log, machine, warn, progress, resumed_at=0)
     else:
-        state = CheckpointState.read(checkpoint)
-        _check_identity(state, run, config, info)
+        _check_identity(state, stored, config)
         differing = check_fingerprint(state.fingerprint, machine, allow_inexact=allow_inexact)
         _fill(setup, state, checkpoint, run)
-        if not log.continue_from(state.log, state.interval_started):
+        if not log.continue_from(metrics.content, state.log, state.interval_started):
             warn(f"{run.path / 'metrics.jsonl'} is not as this run left it: what is missing stays missing.")
-        saved, best = Moment.of(setup), state.best_sha256
+        saved = Moment.of(setup)
         parts = Parts.make(
-            setup, lock, log, machine, warn, progress, best_sha256=best, saved=saved, resumed_at=saved.step
+            setup,
+            lock,
+            log,
+            machine,
+            warn,
+            progress,
+            best_sha256=state.best_sha256,
+            saved=saved,
+            resumed_at=saved.step,
+            earlier=metrics.validations(setup.train.validations.validated_at),
         )
-    _check_end(setup, stored)
+    _check_end(setup, stored.config)
 
     if checkpoint is not None:
-        left = _model_at_end(info, setup.train.step)
-        parts.best.restore(setup.train.validations.best_step, left, ended=setup.finished)
-    changed = {**edited, **changed_options(stored, config)}
+        parts.best.restore(checkpoint, metrics, stored.record.model_at_end(setup.train.step))
+    changed = {**edited, **changed_options(stored.config, config)}
     if changed or differing:
         change = {"step": setup.train.step, "changed": changed, "inexact": differing}
-        run.record_change(config, change, resolved_options(config, tokenizer, placement))
+        run.record_change(stored, config, change, resolved_options(config, stored.tokenizer, placement))
     return parts
 
 
-def _newest(run: RunDirectory, warn: Say) -> tuple[Checkpoint | None, bool]:
-    """The newest whole checkpoint, and whether the run has ended. Raises RunError for one that has ended without."""
-    checkpoint, has_ended = run.checkpoints.newest(warn), run.has_ended
-    if checkpoint is None and has_ended:
+def _read(
+    run: RunDirectory, log: SessionLog, warn: Say
+) -> tuple[StoredRun, Checkpoint | None, CheckpointState | None, Metrics]:
+    """All that a resume reads of a run but its model, each file once. Raises RunError where one is damaged, and for
+    a run that has ended and has no whole checkpoint.
+    """
+    stored = run.stored()
+    stored.record.info()
+    run.clean()
+    run.checkpoints.clean()
+    checkpoint = run.checkpoints.newest(warn)
+    state = None if checkpoint is None else CheckpointState.read(checkpoint)
+    metrics = Metrics(log.metrics.content(0 if state is None else state.log["length"]))
+    if checkpoint is None and metrics.has_ended:
         raise RunError(
             f"{run.path} has ended, and none of its checkpoints is whole: to begin anew would put its model at "
             "risk. Train into a new folder."
         )
-    return checkpoint, has_ended
+    return stored, checkpoint, state, metrics
 
 
 def _recorded_placement(checkpoint: Checkpoint | None) -> dict[str, Any]:
@@ -107,17 +124,18 @@ def _recorded_placement(checkpoint: Checkpoint | None) -> dict[str, Any]:
     return recorded if isinstance(recorded, dict) else {}
 
 
-def _check_identity(state: CheckpointState, run: RunDirectory, config: Config, info: Mapping[str, Any]) -> None:
+def _check_identity(state: CheckpointState, stored: StoredRun, config: Config) -> None:
     """Raise RunError where a checkpoint is another run's."""
-    if state.config_sha256 not in (config_hash(config), early_config_hash(run.config_values(), info)):
+    info = stored.record.values
+    if state.config_sha256 not in (config_hash(config), early_config_hash(stored.values, info)):
         raise RunError(
             f"Checkpoint {state.step:,} belongs to a run with another configuration than "
-            f"{run.path / CONFIG}: put the old file back."
+            f"{stored.path / CONFIG}: put the old file back."
         )
     if state.tokenizer_sha256 != info.get("tokenizer_sha256"):
         raise RunError(
             f"Checkpoint {state.step:,} belongs to a run with another tokenizer than "
-            f"{run.path / RUN} records: put the old file back."
+            f"{stored.path / RUN} records: put the old file back."
         )
 
 
@@ -139,10 +157,3 @@ def _check_end(setup: TrainingSetup, stored: Config) -> None:
     if moved and setup.finished:
         ends = " and ".join(reached_limits(setup.train, setup.sampler, after))
         raise ConfigError(f"The run is at step {setup.train.step:,}, past its end by {ends}: raise it to continue.")
-
-
-def _model_at_end(info: Mapping[str, Any], step: int) -> str | None:
-    """sha256 of the model that a run ended with at this step, None where run.json does not record it."""
-    ended = info.get("ended")
-    found = ended.get("model_sha256") if isinstance(ended, Mapping) and ended.get("step") == step else None
-    return found if isinstance(found, str) else None

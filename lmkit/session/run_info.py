@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from lmkit.hardware import describe_cpu
-from lmkit.run.directory import lmkit_version
+from lmkit.run.version import lmkit_version
 from lmkit.session.fingerprint import fingerprint
 from lmkit.session.placement import placement_options
 from lmkit.session.resolved import resolved_options

@@ -36,7 +36,8 @@ class Session:
 
     ``Session(config, out)`` is ``Session.begin(config, out)``.
 
-    resumed, started_at: whether this session goes on with a run, and from which step. unsaved: after ``close`` or
+    resumed, started_at: whether this session goes on with a run, and from which step. earlier_validations: nats per
+    token of those before it. unsaved: after ``close`` or
     ``stop``, why the end of the run is not on the disk; None if it is.
     """
 
@@ -56,6 +57,7 @@ class Session:
         self.measurements, self.reports = parts.measurements, parts.reports
         self._lock, self._warn = parts.lock, parts.warn
         self.resumed, self.started_at = parts.resumed_at is not None, parts.resumed_at or 0
+        self.earlier_validations = list(parts.earlier)
         self.config, self.corpus, self.sampler = self.setup.config, self.setup.corpus, self.setup.sampler
         self.train, self.model, self.device = self.setup.train, self.setup.train.model, self.setup.placement.device
         self.unsaved: str | None = None

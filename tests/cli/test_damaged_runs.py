@@ -184,7 +184,7 @@ def test_a_model_with_another_vocabulary_is_refused(refused, damaged: Path):
     del info["tokenizer_sha256"]  # as where another program made the run
     (damaged / "run.json").write_text(json.dumps(info), encoding="utf-8")
     for command in ("eval", "sample"):
-        assert "model.safetensors" in refused(command, damaged)
+        assert "config.json declares" in refused(command, damaged)
 
 
 def test_a_newer_format_says_so(refused, damaged: Path):
