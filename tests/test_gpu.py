@@ -24,6 +24,7 @@ from lmkit.doctor.run import check_run
 from lmkit.hardware import choose_device
 from lmkit.model.cells import CELLS
 from lmkit.model.language_model import LanguageModel
+from lmkit.model.precision import computes_in
 from lmkit.session.session import Session
 from lmkit.training.step import StepRecord
 
@@ -189,3 +190,24 @@ def test_a_killed_run_becomes_the_uninterrupted_one(text: Path, tmp_path: Path):
 
 def test_doctor_finds_nothing_wrong_with_a_run_of_a_gpu(run: Path):
     assert [check for check in check_run(run, device="cuda") if check.status == FAILED] == []
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_cell_computes_in_half_the_bits(cell: str, precision: torch.dtype):
+    assert computes_in(precision, choose_device("cuda"), ModelConfig(cell=cell))
+
+
+@pytest.mark.parametrize(("cell", "optimizer"), [(cell, ("sgd", "adamw")[i % 2]) for i, cell in enumerate(CELLS)])
+def test_a_step_that_is_a_graph_gives_the_bits_of_one_that_is_not(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: str, optimizer: str
+):
+    options = {**OPTIONS, "cell": cell, "optimizer": optimizer, "corpus": str(text), "max_steps": 30}
+    session = Session(Config().override(options), tmp_path / "graphs")
+    with closing(session.records()) as records:
+        assert [record for record in records if isinstance(record, StepRecord)]
+    assert session.train.graphs.graphs
+    session.close()
+    monkeypatch.setattr("lmkit.training.graphs.MAX_GRAPHS", 0)
+    finish(Session(Config().override(options), tmp_path / "steps"))
+    assert contents(tmp_path / "graphs") == contents(tmp_path / "steps")

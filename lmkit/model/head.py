@@ -7,7 +7,7 @@ Both compute in the precision of their input's autocast for the matrix products 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,12 @@ ROWS_STEP = 64
 
 
 class Head(nn.Module, ABC):
-    """What turns hidden vectors (N, D) into predictions over a vocabulary of V tokens."""
+    """What turns hidden vectors (N, D) into predictions over a vocabulary of V tokens.
+
+    has_fixed_shapes: whether the work of ``nll_sum`` is the same for all targets, as a CUDA graph needs it.
+    """
+
+    has_fixed_shapes: ClassVar[bool] = True
 
     @abstractmethod
     def nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
@@ -84,6 +89,7 @@ class AdaptiveSoftmax(Head):
     Untied, cluster i works at width D / 4^i; tied, every cluster uses the embedding's rows at full width.
     """
 
+    has_fixed_shapes = False  # a cluster computes as many rows as it has targets
     order: Tensor
     rank: Tensor
 

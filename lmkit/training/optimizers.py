@@ -46,9 +46,13 @@ def make_optimizer(model: nn.Module, config: TrainingConfig) -> Optimizer:
     """
     kind, options = KINDS[config.optimizer], dict(config.optimizer_options)
     options.pop("muon_lr", None)
-    if next(model.parameters()).device.type in kind.fused:
+    device = next(model.parameters()).device.type
+    if device in kind.fused:
         options["fused"] = True
     optimizer = kind.make(_groups(model, config), lr=config.lr, **options)
+    for group in optimizer.param_groups:
+        if "capturable" in group:  # a CUDA graph counts its steps on the device
+            group["capturable"] = device == "cuda"
     if config.optimizer == "sgd" and options["momentum"]:
         for parameter in model.parameters():  # the fused kernel fills a buffer on its first step only if that is taken
             optimizer.state[parameter][MOMENTUM] = torch.zeros_like(parameter)
@@ -96,7 +100,7 @@ def can_run_ahead(optimizer: Optimizer) -> bool:
     return all(group.get("fused") for group in optimizer.param_groups)
 
 
-def set_learning_rate(optimizer: Optimizer, lr: float) -> None:
+def set_learning_rate(optimizer: Optimizer, lr: float | Tensor) -> None:
     """Set the rate of every group; a group whose rate is another has ``lr_ratio``, by which it is multiplied."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group.get("lr_ratio", 1.0)

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.state import State, map_state
+from lmkit.training.graphs import StepGraphs
 from lmkit.training.guard import Guard
 from lmkit.training.mismatch import Mismatch
 from lmkit.training.optimizers import memory_names
@@ -47,7 +48,8 @@ class TrainState:
     carried: the recurrent state that the next window continues (None at the start of an epoch). epoch, index: the
     position in the data: the next window to train on. elapsed: seconds inside the loop, without set-up and evaluation.
     scaler: of float16's gradients; switched off for all other precisions. stopped: on a device that is read now and
-    then, whether a step since the last reading must not be followed by another; None where every step is read.
+    then, whether a step since the last reading must not be followed by another; None where every step is read. graphs:
+    the steps that are recorded for a CUDA device, made anew after each loading.
     """
 
     model: LanguageModel
@@ -62,6 +64,7 @@ class TrainState:
     guard: Guard = field(default_factory=Guard)
     scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler("cpu", enabled=False))
     stopped: Tensor | None = None
+    graphs: StepGraphs = field(default_factory=StepGraphs)
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values, nested: what ``lmkit.run.checkpoints.packing`` takes."""
@@ -113,6 +116,7 @@ class TrainState:
         except RuntimeError as error:
             raise Mismatch(str(error)) from error
         self.optimizer.load_state_dict(optimizer)
+        self.graphs.clear()
 
     def _check_memory(self, memories: dict[int, dict[str, Any]]) -> None:
         """Raise Mismatch where what an optimiser remembers of the parameters, by their number, is not this one's."""

@@ -20,6 +20,7 @@ from lmkit.errors import NonFiniteError
 from lmkit.model import state as states
 from lmkit.model.language_model import SequenceLoss
 from lmkit.samplers import IGNORE, Window
+from lmkit.training.graphs import StepInputs
 from lmkit.training.guard import MAX_SKIPPED_IN_A_ROW, Skipped
 from lmkit.training.optimizers import can_run_ahead, set_learning_rate
 from lmkit.training.state import TrainState
@@ -108,31 +109,65 @@ def take_step(train: TrainState, window: Window, update: Update, *, lr: float, t
     before = _starting_state(train, window, update.device)
     inputs = window.inputs.to(update.device, non_blocking=True)
     targets = window.targets.to(update.device, non_blocking=True)
-    with torch.autocast(update.device.type, update.precision, enabled=update.precision != torch.float32):
-        nll, penalty, _, after = update.loss(inputs, targets, before)
-    train.optimizer.zero_grad(set_to_none=True)
-    train.scaler.scale((nll + penalty) / targets_per_window).backward()
-    train.scaler.unscale_(train.optimizer)
-    norm = nn.utils.get_total_norm([one.grad for one in train.model.parameters() if one.grad is not None])
-    nll, loss = nll.detach(), nll.detach() / max(1, tokens)
-    nonfinite = _is_nonfinite(train, nll, norm)
-    if update.read_every == 1 and update.on_nonfinite == "raise" and bool(nonfinite):
-        position = (train.step + 1, train.epoch, train.index)
-        raise _nonfinite_error(Skipped(*position, "nonfinite", float(loss), float(norm), _norms(train.model)))
-    spike = train.guard.judge(loss, norm) & ~nonfinite if update.skip_spikes else torch.zeros_like(nonfinite)
-    if update.read_every > 1 or not bool(nonfinite | spike):  # a step that is left out is told of with its own norms
-        nn.utils.clip_grads_with_norm_(train.model.parameters(), update.max_grad_norm or math.inf, norm)
-    set_learning_rate(train.optimizer, lr)
+    given = StepInputs(inputs, targets, before, targets_per_window, lr)
+    given = given.on_device() if update.device.type == "cuda" and update.read_every > 1 else given
     if update.read_every == 1:
-        train.carried = _update_now(train, before, states.detach(after), nonfinite, spike)
+        metrics, train.carried = _read_step(train, update, given, tokens)
+    elif _can_be_a_graph(train, update, before):
+        metrics, train.carried = train.graphs.run(given, lambda given: _unread_step(train, update, given, tokens))
     else:
-        train.carried = _update_unread(train, before, states.detach(after), nonfinite, spike, update)
-    metrics = torch.stack([nll, norm.to(nll), nonfinite.to(nll), spike.to(nll)])
+        metrics, train.carried = _unread_step(train, update, given, tokens)
+    set_learning_rate(train.optimizer, lr)
     pending = Pending(train.step + 1, train.epoch, train.index, tokens, lr, metrics)
     train.step += 1
     train.index += 1
     train.tokens += tokens
     return pending
+
+
+def _read_step(train: TrainState, update: Update, given: StepInputs, tokens: int) -> tuple[Tensor, states.State]:
+    """A step whose metrics the host looks at before it updates: the metrics (4,), and the state that follows."""
+    nll, norm, after = _gradient(train, update, given)
+    loss, nonfinite = nll / max(1, tokens), _is_nonfinite(train, nll, norm)
+    if update.on_nonfinite == "raise" and bool(nonfinite):
+        position = (train.step + 1, train.epoch, train.index)
+        raise _nonfinite_error(Skipped(*position, "nonfinite", float(loss), float(norm), _norms(train.model)))
+    spike = train.guard.judge(loss, norm) & ~nonfinite if update.skip_spikes else torch.zeros_like(nonfinite)
+    if not bool(nonfinite | spike):  # a step that is left out is told of with its own norms
+        nn.utils.clip_grads_with_norm_(train.model.parameters(), update.max_grad_norm or math.inf, norm)
+    set_learning_rate(train.optimizer, given.lr)
+    carried = _update_now(train, given.state, after, nonfinite, spike)
+    return torch.stack([nll, norm.to(nll), nonfinite.to(nll), spike.to(nll)]), carried
+
+
+def _unread_step(train: TrainState, update: Update, given: StepInputs, tokens: int) -> tuple[Tensor, states.State]:
+    """The same without a look at the device."""
+    nll, norm, after = _gradient(train, update, given)
+    loss, nonfinite = nll / max(1, tokens), _is_nonfinite(train, nll, norm)
+    spike = train.guard.judge(loss, norm) & ~nonfinite if update.skip_spikes else torch.zeros_like(nonfinite)
+    nn.utils.clip_grads_with_norm_(train.model.parameters(), update.max_grad_norm or math.inf, norm)
+    set_learning_rate(train.optimizer, given.lr)
+    carried = _update_unread(train, given.state, after, nonfinite, spike, update)
+    return torch.stack([nll, norm.to(nll), nonfinite.to(nll), spike.to(nll)]), carried
+
+
+def _can_be_a_graph(train: TrainState, update: Update, before: states.State) -> bool:
+    """Whether each step does the same with other numbers: no work whose size hangs on them, no gradient that goes on
+    into what the state was made from.
+    """
+    fixed = train.model.head.has_fixed_shapes and not update.skip_spikes
+    return update.device.type == "cuda" and fixed and not any(one.requires_grad for layer in before for one in layer)
+
+
+def _gradient(train: TrainState, update: Update, given: StepInputs) -> tuple[Tensor, Tensor, states.State]:
+    """The nll, the norm of the gradient that now stands at the parameters, and the state without its graph."""
+    with torch.autocast(update.device.type, update.precision, enabled=update.precision != torch.float32):
+        nll, penalty, _, after = update.loss(given.tokens, given.targets, given.state)
+    train.optimizer.zero_grad(set_to_none=True)
+    train.scaler.scale((nll + penalty) / given.divisor).backward()
+    train.scaler.unscale_(train.optimizer)
+    norm = nn.utils.get_total_norm([one.grad for one in train.model.parameters() if one.grad is not None])
+    return nll.detach(), norm, states.detach(after)
 
 
 def sync(train: TrainState, steps: Sequence[Pending], update: Update) -> StepRecord:
@@ -196,7 +231,9 @@ def _update_unread(
     """
     stop = nonfinite | spike
     if update.on_nonfinite == "raise":
-        train.stopped = nonfinite if train.stopped is None else train.stopped | nonfinite
+        if train.stopped is None:
+            train.stopped = torch.zeros_like(nonfinite)
+        train.stopped |= nonfinite  # in place: a graph holds its address
         stop = stop | train.stopped
     optimizer = train.optimizer
     optimizer.found_inf, optimizer.grad_scale = stop.float(), None  # type: ignore[attr-defined]

@@ -57,8 +57,9 @@ class SRU(Cell):
         (of_f, of_r), (bias_f, bias_r) = self.weight_c.chunk(2), self.bias.chunk(2)
         values = [state[0]]
         for w, f in zip(candidate.unbind(), (from_f + bias_f).unbind(), strict=True):
-            values.append(torch.lerp(w, values[-1].to(w.dtype), torch.sigmoid(torch.addcmul(f, of_f, values[-1]))))
+            forget = torch.sigmoid(torch.addcmul(f, of_f, values[-1])).to(w.dtype)
+            values.append(torch.lerp(w, values[-1].to(w.dtype), forget))
         c = torch.stack(values[1:])
         before = torch.cat([state[0][None].to(c.dtype), c[:-1]])
         r = torch.sigmoid(torch.addcmul(from_r + bias_r, of_r, before))
-        return torch.lerp(self.highway(inputs), c, r), (c[-1],)
+        return torch.lerp(self.highway(inputs), c, r.to(c.dtype)), (c[-1],)

@@ -1,0 +1,54 @@
+"""When a step is recorded as a graph and when a graph is used; what a graph computes needs a GPU: tests/test_gpu.py."""
+
+from unittest.mock import Mock
+
+import torch
+
+from lmkit.training import graphs
+from lmkit.training.graphs import StepGraphs, StepInputs
+
+
+def given(rows, length):
+    tokens = torch.zeros(rows, length, dtype=torch.long)
+    return StepInputs(tokens, tokens, ((torch.zeros(rows, 4),),), torch.tensor(1.0), torch.tensor(0.1))
+
+
+def test_each_shape_is_recorded_once_after_it_was_seen_and_again_after_clear(monkeypatch):
+    recorded, computed = [], []
+
+    class Recorder:
+        def __init__(self, inputs, compute):
+            recorded.append(tuple(inputs.tokens.shape))
+
+        def replay(self, inputs):
+            return torch.zeros(4), inputs.state
+
+    monkeypatch.setattr(graphs, "_Graph", Recorder)
+    steps = StepGraphs()
+
+    def compute(inputs):
+        computed.append(tuple(inputs.tokens.shape))
+        return torch.zeros(4), inputs.state
+
+    for _ in range(5):
+        for length in (7, 9):
+            steps.run(given(2, length), compute)
+    assert recorded == [(2, 7), (2, 9)]
+    assert sorted(computed) == [(2, 7)] * 3 + [(2, 9)] * 3
+    steps.clear()
+    for _ in range(5):
+        steps.run(given(2, 7), compute)
+    assert recorded == [(2, 7), (2, 9), (2, 7)]
+
+
+def test_a_training_keeps_few_graphs(monkeypatch):
+    monkeypatch.setattr(graphs, "MAX_GRAPHS", 2)
+    monkeypatch.setattr(graphs, "WARM_UP", 0)
+    recorded = Mock()
+    monkeypatch.setattr(graphs, "_Graph", recorded)
+    steps = StepGraphs()
+    computed = Mock()
+    for length in (1, 2, 3):
+        steps.run(given(1, length), computed)
+    assert recorded.call_count == 2
+    computed.assert_called_once()
