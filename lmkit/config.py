@@ -31,12 +31,14 @@ __all__ = [
 
 CONFIG_FORMAT = 1
 MAX_WIDTH = 65536  # a network wider than this fits no machine that lmkit runs on
+MAX_SPAN = 2**20  # positions: their keys and values take gigabytes
 # What a resume may change: when it ends, and how often it is saved. All else would make it another run.
 RESUMABLE = ("epochs", "max_steps", "max_seconds", "checkpoint_every", "checkpoint_seconds", "keep_checkpoints")
 PLACEMENT = ("device", "precision", "threads")  # of RuntimeConfig: --allow-inexact may change them
 CELLS = (
     *("rnn", "irnn", "gru", "lstm", "lnlstm", "mogrifier"),
     *("qrnn", "sru", "mingru", "minlstm", "rglru", "slstm", "mlstm"),
+    "transformer",
 )
 WITH_MATRICES = ("rnn", "irnn", "gru", "lstm", "lnlstm", "mogrifier", "slstm")  # from the state to the gates
 # The options of each optimiser and their defaults: torch's, but for the second beta of AdamW (and so of Muon),
@@ -119,7 +121,9 @@ class ModelConfig(Section):
     )
     dropout: float = option(0.2, "Dropout on embeddings, between layers and on outputs.", minimum=0, below=1)
     embedding_dropout: float | None = option(None, "Dropout on embeddings (default: --dropout).", minimum=0, below=1)
-    layer_dropout: float | None = option(None, "Dropout between layers (default: --dropout).", minimum=0, below=1)
+    layer_dropout: float | None = option(
+        None, "Dropout between layers, or on residual branches (default: --dropout).", minimum=0, below=1
+    )
     output_dropout: float | None = option(
         None, "Dropout before the output layer (default: --dropout).", minimum=0, below=1
     )
@@ -185,7 +189,14 @@ class ModelConfig(Section):
         "Parts that the units are kept in (default: 4, or fewer where that does not divide the hidden size).",
         minimum=1,
         maximum=MAX_WIDTH,
-        cells=("slstm", "mlstm"),
+        cells=("slstm", "mlstm", "transformer"),
+    )
+    context: int | None = option(
+        None,
+        "Positions that a layer of a transformer attends to, its own included (default: 128).",
+        minimum=1,
+        maximum=MAX_SPAN,
+        cells=("transformer",),
     )
     head: str = option(
         "full", "Output layer: full softmax, or adaptive for large vocabularies.", choices=("full", "adaptive")

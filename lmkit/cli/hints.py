@@ -26,9 +26,8 @@ HINTS = {
     **dict.fromkeys(("--run", "--model-dir", "--model-path"), "give the run first, as in `lmkit eval RUN`."),
     **dict.fromkeys(("--num-samples", "--samples", "-n"), "use --num."),
     **dict.fromkeys(("--beam", "--beam-size", "--num-beams"), "texts are drawn; --temperature 0 takes the likeliest."),
-    **dict.fromkeys(
-        ("--heads", "--n-head", "--attention", "--transformer"), "lmkit trains recurrent networks: --cell."
-    ),
+    **dict.fromkeys(("--transformer", "--gpt"), "use --cell transformer."),
+    **dict.fromkeys(("--n-head", "--num-heads", "--nhead"), "use --heads."),
     **dict.fromkeys(("--fp16", "--half", "--bf16", "--amp"), "use --precision."),
 }
 

@@ -47,6 +47,7 @@ class Options(TypedDict, total=False):
     mogrifier_rounds: int | None
     conv_width: int | None
     heads: int | None
+    context: int | None
     head: str
     cutoffs: tuple[int, ...] | None
     sampler: str

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["dropout", "type_dropout"]
+__all__ = ["Dropout", "dropout", "type_dropout"]
 
 
 def dropout(values: Tensor, rate: float, *, training: bool, locked: bool) -> Tensor:
@@ -34,3 +34,15 @@ def type_dropout(embedded: Tensor, tokens: Tensor, vocab_size: int, rate: float,
         return embedded
     mask = torch.empty(vocab_size, dtype=embedded.dtype, device=embedded.device).bernoulli_(1 - rate)
     return embedded * mask.div_(1 - rate)[tokens].unsqueeze(-1)
+
+
+class Dropout(nn.Module):
+    """``dropout`` as a part of a layer that drops on its own branches."""
+
+    def __init__(self, rate: float, *, locked: bool) -> None:
+        super().__init__()
+        self.rate, self.locked = rate, locked
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Values (T, B, D), some of them dropped."""
+        return dropout(values, self.rate, training=self.training, locked=self.locked)

@@ -12,6 +12,7 @@ from lmkit.config import ModelConfig
 from lmkit.errors import ConfigError
 from lmkit.model import state as states
 from lmkit.model.cells import Cell
+from lmkit.model.cells.band import ATTENTION
 from lmkit.model.dropout import dropout, type_dropout
 from lmkit.model.head import IGNORE, AdaptiveSoftmax, FullSoftmax, Head
 from lmkit.model.penalty import ActivationPenalty
@@ -141,6 +142,18 @@ class LanguageModel(nn.Module):
             h.append(inputs_TBE.transpose(0, 1))
             c += [torch.stack(memories, dim=1)] if memories else []
         return Trace(h, c)
+
+    def attention_weights(self, tokens: Tensor, state: State) -> list[Tensor]:
+        """How each of the tokens (B, T) weighs the last M positions, for each layer that attends, from the embedding
+        upwards: (B, heads, T, M), the own position last, zero where there is none yet. Written out, without dropout.
+        """
+        inputs_TBE = self.embedding(tokens.t())
+        found = []
+        for cell, values in zip(self.cells, state, strict=True):
+            seen = cell.gates(inputs_TBE, values)
+            found += [seen[ATTENTION].permute(1, 2, 0, 3)] if ATTENTION in seen else []
+            inputs_TBE, _ = Cell.forward(cell, inputs_TBE, values)
+        return found
 
     def _embed(self, tokens_TB: Tensor) -> Tensor:
         rate, training = self.embedding_type_dropout, self.training

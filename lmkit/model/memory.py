@@ -21,24 +21,26 @@ LEAST_ROWS = 64
 TOKEN_BYTES = 40  # of a window: input, target and score, and the positions they were cut from
 
 
-def training_bytes(model: LanguageModel, *, moments: int, tokens: int, device: torch.device) -> float:
-    """Bytes that training takes. tokens: of a window, all rows together; moments: tensors that the optimiser keeps for
+def training_bytes(model: LanguageModel, *, moments: int, rows: int, steps: int, device: torch.device) -> float:
+    """Bytes that training takes, with windows of ``steps`` in ``rows``. moments: tensors that the optimiser keeps for
     each parameter. The model may be on the device ``meta``.
 
-    Weights, gradients and moments; weights and moments twice over while a checkpoint is written; what a window's steps
-    keep for their gradients; what is dropped, with its masks; the logits; the program.
+    Weights, gradients and moments; weights, moments and states twice over while a checkpoint is written; states before
+    and after a window; what its steps keep for their gradients; what is dropped, with its masks; the logits; the
+    program.
     """
-    kept = 1 + moments
+    kept, tokens = 1 + moments, rows * steps
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    rows = min(tokens, max(LEAST_ROWS, LOGITS_AT_ONCE // model.vocab_size)) if device.type == "cpu" else tokens
-    numbers = (kept + 1 + 2 * kept) * parameters + 2 * tokens * _numbers_a_token(model) + 3 * rows * model.vocab_size
-    return 4.0 * (numbers + _numbers_dropped(model, tokens)) + PROGRAM_BYTES
+    at_once = min(tokens, max(LEAST_ROWS, LOGITS_AT_ONCE // model.vocab_size)) if device.type == "cpu" else tokens
+    numbers = (kept + 1 + 2 * kept) * parameters + 2 * tokens * _numbers_a_token(model) + 3 * at_once * model.vocab_size
+    numbers += (2 + 2) * rows * _numbers_a_state(model) + _numbers_dropped(model, tokens)
+    return 4.0 * numbers + PROGRAM_BYTES
 
 
 def evaluation_bytes(model: LanguageModel, *, rows: int, steps: int) -> float:
     """Bytes that a model takes to read ``rows`` in parallel, ``steps`` at a time."""
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    states = 4 * sum(cell.output_size for cell in model.cells)  # before and after, h and c
+    states = 2 * _numbers_a_state(model)  # before and after
     logits = 2 * min(rows * steps * model.vocab_size, max(LOGITS_AT_ONCE, model.vocab_size))
     numbers = parameters + rows * (states + steps * _numbers_a_token(model)) + logits
     return 4.0 * numbers + TOKEN_BYTES * rows * steps + PROGRAM_BYTES
@@ -70,8 +72,12 @@ def largest(fits: Callable[[int], bool], most: int) -> int:
 
 
 def _numbers_a_token(model: LanguageModel) -> int:
-    of_cells = sum(cell.projected_size + 3 * cell.output_size for cell in model.cells)
-    return model.embedding.embedding_dim + of_cells
+    return model.embedding.embedding_dim + sum(cell.kept_size for cell in model.cells)
+
+
+def _numbers_a_state(model: LanguageModel) -> int:
+    """Of one row."""
+    return sum(tensor.numel() for layer in model.initial_state(1) for tensor in layer)
 
 
 def _numbers_dropped(model: LanguageModel, tokens: int) -> int:

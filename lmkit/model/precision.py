@@ -42,7 +42,15 @@ def computes_in(precision: torch.dtype, device: torch.device, config: ModelConfi
     (``ONEDNN_MAX_CPU_ISA``) mean for a kernel, the kernel alone knows.
     """
     tiny = dataclasses.replace(
-        config, num_layers=1, hidden_size=16, embedding_size=16, tie_embeddings=False, head="full", cutoffs=None
+        config,
+        num_layers=1,
+        hidden_size=16,
+        embedding_size=16,
+        tie_embeddings=False,
+        head="full",
+        cutoffs=None,
+        heads=None,
+        context=None if config.context is None else 4,
     )
     return precision == torch.float32 or _try(precision, device, tiny)
 

@@ -18,8 +18,8 @@ __all__ = ["RecurrentStack"]
 
 
 class RecurrentStack(nn.Module):
-    """Layers of one cell, with dropout between them; ``options`` are the cell's own. weight_drop: share of their
-    recurrent matrices that is dropped in training.
+    """Layers of one cell, with dropout between them, or on the branches of those that are residual; ``options`` are the
+    cell's own. weight_drop: share of their recurrent matrices that is dropped in training.
 
     One module per layer rather than torch's own multi-layer module: the state of each layer is then a value of its
     own, and every layer can take the fastest kernel.
@@ -42,8 +42,11 @@ class RecurrentStack(nn.Module):
         self.locked = locked
         self.weight_drop = weight_drop
         self.layers = nn.ModuleList()
-        for _ in range(num_layers):
-            layer = CELLS[cell](input_size, hidden_size, **(options or {}))
+        for number in range(num_layers):
+            own = dict(options or {})
+            if CELLS[cell].residual:
+                own |= {"dropout": dropout, "locked": locked, "top": number == num_layers - 1}
+            layer = CELLS[cell](input_size, hidden_size, **own)
             self.layers.append(layer)
             input_size = layer.output_size
         for layer in self.cells:
@@ -67,7 +70,7 @@ class RecurrentStack(nn.Module):
         """Run over inputs (T, B, E) from the state; return the last layer's outputs (T, B, D) and the new state."""
         new_state = []
         for number, (cell, values) in enumerate(zip(self.cells, state, strict=True)):
-            if number > 0:
+            if number > 0 and not cell.residual:
                 inputs = drop(inputs, self.dropout, training=self.training, locked=self.locked)
             inputs, values = self._run(cell, inputs, values)
             new_state.append(values)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["State", "detach", "gather", "map_state", "repeat", "reset", "select"]
+__all__ = ["State", "cast", "detach", "gather", "map_state", "repeat", "reset", "select"]
 
 State = tuple[tuple[Tensor, ...], ...]
 
@@ -24,6 +24,11 @@ def map_state(function: Callable[[Tensor], Tensor], state: State) -> State:
 def detach(state: State) -> State:
     """The same values, cut off from the graph: the truncation of truncated back-propagation."""
     return map_state(Tensor.detach, state)
+
+
+def cast(state: State, dtype: torch.dtype) -> State:
+    """The state in another precision; counts stay integers."""
+    return map_state(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor, state)
 
 
 def reset(state: State, rows: Tensor, initial: State) -> State:

@@ -30,6 +30,7 @@ from lmkit.training.state import TrainState
 
 __all__ = ["TrainingSetup", "absolute_corpus", "bytes_to_train", "prepare"]
 
+SIZES = ("hidden_size", "context")  # of a network that are suggested smaller
 LEAST_VOCABULARY = 100  # a smaller one is not suggested
 
 
@@ -143,8 +144,8 @@ def bytes_to_train(config: Config, vocab_size: int, device: torch.device) -> flo
     """An estimate of the memory that a training takes, from fixed formulas: ``lmkit.model.memory``."""
     training = config.training
     model = shape_model(config.model, vocab_size)
-    moments, tokens = num_moments(training), training.batch_size * training.window
-    return training_bytes(model, moments=moments, tokens=tokens, device=device)
+    rows, steps, moments = training.batch_size, training.window, num_moments(training)
+    return training_bytes(model, moments=moments, rows=rows, steps=steps, device=device)
 
 
 def _check_memory(config: Config, vocab_size: int, device: torch.device) -> None:
@@ -162,12 +163,15 @@ def _what_fits(config: Config, vocab_size: int, device: torch.device, present: i
     def fits(config: Config, vocab_size: int) -> bool:
         return bytes_to_train(config, vocab_size, device) <= present
 
+    def fitting(name: str) -> int:
+        most = getattr(config.model, name) or 0
+        return largest(lambda number: fits(config.override({name: number}), vocab_size), most)
+
     options = []
-    with contextlib.suppress(ConfigError):  # of options that do not go with a smaller size
-        size = largest(
-            lambda number: fits(config.override({"hidden_size": number}), vocab_size), config.model.hidden_size
-        )
-        options += [f"--hidden-size {size}"] if size else []
+    for name in SIZES:
+        with contextlib.suppress(ConfigError):  # of options that do not go with a smaller size
+            size = fitting(name)
+            options += [f"--{name.replace('_', '-')} {size}"] if size else []
     if config.data.tokenizer in ("word", "bpe"):
         with contextlib.suppress(ConfigError):
             size = largest(lambda number: fits(config, number + LEAST_VOCABULARY), vocab_size - LEAST_VOCABULARY)

@@ -121,6 +121,7 @@ def test_a_file_in_the_place_of_a_command_is_one_to_train_on(refused, work):
         (("train", "--output", "x"), "--out"),
         (("train", "--hiden-size", "5"), "did you mean --hidden-size?"),
         (("train", "--hiden_size", "5"), "did you mean --hidden-size?"),
+        (("train", "--transformer"), "--cell transformer"),
         (("train", "--zzzz"), "`lmkit train --help-all`"),
         (("sample", "--num-samples", "5"), "--num"),
         (("eval", "--max-hours", "2"), "`lmkit eval --help-all`"),  # a hint is given where its option is known

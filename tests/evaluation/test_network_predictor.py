@@ -48,7 +48,7 @@ def test_rows_whose_warmup_reaches_the_beginning_are_the_one_stream(make_model, 
 
 @pytest.mark.parametrize(("cell", "rows"), [("lstm", 7), *((cell, 64) for cell in CELLS)])
 def test_rows_with_a_long_warmup_agree_with_the_one_stream(make_model, cell, rows):
-    model = make_model(cell)
+    model = make_model(cell, **({"context": 40} if cell == "transformer" else {}))
     expected = perplexity(model, window=50)
     assert perplexity(model, window=50, rows=rows, warmup=80) == pytest.approx(expected, rel=1e-4)
 

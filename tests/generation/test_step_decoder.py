@@ -121,8 +121,9 @@ def test_a_rows_numbers_are_the_same_bits_at_any_size(make_model, cell, hidden_s
 
 
 def displaced(offset, tensor):
-    """The same values in memory that begins 4 * offset bytes after an allocation."""
-    return torch.empty(offset + tensor.numel())[offset:].view(tensor.shape).copy_(tensor)
+    """The same values in memory that begins so many numbers after an allocation."""
+    wide = torch.empty(offset + tensor.numel(), dtype=tensor.dtype)
+    return wide[offset:].view(tensor.shape).copy_(tensor)
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -125,6 +125,50 @@ def mlstm(p, inputs, heads=2):
         yield (sigmoid(o) * read).reshape(B, D)
 
 
+def gelu(x):
+    return 0.5 * x * (1 + torch.erf(x / 2**0.5))
+
+
+def turned(x, position):
+    """A vector (B, d) whose pairs of coordinates are turned by angles that grow with the position."""
+    half = x.shape[1] // 2
+    turned = x.clone()
+    for i in range(half):
+        angle = torch.tensor(position / 10000 ** (i / half), dtype=x.dtype)
+        turned[:, i] = x[:, i] * angle.cos() - x[:, i + half] * angle.sin()
+        turned[:, i + half] = x[:, i] * angle.sin() + x[:, i + half] * angle.cos()
+    return turned
+
+
+def attended(query, keys, values):
+    """The mean of values (B, d) by the softmax of the products of keys with a query."""
+    scores = torch.stack([(query * key).sum(1) for key in keys]) / query.shape[1] ** 0.5
+    weights = torch.exp(scores) / torch.exp(scores).sum(0)
+    return sum(weight[:, None] * value for weight, value in zip(weights, values, strict=True))
+
+
+def feed_forward(p, x, prefix="feed_forward"):
+    normed = layer_norm(x, p[f"{prefix}.norm.weight"], p[f"{prefix}.norm.bias"])
+    inner = gelu(normed @ p[f"{prefix}.up.weight"].T + p[f"{prefix}.up.bias"])
+    return inner @ p[f"{prefix}.down.weight"].T + p[f"{prefix}.down.bias"]
+
+
+def transformer(p, inputs, heads=2, context=128):
+    """With keys and queries turned by their positions in the whole text, and no memory but what was read."""
+    read = []
+    for t, x in enumerate(inputs):
+        x = x @ p["enter.weight"].T + p["enter.bias"]
+        normed = layer_norm(x, p["norm.weight"], p["norm.bias"])
+        q, k, v = (normed @ p["to_heads.weight"].T + p["to_heads.bias"]).chunk(3, 1)
+        read.append((t, k, v))
+        mixed = []
+        for own in torch.arange(D).chunk(heads):
+            keys = [turned(k[:, own], s) for s, k, _ in read[-context:]]
+            mixed.append(attended(turned(q[:, own], t), keys, [v[:, own] for _, _, v in read[-context:]]))
+        x = x + torch.cat(mixed, 1) @ p["from_heads.weight"].T + p["from_heads.bias"]
+        yield x + feed_forward(p, x)
+
+
 EQUATIONS = {
     "lnlstm": lnlstm,
     "mogrifier": mogrifier,
@@ -135,6 +179,7 @@ EQUATIONS = {
     "rglru": rglru,
     "slstm": slstm,
     "mlstm": mlstm,
+    "transformer": transformer,
 }
 
 
@@ -169,6 +214,9 @@ def test_a_cell_is_its_paper_s_equations(name):
         ("qrnn", "conv_width", 4, {"width": 4}),
         ("slstm", "heads", 3, {"heads": 3}),
         ("mlstm", "heads", 1, {"heads": 1}),
+        ("transformer", "heads", 3, {"heads": 3}),
+        ("transformer", "context", 1, {"context": 1}),
+        ("transformer", "context", 4, {"context": 4}),
     ],
 )
 @torch.no_grad()

@@ -157,7 +157,7 @@ def test_embedding_dropout_falls_before_the_first_layer(make_model, cell, num_la
     assert not noisy_state[0][0].equal(clean_state[0][0])
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", [name for name, cell in CELLS.items() if not cell.residual])
 def test_layer_dropout_falls_between_layers_alone(make_model, cell):
     tokens = torch.randint(12, (4, 3))
     (noisy, _), (clean, _) = both(make_model(cell, **{**PLACES, "layer_dropout": 0.5}), tokens)

@@ -29,16 +29,16 @@ def test_the_largest_number_that_fits_is_found(fitting: int):
 
 
 def test_estimates_grow_with_what_is_asked_for():
-    def training(vocab_size: int = 5000, moments: int = 2, tokens: int = 1000) -> float:
-        return training_bytes(model(vocab_size), moments=moments, tokens=tokens, device=CPU)
+    def training(vocab_size: int = 5000, moments: int = 2, rows: int = 10, steps: int = 100) -> float:
+        return training_bytes(model(vocab_size), moments=moments, rows=rows, steps=steps, device=CPU)
 
     assert training() < training(vocab_size=5001)
     assert training(moments=0) < training()
-    assert training() < training(tokens=1001)
+    assert training() < training(steps=101) < training(rows=11, steps=101)
     plain, regularised = (
         LanguageModel(ModelConfig(hidden_size=8, embedding_type_dropout=rate), 50) for rate in (0.0, 0.1)
     )
-    needs = [training_bytes(one, moments=2, tokens=10, device=CPU) for one in (plain, regularised)]
+    needs = [training_bytes(one, moments=2, rows=2, steps=5, device=CPU) for one in (plain, regularised)]
     assert needs[1] - needs[0] == 4 * (50 + 10 * 8)
     assert evaluation_bytes(model(), rows=2, steps=3) < evaluation_bytes(model(), rows=3, steps=3)
     assert evaluation_bytes(model(), rows=2, steps=3) < evaluation_bytes(model(), rows=2, steps=4)
@@ -48,7 +48,7 @@ def test_a_large_vocabulary_counts_weights_gradients_moments_and_logits():
     """AdamW on two million words: 16 bytes a parameter at the least, and 64 rows of logits."""
     large = model(2_000_000, 256)
     parameters = sum(parameter.numel() for parameter in large.parameters())
-    needed = training_bytes(large, moments=2, tokens=1024, device=CPU)
+    needed = training_bytes(large, moments=2, rows=32, steps=32, device=CPU)
     assert 16 * parameters + 4 * 64 * 2_000_000 < needed < 64 * parameters
 
 
@@ -77,3 +77,16 @@ def test_a_training_that_cannot_fit_says_what_would(monkeypatch: pytest.MonkeyPa
     preparation._check_memory(config.override({"hidden_size": int(found["hidden-size"])}), 2_000_000, CPU)
     if tokenizer == "word":
         preparation._check_memory(config, int(found["vocab-size"]), CPU)
+
+
+def test_a_context_that_cannot_fit_says_what_would(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(preparation, "memory_size", lambda device: 4 * GIB)
+    config = Config().override({"cell": "transformer", "context": 10**6})
+    with pytest.raises(ConfigError, match=r"takes about [0-9.,]+ GiB") as error:
+        preparation._check_memory(config, 100, CPU)
+    (fitting,) = re.findall(r"--context ([0-9]+)", str(error.value))
+    preparation._check_memory(config.override({"context": int(fitting)}), 100, CPU)
+    rows = {"rows": 32, "steps": 64}
+    with torch.device("meta"):
+        short, long = (LanguageModel(ModelConfig(cell="transformer", context=size), 100) for size in (64, 10**5))
+    assert evaluation_bytes(long, **rows) - evaluation_bytes(short, **rows) > 4 * 32 * 2 * 256 * 9 * 10**4

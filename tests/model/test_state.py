@@ -57,6 +57,12 @@ def test_rows_are_reset_to_what_is_given_in_the_type_that_they_have():
     assert after.tolist() == [[5], [1]]
 
 
+def test_another_precision_leaves_integers_as_they_are():
+    (h, count), *_ = states.cast(((torch.ones(2, 1), torch.tensor([3, 4])),), torch.float64)
+    assert (h.dtype, count.dtype) == (torch.float64, torch.int64)
+    assert count.tolist() == [3, 4]
+
+
 def test_a_memory_of_more_dimensions_is_reset_by_rows():
     (after,), *_ = reset_to_zero(((torch.ones(2, 3, 4),),), torch.tensor([False, True]))
     assert after.sum((1, 2)).tolist() == [12, 0]

@@ -67,6 +67,7 @@ FORMAT_1: dict[str, Any] = {
     "mogrifier_rounds": None,
     "conv_width": None,
     "heads": None,
+    "context": None,
     "head": "full",
     "cutoffs": None,
     "sampler": "sequential",

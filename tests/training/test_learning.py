@@ -43,7 +43,11 @@ GOLDEN = {
     "rglru": [2.346888303756714, 2.9242279529571533, 2.4056579044886996, 2.6176722049713135, 2.307680130004883],
     "slstm": [2.418947458267212, 2.4580159187316895, 2.2219181060791016, 2.2275497913360596, 2.1204874515533447],
     "mlstm": [2.438960313796997, 2.455732583999634, 2.3299413408551897, 2.2677738666534424, 2.0784189701080322],
+    "transformer": [2.2226722240448, 2.4226760864257812, 2.00836603982108, 1.868011713027954, 1.2757785320281982],
 }
+# A layer normalisation of a state of zero multiplies rounding by 1 / sqrt(1e-5). Of attention some gradients begin near
+# zero, and AdamW divides them by their own size.
+LOOSER = {"lnlstm": 316, "transformer": 10}
 DIGITS = np.tile(np.array([3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 10, 7, 0], np.uint8), 20)  # quickly learnt
 
 
@@ -60,8 +64,7 @@ def test_first_steps_are_golden(make_training, cell):
         max_steps=20,
     )
     losses = [record.nll / record.tokens for record in training.run()][3::4]
-    # a layer normalisation of a state of zero multiplies rounding by 1 / sqrt(1e-5)
-    assert losses == pytest.approx(GOLDEN[cell], rel=5e-5 * (316 if cell == "lnlstm" else 1)), (
+    assert losses == pytest.approx(GOLDEN[cell], rel=5e-5 * LOOSER.get(cell, 1)), (
         f"The first losses of {cell} are {losses!r}. If a change of the initialisation, the sampler, the loss or the "
         "update was meant, put these numbers into GOLDEN and say so in the commit; if not, it is a bug."
     )

@@ -143,7 +143,7 @@ class DynamicPredictor:
         """One step on the finished span, whose last target is ``following`` (1, 1)."""
         device = self.predictor.device
         targets = torch.cat([state.read[:, 1:], following], dim=1)
-        began = states.map_state(lambda tensor: tensor.detach().to(self.trained[0].dtype), state.began)
+        began = states.cast(states.detach(state.began), self.trained[0].dtype)
         self._use(state.weights)
         with torch.enable_grad():
             nll, _ = self.model.nll_sum(state.read.to(device), targets.to(device), began)

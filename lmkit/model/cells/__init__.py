@@ -17,6 +17,7 @@ from lmkit.model.cells.rglru import RGLRU
 from lmkit.model.cells.rnn import RNN
 from lmkit.model.cells.slstm import SLSTM
 from lmkit.model.cells.sru import SRU
+from lmkit.model.cells.transformer import Transformer
 
 __all__ = ["CELLS", "Cell", "CellState"]
 
@@ -34,4 +35,5 @@ CELLS: dict[str, type[Cell]] = {
     "rglru": RGLRU,
     "slstm": SLSTM,
     "mlstm": MLSTM,
+    "transformer": Transformer,
 }

@@ -23,14 +23,22 @@ class Cell(nn.Module, ABC):
 
     state_names: what the tensors of the state are, the outputs among them as ``h`` where they are a part of it.
     recurrent_matrices: names of the parameters that multiply the state from step to step, for DropConnect.
+    residual: whether a layer adds to its inputs, and so takes its dropout on its branches: it then has the options
+    ``dropout`` and ``locked``, and ``top`` for the last layer of a stack.
     input_size: E. projected_size: P, of what ``project`` gives. output_size: D, of what the layer gives.
     """
 
     state_names: ClassVar[tuple[str, ...]]
     recurrent_matrices: ClassVar[tuple[str, ...]] = ()
+    residual: ClassVar[bool] = False
     input_size: int
     projected_size: int
     output_size: int
+
+    @property
+    def kept_size(self) -> int:
+        """About how many numbers a step of a row keeps for its gradient."""
+        return self.projected_size + 3 * self.output_size
 
     def initialize(self) -> None:
         """Draw the start values that the constructor has not drawn. A stack calls it once all its layers are made: the
