@@ -93,12 +93,12 @@ def command(
     with TrainingDisplay() as display:
         listeners: dict[str, Any] = {"progress": display.line, "warn": display.say, "note": display.say}
         if config is not None:
-            session = Session(config, out, **listeners)
+            session = Session.begin(config, out, **listeners)
         else:
             changes = {name: value for name, value in given.items() if value is not None}
             session = Session.resume(resume or Path(), changes, allow_inexact=allow_inexact, **listeners)
-        display.begin(session)
-        result, signal_number = _train(session, display)
+        with session:
+            result, signal_number = _train(session, display)
     try:
         _report(session, result, display, as_json, stopped=signal_number is not None and result is None)
     finally:
@@ -129,17 +129,12 @@ def _corpus(texts: tuple[str, ...], corpus: str | None) -> str | None:
 
 def _train(session: Session, display: TrainingDisplay) -> tuple[Measurement | None, int | None]:
     """Train and measure, or save and stop at the first signal; return the measurement, and the signal's number."""
-    from lmkit.console.training import SAMPLE_LENGTH, sample_of
-    from lmkit.training.step import StepRecord
-
+    display.begin(session)
     with _first_signal(session) as seen:
         try:
             with closing(session.records()) as records:
                 for record in records:
-                    if isinstance(record, StepRecord):
-                        display.step(record)
-                    else:
-                        display.evaluation(record, sample_of(session, SAMPLE_LENGTH))
+                    display.record(record)
                     if seen:
                         raise _Stopped
             if seen:

@@ -12,11 +12,9 @@ from typing import Any, NamedTuple, Unpack
 from lmkit.api import TrainedModel, load
 from lmkit.config import Config
 from lmkit.console.options import Changes, Options, shows_options
-from lmkit.console.tables import remarks
-from lmkit.console.training import SAMPLE_LENGTH, TrainingDisplay, headline, sample_of
+from lmkit.console.training import TrainingDisplay
 from lmkit.errors import FailedError
 from lmkit.session.session import Session
-from lmkit.training.step import StepRecord
 
 __all__ = ["resume", "train"]
 
@@ -56,8 +54,8 @@ def train(
     """
     given: dict[str, Any] = {**options, **({} if corpus is None else {"corpus": os.fspath(corpus)})}
     chosen = (config or Config()).override(given)
-    with _listener(quiet, warn) as listener:
-        session = Session(chosen, None if out is None else Path(out), **listener.arguments())
+    folder = None if out is None else Path(out)
+    with _listener(quiet, warn) as listener, Session.begin(chosen, folder, **listener.arguments()) as session:
         return _trained(session, listener.display)
 
 
@@ -78,7 +76,8 @@ def resume(
     """
     with _listener(quiet, warn) as listener:
         how = {"allow_inexact": allow_inexact, **listener.arguments()}
-        return _trained(Session.resume(Path(run), {**changes}, **how), listener.display)
+        with Session.resume(Path(run), {**changes}, **how) as session:
+            return _trained(session, listener.display)
 
 
 @contextlib.contextmanager
@@ -91,25 +90,16 @@ def _listener(quiet: bool, warn: Say | None) -> Iterator[_Listener]:
 
 
 def _trained(session: Session, display: TrainingDisplay | None) -> TrainedModel:
-    try:
-        if display is not None:
-            display.begin(session)
+    """Train to the end and open the best model."""
+    if display is None:
+        for _ in session.records():
+            pass
+        session.close()
+    else:
+        display.begin(session)
         for record in session.records():
-            if display is None:
-                continue
-            if isinstance(record, StepRecord):
-                display.step(record)
-            else:
-                display.evaluation(record, sample_of(session, SAMPLE_LENGTH))
-        measurement = session.close()
-        if display is not None:
-            display.summary()
-            display.say(f"run {session.run.path}")
-            if measurement is not None:
-                for line in (headline(measurement), *remarks(measurement.metrics())):
-                    display.say(line)
-    finally:
-        session.release()
+            display.record(record)
+        display.closed(session.close())
     if session.unsaved:
         raise FailedError(session.unsaved)
     return load(session.run.path, str(session.device.type))

@@ -20,7 +20,7 @@ from lmkit.session.session import Session
 from lmkit.training.loop import EvaluationRecord
 from lmkit.training.step import StepRecord
 
-__all__ = ["SAMPLE_LENGTH", "TrainingDisplay", "headline", "sample_of"]
+__all__ = ["TrainingDisplay", "headline", "sample_of"]
 
 SAMPLE_LENGTH = 120  # tokens behind a validation
 PLAIN_SECONDS = 10.0  # between two lines where there is no terminal
@@ -66,6 +66,13 @@ class TrainingDisplay:
         if "valid" in session.corpus.splits:
             self.say(f"{BEST} marks the best validation so far; a sample of the model's text follows it")
         self.line("run", session.progress)
+
+    def record(self, record: StepRecord | EvaluationRecord) -> None:
+        """Show a record of the session."""
+        if isinstance(record, StepRecord):
+            self.step(record)
+        else:
+            self.evaluation(record, sample_of(self.session, SAMPLE_LENGTH))
 
     def step(self, record: StepRecord) -> None:
         """Take note of a step; the line shows means over some of them."""
@@ -124,6 +131,13 @@ class TrainingDisplay:
         best = f"; best at step {train.validations.best_step:,}" if train.validations.best_step else ""
         done = f"{counted(train.step, 'step')}, {counted(train.tokens, 'token')}"
         self.say(f"trained {done} in {train.elapsed:.1f} s{best}")
+
+    def closed(self, measurement: Measurement | None) -> None:
+        """The summary, the run folder and the final metrics, in lines that stay."""
+        self.summary()
+        self.say(f"run {self.session.run.path}")
+        for line in () if measurement is None else (headline(measurement), *remarks(measurement.metrics())):
+            self.say(line)
 
     def result(self, measurement: Measurement | None, sample: str) -> None:
         """The summary, then the run folder, the final metrics and a sample on standard output."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import math
@@ -17,6 +18,10 @@ from lmkit.config import Config
 from lmkit.errors import ConfigError, DataError, LmkitError, NonFiniteError, RunError
 from lmkit.evaluation.measurement import Measurement, measure
 from lmkit.evaluation.perplexity import Evaluation
+from lmkit.run import directory
+from lmkit.run.directory import RunDirectory
+from lmkit.run.lock import is_locked
+from lmkit.run.weights import pack_weights
 from lmkit.session.session import Session
 from lmkit.training.loop import EvaluationRecord
 from lmkit.training.step import StepRecord
@@ -330,3 +335,60 @@ def test_where_the_best_model_is_gone_the_final_record_is_of_the_last_step(make:
     (session.run.path / "model.safetensors").unlink()
     session.close()
     assert final_record(session)["step"] == 9
+
+
+def test_a_training_that_fails_lets_go_of_its_run(make: Make):
+    session = make(max_steps=9)
+    with pytest.raises(ZeroDivisionError) as failure, session:
+        assert is_locked(session.run.path)
+        for record in session.records():
+            assert record.step / 0
+    assert not is_locked(session.run.path), f"although the session is still here, and {failure}"
+    with Session.resume(session.run.path) as resumed, pytest.raises(RunError, match="in use"):
+        Session.resume(resumed.run.path)
+    assert not is_locked(session.run.path)
+
+
+def test_both_ways_to_begin_give_the_same_run(make: Make, tmp_path: Path):
+    config = make(max_steps=6, eval_every=3, checkpoint_every=3).config
+    for way, name in ((Session, "made"), (Session.begin, "begun")):
+        with way(config, tmp_path / name) as session:
+            list(session.records())
+            session.close()
+    files = [path.relative_to(tmp_path / "made") for path in (tmp_path / "made").rglob("*") if path.is_file()]
+    functions_of_the_run = [file for file in files if file.name not in ("timings.jsonl", "clock.json", "manifest.json")]
+    assert len(functions_of_the_run) > len(files) / 2
+    for file in functions_of_the_run:
+        assert (tmp_path / "begun" / file).read_bytes() == (tmp_path / "made" / file).read_bytes(), file
+
+
+def test_a_new_best_model_is_serialised_and_hashed_once_and_written_once_to_each_of_its_places(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+):
+    made: list[bytes] = []
+    hashed: list[bytes] = []
+    written: list[bytes] = []
+
+    def packed(*arguments: Any) -> bytes:
+        made.append(pack_weights(*arguments))
+        return made[-1]
+
+    def sha256(content: Any = b"", **how: Any) -> Any:
+        hashed.append(bytes(content))
+        return one_sha256(content, **how)
+
+    def write_model(run: RunDirectory, content: bytes) -> None:
+        written.append(content)
+        one_write(run, content)
+
+    one_sha256, one_write = hashlib.sha256, RunDirectory.write_model
+    session = make(max_steps=6, eval_every=2, keep_checkpoints=9)
+    monkeypatch.setattr(directory, "pack_weights", packed)
+    monkeypatch.setattr(hashlib, "sha256", sha256)
+    monkeypatch.setattr(RunDirectory, "write_model", write_model)
+    records = list(session.records())
+    best = {record.step for record in records if isinstance(record, EvaluationRecord) and record.is_best}
+    assert 2 in best, "the first validation is the best so far"
+    for step in best - {6}:  # at its end a training is saved before it is validated
+        content = (session.run.path / "checkpoints" / f"step-{step:08d}" / "model.safetensors").read_bytes()
+        assert [made.count(content), hashed.count(content), written.count(content)] == [1, 1, 1], step
