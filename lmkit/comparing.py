@@ -206,10 +206,7 @@ def _units(models: Sequence[TrainedModel], runs: Sequence[ScoredRun], text: _Tex
 def _train_counts(model: TrainedModel) -> NDArray[np.int64]:
     """How often each token occurs in the training split."""
     _, tokens = model.split_tokens("train")
-    counts = np.zeros(model.tokenizer.vocab_size, dtype=np.int64)
-    for start in range(0, len(tokens), 2**22):
-        counts += np.bincount(tokens.ids[start : start + 2**22], minlength=len(counts))
-    return counts
+    return tokens.frequencies(model.tokenizer.vocab_size)
 
 
 def _warnings(models: Sequence[TrainedModel], runs: Sequence[ScoredRun]) -> list[str]:

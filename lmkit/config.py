@@ -52,6 +52,7 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "muon": {"betas": (0.9, 0.99), "eps": 1e-8, "momentum": 0.95, "muon_lr": None},
 }
 SCHEDULES = {"sgd": "plateau", "adagrad": "constant"}  # where none is named; cosine for the other optimisers
+DOCUMENTS = ("file", "line", "blank-line")
 SAMPLER_STATES = {"sequential": ("carry", "reset"), "random": ("reset",), "document": ("document",)}
 
 
@@ -69,9 +70,7 @@ class DataConfig(Section):
         None, "Largest vocabulary (default: all characters; all words; 4096 BPE tokens).", minimum=4
     )
     min_count: int = option(1, "Characters or words seen fewer times become <unk>.", minimum=1)
-    documents: str = option(
-        "file", "What a document is; several are closed by <eos> each.", choices=("file", "line", "blank-line")
-    )
+    documents: str = option("file", "What a document is; several are closed by <eos> each.", choices=DOCUMENTS)
     valid_fraction: float = option(
         0.1, "Share of the text kept for validation.", flags=("--valid-fraction", "--val-frac"), minimum=0, below=1
     )

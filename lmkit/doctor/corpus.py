@@ -14,10 +14,11 @@ from lmkit.errors import LmkitError
 from lmkit.evaluation.comparison.alignment import split_slice
 from lmkit.hardware import choose_device
 from lmkit.model.precision import choose_precision
+from lmkit.samplers import fitting_layout
 from lmkit.text.corpus import Corpus, Progress, build_corpus
 from lmkit.text.sources.opening import open_source
 from lmkit.text.sources.source import Piece, Slice, Source
-from lmkit.text.tokenizers.word import WordTokenizer
+from lmkit.text.tokenizers.tokenizer import EOS, UNK
 from lmkit.text.traits import TABLE
 
 __all__ = ["check_corpus", "count_specials"]
@@ -106,14 +107,11 @@ def _size(config: Config, corpus: Corpus) -> Iterator[Check]:
     """The rule that a training begins with, and the number of steps in an epoch."""
     train, training = corpus.splits["train"], config.training
     rows, window = training.batch_size, training.window
-    needed = rows if training.sampler == "document" else rows * window
     steps = -(-len(train) // (rows * window))
     finding = f"{len(train):,} training tokens in {rows:,} rows of {window:,}: {steps:,} steps per epoch"
-    if len(train) < needed:
-        fitting = min(window, len(train))
-        advice = (
-            f"It is too short: --batch-size {min(rows, max(1, len(train) // fitting))} --window {fitting} would fit."
-        )
+    fitting = fitting_layout(len(train), training.sampler, rows=rows, window=window)
+    if fitting != (rows, window):
+        advice = f"It is too short: --batch-size {fitting[0]} --window {fitting[1]} would fit."
         yield Check("size against batch and window", FAILED, finding, steps, (advice,))
         return
     few = steps < FEW_STEPS
@@ -146,8 +144,9 @@ def _specials(corpus: Corpus, slices: Mapping[str, Slice]) -> Check:
     for slice_ in slices.values():
         found += count_specials(slice_.pieces())
     finding = ", ".join(f"{count:,} {token}" for token, count in found.items()) or "none"
-    taken = [token for token in ("<unk>", "<eos>") if found[token] and isinstance(corpus.tokenizer, WordTokenizer)]
-    meaning = {"<unk>": "is counted as an unknown word", "<eos>": "is read as a line end"}
+    meant = ([corpus.tokenizer.unk_id], [corpus.tokenizer.eos_id])
+    taken = [token for token in (UNK, EOS) if found[token] and corpus.tokenizer.encode(token).tolist() in meant]
+    meaning = {UNK: "is counted as an unknown word", EOS: "is read as a line end"}
     advice = tuple(f"A written {token} {meaning[token]}." for token in taken)
     if found and not taken:
         finding += "; read as ordinary characters"

@@ -8,9 +8,7 @@ from typing import Any
 
 from lmkit.doctor.check import FAILED, NOTE, OK, Check
 from lmkit.errors import LmkitError
-from lmkit.text.tokenizers.character import CharacterTokenizer
 from lmkit.text.tokenizers.tokenizer import Tokenizer
-from lmkit.text.tokenizers.word import WordTokenizer
 
 __all__ = ["round_trip"]
 
@@ -30,7 +28,7 @@ def round_trip(tokenizer: Tokenizer, text: str = "") -> Check:
     loses text the check only reports how much comes back.
     """
     try:
-        if isinstance(tokenizer, WordTokenizer):
+        if tokenizer.eos_is_line_end:
             return _words(tokenizer)
         if tokenizer.lossless:
             return _exact(tokenizer, [text, _hard_text(tokenizer)])
@@ -40,8 +38,9 @@ def round_trip(tokenizer: Tokenizer, text: str = "") -> Check:
 
 
 def _exact(tokenizer: Tokenizer, texts: list[str]) -> Check:
-    if isinstance(tokenizer, CharacterTokenizer):
-        texts = ["".join(letter for letter in text if tokenizer.token_to_id(letter) is not None) for text in texts]
+    if tokenizer.alphabet is not None:
+        known = set(tokenizer.alphabet)
+        texts = ["".join(letter for letter in text if letter in known) for text in texts]
     total = sum(map(len, texts))
     for text in texts:
         back = tokenizer.decode(tokenizer.encode(text).tolist())
@@ -52,7 +51,7 @@ def _exact(tokenizer: Tokenizer, texts: list[str]) -> Check:
     return Check(NAME, OK, f"{total:,} characters come back as they were", total)
 
 
-def _words(tokenizer: WordTokenizer) -> Check:
+def _words(tokenizer: Tokenizer) -> Check:
     """Words of the vocabulary, drawn with a fixed seed, in lines of ten."""
     draw = random.Random(0)
     ids = [tokenizer.eos_id if index % 10 == 9 else draw.randrange(tokenizer.vocab_size) for index in range(WORDS)]
@@ -77,9 +76,9 @@ def _kept(tokenizer: Tokenizer, text: str) -> Check:
 
 
 def _hard_text(tokenizer: Tokenizer) -> str:
-    """All characters of the vocabulary, or for bytes a text of code points from everywhere."""
-    if isinstance(tokenizer, CharacterTokenizer):
-        return "".join(token for token in tokenizer.vocabulary if len(token) == 1)
+    """The whole alphabet, or where there is none a text of code points from everywhere."""
+    if tokenizer.alphabet is not None:
+        return tokenizer.alphabet
     draw = random.Random(0)
     codes = (draw.choice((0x250, 0xD7FF, 0x10FFFF)) for _ in range(CODE_POINTS))
     points = (draw.randrange(1, top) for top in codes)

@@ -7,6 +7,7 @@ from (seed, e), so borders move from epoch to epoch and no target is lost.
 
 from lmkit.samplers.document_sampler import DocumentSampler
 from lmkit.samplers.first_window import first_window_steps
+from lmkit.samplers.fitting import fitting_layout
 from lmkit.samplers.random_sampler import RandomSampler
 from lmkit.samplers.sampler import Sampler
 from lmkit.samplers.sequential_sampler import SequentialSampler
@@ -26,6 +27,7 @@ __all__ = [
     "Window",
     "check_layout",
     "first_window_steps",
+    "fitting_layout",
     "stream_rows",
     "stream_windows",
 ]

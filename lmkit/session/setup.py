@@ -17,7 +17,7 @@ from lmkit.hardware import memory_size
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.memory import largest, training_bytes
 from lmkit.model.shapes import shape_model
-from lmkit.samplers import SAMPLERS, Sampler
+from lmkit.samplers import SAMPLERS, Sampler, fitting_layout
 from lmkit.session.placement import Placement
 from lmkit.text.corpus import Corpus, Progress, build_corpus
 from lmkit.text.sources.opening import local_path
@@ -88,10 +88,7 @@ def _frequency_order(config: Config, corpus: Corpus) -> torch.Tensor | None:
     """
     if config.model.head != "adaptive" or corpus.tokenizer.ids_by_frequency:
         return None
-    counts = np.zeros(corpus.tokenizer.vocab_size, dtype=np.int64)
-    ids = corpus.splits["train"].ids
-    for start in range(0, len(ids), 2**22):
-        counts += np.bincount(ids[start : start + 2**22], minlength=len(counts))
+    counts = corpus.splits["train"].frequencies(corpus.tokenizer.vocab_size)
     return torch.from_numpy(np.argsort(-counts, kind="stable"))
 
 
@@ -116,12 +113,11 @@ def _training_sampler(config: Config, corpus: Corpus) -> Sampler:
 
 def _check_length(config: Config, train: TokenFile) -> None:
     rows, window = config.training.batch_size, config.training.window
-    if config.training.sampler != "document" and len(train) < rows * window:
-        fitting_window = min(window, max(1, len(train)))
-        fitting_rows = max(1, len(train) // fitting_window)
+    fitting_rows, fitting_window = fitting_layout(len(train), config.training.sampler, rows=rows, window=window)
+    if (fitting_rows, fitting_window) != (rows, window):
         raise DataError(
             f"The training text has {len(train):,} tokens: too short for {rows:,} rows of {window:,}. "
-            f"--batch-size {min(rows, fitting_rows)} --window {fitting_window} would fit."
+            f"--batch-size {fitting_rows} --window {fitting_window} would fit."
         )
 
 

@@ -22,6 +22,7 @@ from lmkit.text.tokenizers.tokenizer import Ids, Tokenizer
 
 __all__ = ["START_DTYPE", "TokenFile", "TokenWriter", "map_ids", "write_tokens"]
 
+COUNTED_AT_ONCE = 1 << 22
 START_DTYPE = np.dtype(np.int64)
 
 
@@ -45,6 +46,13 @@ class TokenFile:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def frequencies(self, vocab_size: int) -> NDArray[np.int64]:
+        """How often each id of a vocabulary occurs, (V,); memory is that of some millions of ids."""
+        counts = np.zeros(vocab_size, dtype=np.int64)
+        for start in range(0, len(self), COUNTED_AT_ONCE):
+            counts += np.bincount(self.ids[start : start + COUNTED_AT_ONCE], minlength=vocab_size)
+        return counts
 
 
 class TokenWriter:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmkit.model import head
-from lmkit.samplers import IGNORE, SAMPLERS, DocumentSampler, RandomSampler, SequentialSampler
+from lmkit.samplers import IGNORE, SAMPLERS, DocumentSampler, RandomSampler, SequentialSampler, fitting_layout
 
 KINDS = sorted(SAMPLERS)
 
@@ -135,6 +135,16 @@ def test_padding_is_a_token_that_can_be_read(kind, shape, epoch):
     for made in make(kind, np.arange(length), batch_size, window).epoch(epoch):
         assert made.inputs.min() >= 0
         assert made.inputs.max() <= length  # eos_id, the largest
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(tokens=st.integers(1, 200), rows=st.integers(1, 20), window=st.integers(1, 40))
+def test_a_layout_that_fits_a_text_fits_it_again_and_is_no_larger(kind, tokens, rows, window):
+    fitting = fitting_layout(tokens, kind, rows=rows, window=window)
+    assert fitting_layout(tokens, kind, rows=fitting[0], window=fitting[1]) == fitting
+    assert 1 <= fitting[0] <= rows
+    assert 1 <= fitting[1] <= window
+    assert make(kind, np.arange(tokens), *fitting).num_targets == tokens
 
 
 @pytest.mark.parametrize("kind", ["sequential", "random"])

@@ -7,7 +7,6 @@ of their section 4 (RMS with decay towards the trained weights).
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -59,12 +58,6 @@ class DynamicPredictor:
         decay: float,
         precision: torch.dtype = torch.float32,
     ) -> None:
-        if span < 1:
-            raise ConfigError(f"--dynamic-span must be at least 1 token, not {span}.")
-        if not 0 <= lr < math.inf or not 0 <= decay <= 1:
-            raise ConfigError(
-                "--dynamic-lr must be a number that is not negative, and --dynamic-decay must be between 0 and 1."
-            )
         self.model = copy.deepcopy(model).eval()
         self.parameters = list(self.model.parameters())
         self.trained = tuple(parameter.detach().clone() for parameter in self.parameters)

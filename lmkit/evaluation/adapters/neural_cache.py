@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from lmkit.errors import ConfigError
 from lmkit.evaluation.predictor import Stateful
 from lmkit.model.head import IGNORE
 
@@ -60,12 +59,11 @@ class Cache:
 
     p(w) is proportional to the sum over the last ``span`` entries i with token w of exp(flatness * h_t . h_i), h_i
     being the hidden vector (D,) before that token. The span counts stream tokens, so no window changes the result.
-    Log-probabilities are not a number while the memory is empty. Raises ConfigError unless the span is positive.
+    Log-probabilities are not a number while the memory is empty. The bounds of span, flatness and weight are those of
+    ``AdapterSettings``.
     """
 
     def __init__(self, hidden_size: int, *, span: int) -> None:
-        if span < 1:
-            raise ConfigError(f"--cache must be at least 1 token, not {span}.")
         self.hidden_size = hidden_size
         self.span = span
 
@@ -149,16 +147,12 @@ class Cache:
 class NeuralCache:
     """p = (1 - weight) * p_model + weight * p_cache, p_cache being that of ``Cache`` over the model's hidden vectors.
 
-    While the memory is empty p_model stands alone. Raises ConfigError for an impossible span, flatness or weight.
+    While the memory is empty p_model stands alone.
     """
 
     def __init__(
         self, predictor: HiddenPredictor[Any], hidden_size: int, *, span: int, flatness: float, weight: float
     ) -> None:
-        if not 0 <= weight < 1:
-            raise ConfigError(f"--cache-weight must be at least 0 and below 1, not {weight:g}.")
-        if not (math.isfinite(flatness) and flatness >= 0):
-            raise ConfigError(f"--cache-flatness must be 0 or a positive number, not {flatness:g}.")
         self.predictor = predictor
         self.cache = Cache(hidden_size, span=span)
         self.flatness = flatness

@@ -10,10 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lmkit.evaluation.scoring.spans import SpanEncoder
 from lmkit.samplers import IGNORE
 from lmkit.text.documents import split_documents
-from lmkit.text.tokenizers.tokenizer import Tokenizer
+from lmkit.text.tokenizers.tokenizer import Tokenizer, slices
 from lmkit.text.whitespace import code_points, white_space_table
 
 __all__ = ["TokenBlock", "token_blocks", "unknown_tokens"]
@@ -96,10 +95,10 @@ class _Part(NamedTuple):
 def _parts(tokenizer: Tokenizer, chunks: Iterable[str], rule: str) -> Iterator[list[_Part]]:
     """The text in parts that can be encoded by themselves; short documents come together, as the chunks bring them."""
     if rule == "file":
-        for number, text in enumerate(filter(None, tokenizer.parts(_slices(chunks)))):
+        for number, text in enumerate(filter(None, tokenizer.parts(slices(chunks, CHARACTERS)))):
             yield [_Part(text, number == 0, False)]
         return
-    for texts in split_documents(_slices(chunks), rule):
+    for texts in split_documents(slices(chunks, CHARACTERS), rule):
         short: list[_Part] = []
         for text in texts:
             if len(text) <= CHARACTERS:
@@ -113,18 +112,11 @@ def _parts(tokenizer: Tokenizer, chunks: Iterable[str], rule: str) -> Iterator[l
             yield short
 
 
-def _slices(chunks: Iterable[str]) -> Iterator[str]:
-    for chunk in chunks:
-        for begin in range(0, len(chunk), CHARACTERS):
-            yield chunk[begin : begin + CHARACTERS]
-
-
 class _Encoder:
     """Encodes parts, closes documents with ``<eos>``, and numbers words and lines."""
 
     def __init__(self, tokenizer: Tokenizer, state: str, *, marks: bool) -> None:
         self.tokenizer = tokenizer
-        self.encode_text = SpanEncoder(tokenizer)
         self.state = state
         self.marks = marks
         self.closes = state != "line"
@@ -183,7 +175,7 @@ class _Encoder:
         return self.position.block("", np.array([token], dtype=np.int64), none, np.empty(0, dtype=np.int64), False)
 
     def _tokens(self, part: _Part, *, closed: bool) -> Found:
-        ids, spans = self.encode_text(part.text)
+        ids, spans = self.tokenizer.encode_with_offsets(part.text)
         if part.begins:
             self.last = None
         self.last = int(ids[-1]) if len(ids) else self.last
@@ -193,7 +185,7 @@ class _Encoder:
         elif part.whole and self.marks and self.state == "line" and not part.text.endswith("\n"):
             added.append(IGNORE)
         ends = np.full((len(added), 2), len(part.text), dtype=np.int64)
-        return np.concatenate([ids, np.array(added, dtype=np.int64)]), np.concatenate([spans, ends])
+        return np.concatenate([ids.astype(np.int64), np.array(added, dtype=np.int64)]), np.concatenate([spans, ends])
 
 
 class _Position:

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lmkit.errors import ConfigError, DataError
+from lmkit.errors import DataError
+from lmkit.evaluation.options import DEFAULTS
 from lmkit.evaluation.perplexity import TokenScores, score_window
 from lmkit.evaluation.predictor import Predictor
 from lmkit.evaluation.scoring.blocks import Integers, TokenBlock
 from lmkit.evaluation.scoring.details import Details, score_in_detail
-from lmkit.samplers import IGNORE, Window
+from lmkit.samplers import IGNORE, Window, check_layout
 
 __all__ = ["Report", "ScoredBlock", "score_blocks"]
 
@@ -24,7 +25,6 @@ S = TypeVar("S")
 Floats = NDArray[np.float64]
 Columns = dict[str, NDArray[Any]]
 Report = Callable[[TokenBlock, int], None]
-WINDOW = 256  # tokens computed at a time
 ROWS = 64  # lines computed in parallel
 NUMBERS_AT_ONCE = 2**22  # of a window's distributions: 16 MiB in float32
 
@@ -51,7 +51,7 @@ def score_blocks(
     eos_id: int,
     vocab_size: int,
     details: Details | None = None,
-    window: int = WINDOW,
+    window: int = DEFAULTS.window,
     rows: int = ROWS,
     report: Report | None = None,
 ) -> Iterator[ScoredBlock]:
@@ -61,8 +61,7 @@ def score_blocks(
     stream. Neither ``window`` nor ``rows`` changes a score by more than rounding. report: called with a block and how
     many of its tokens are scored, window by window. Raises DataError where there is no token at all.
     """
-    if window < 1 or rows < 1:
-        raise ConfigError("--window and --rows must be at least 1.")
+    check_layout(rows=rows, window=window)
     reader = _Reader(predictor, eos_id, vocab_size, details or Details(), window, rows, report)
     held: list[ScoredBlock] | None = []  # until there is a token, so that a mistake is reported before any score
     for whole, group in groupby(blocks, key=lambda block: block.whole):

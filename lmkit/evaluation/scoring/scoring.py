@@ -6,20 +6,21 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
+from lmkit.config import DOCUMENTS
 from lmkit.errors import ConfigError
+from lmkit.evaluation.options import DEFAULTS, STATES
 from lmkit.evaluation.predictor import Predictor
 from lmkit.evaluation.scoring.blocks import token_blocks
 from lmkit.evaluation.scoring.details import Details
-from lmkit.evaluation.scoring.reading import WINDOW, Report, ScoredBlock, score_blocks
+from lmkit.evaluation.scoring.reading import Report, ScoredBlock, score_blocks
 from lmkit.evaluation.scoring.words import follows_word
 from lmkit.samplers import IGNORE
 from lmkit.text.tokenizers.tokenizer import Tokenizer
 
-__all__ = ["STATES", "Alternative", "ScoredToken", "alternatives", "score_text", "scored_tokens"]
+__all__ = ["SCORED_STATES", "Alternative", "ScoredToken", "alternatives", "score_text", "scored_tokens"]
 
 S = TypeVar("S")
-STATES = ("carry", "document", "line")
-DOCUMENTS = ("file", "line", "blank-line")
+SCORED_STATES = tuple(state for state in STATES if state != "reset")  # a window is no unit of a text
 
 
 def score_text(
@@ -33,7 +34,7 @@ def score_text(
     rank: bool = False,
     top_k: int = 0,
     words: bool = False,
-    window: int = WINDOW,
+    window: int = DEFAULTS.window,
     report: Report | None = None,
 ) -> Iterator[ScoredBlock]:
     """Score files, each given as chunks of text, in constant memory: every token once, the first included.
@@ -46,8 +47,8 @@ def score_text(
 
     Raises ConfigError for a state or documents that are none of them, DataError where there is nothing to score.
     """
-    if state not in STATES:
-        raise ConfigError(f"--state must be one of {', '.join(STATES)}, not {state!r}.")
+    if state not in SCORED_STATES:
+        raise ConfigError(f"--state must be one of {', '.join(SCORED_STATES)}, not {state!r}.")
     if documents not in DOCUMENTS:
         raise ConfigError(f"--documents must be one of {', '.join(DOCUMENTS)}, not {documents!r}.")
     if top_k < 0:

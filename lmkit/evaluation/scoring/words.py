@@ -26,16 +26,13 @@ from torch import Tensor
 from lmkit.evaluation.scoring.blocks import Flags, Integers, TokenBlock
 from lmkit.evaluation.scoring.reading import Floats, ScoredBlock
 from lmkit.samplers import IGNORE
-from lmkit.text.tokenizers.bpe import BPETokenizer, byte_alphabet
 from lmkit.text.tokenizers.tokenizer import Tokenizer
-from lmkit.text.tokenizers.word import WordTokenizer
 from lmkit.text.whitespace import white_space_table
 
 __all__ = ["ScoredWord", "follows_word", "scored_words", "words_by_block"]
 
 SPACES = "".join(map(chr, np.flatnonzero(white_space_table())))
 NO_ID = -1
-METASPACE = "\u2581"
 
 
 class ScoredWord(NamedTuple):
@@ -67,24 +64,11 @@ def follows_word(tokenizer: Tokenizer) -> Tensor | None:
 
     White space that the vocabulary has no whole token for is not in B, and its share of the word's end is missing.
     """
-    if isinstance(tokenizer, WordTokenizer):
-        return None
-    if isinstance(tokenizer, BPETokenizer) or (tokenizer.kind == "foreign" and tokenizer.lossless):
-        texts = [_text_of_bytes(token) for token in tokenizer.vocabulary]
-    else:
-        texts = [token.replace(METASPACE, " ") for token in tokenizer.vocabulary]
-    found = [bool(text) and text[0] in SPACES for text in texts]
+    found = [bool(text) and text[0] in SPACES for text in tokenizer.token_texts]
     if not any(found):
         return None
     found[tokenizer.eos_id] = True
     return torch.tensor(found)
-
-
-def _text_of_bytes(token: str) -> str:
-    alphabet = byte_alphabet()
-    if any(letter not in alphabet for letter in token):
-        return ""  # a special token
-    return bytes(alphabet[letter] for letter in token).decode("utf-8", "replace")
 
 
 def scored_words(blocks: Iterable[ScoredBlock], tokenizer: Tokenizer) -> Iterator[ScoredWord]:

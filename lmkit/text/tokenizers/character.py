@@ -53,6 +53,10 @@ class CharacterTokenizer(Tokenizer):
     def document(self) -> dict[str, Any]:
         return _document(self.vocabulary)
 
+    @property
+    def alphabet(self) -> str:
+        return "".join(self.vocabulary[2:])
+
     @functools.cached_property
     def _table(self) -> Ids:
         table = np.full(sys.maxunicode + 1, self.unk_id, dtype=self.id_dtype)

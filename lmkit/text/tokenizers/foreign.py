@@ -19,6 +19,7 @@ from lmkit.text.whitespace import cut_before_space
 __all__ = ["ForeignTokenizer"]
 
 MOST_HOLES = 1 << 16  # ids without a token, which some tokenizers have
+METASPACE = "\u2581"  # a space, in the vocabularies of SentencePiece
 END_TOKENS = ("<eos>", "</s>", "<|endoftext|>", "[SEP]")
 
 
@@ -78,6 +79,12 @@ class ForeignTokenizer(Tokenizer):
 
     def to_json(self) -> str:
         return self._json
+
+    @property
+    def token_texts(self) -> list[str]:
+        if self._like_gpt2:
+            return [_text_of_bytes(token) for token in self.vocabulary]
+        return [token.replace(METASPACE, " ") for token in self.vocabulary]
 
     def encode_batch(self, texts: Sequence[str]) -> tuple[Ids, NDArray[np.int64]]:
         try:
@@ -158,6 +165,14 @@ class _WindowDecoder(StreamDecoder):
         now = self._tokenizer.decode(self._ids)
         self._ids, self._decoded = [], 0
         return now[len(before) :]
+
+
+def _text_of_bytes(token: str) -> str:
+    """The text of a byte-level token, nothing for a special one."""
+    alphabet = byte_alphabet()
+    if any(letter not in alphabet for letter in token):
+        return ""
+    return bytes(alphabet[letter] for letter in token).decode("utf-8", "replace")
 
 
 def _is_like_gpt2(document: dict[str, Any], vocab: set[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
@@ -26,6 +27,7 @@ __all__ = [
     "Tokenizer",
     "id_dtype",
     "rechunk",
+    "slices",
 ]
 
 Ids: TypeAlias = NDArray[Any]
@@ -63,7 +65,7 @@ def rechunk(
     """
     pending: list[str] = []
     held, enough = 0, STRETCH
-    for part in _slices(chunks):
+    for part in slices(chunks, CHUNK):
         pending.append(part)
         held += len(part)
         position = cut(part)
@@ -85,10 +87,11 @@ def rechunk(
         yield rest
 
 
-def _slices(chunks: Iterable[str]) -> Iterator[str]:
+def slices(chunks: Iterable[str], size: int) -> Iterator[str]:
+    """The chunks of a text, those that are longer than ``size`` characters in pieces of that size."""
     for chunk in chunks:
-        for begin in range(0, len(chunk), CHUNK):
-            yield chunk[begin : begin + CHUNK]
+        for begin in range(0, len(chunk), size):
+            yield chunk[begin : begin + size]
 
 
 class StreamDecoder(ABC):
@@ -157,7 +160,9 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def encode_with_offsets(self, text: str) -> tuple[Ids, Spans]:
-        """Ids (N,) and each one's span of characters (N, 2) in the text, begin included, end excluded."""
+        """Ids (N,) and each one's span of characters (N, 2) in the text, begin included, end excluded; a token that
+        holds a part of a character has the whole of it as its span.
+        """
 
     @abstractmethod
     def decode(self, ids: Iterable[int]) -> str:
@@ -181,6 +186,16 @@ class Tokenizer(ABC):
     def parts(self, chunks: Iterable[str]) -> Iterator[str]:
         """A text given in chunks, cut again so that the ids of the parts are those of the whole."""
         return rechunk(chunks, self.cut, self.cut_stretch)
+
+    @property
+    def alphabet(self) -> str | None:
+        """The characters of the texts that a lossless tokenizer gives back; None where it gives back every text."""
+        return None
+
+    @property
+    def token_texts(self) -> list[str]:
+        """What each token (V,) stands for in a text, white space included; of a special one its name, or nothing."""
+        return self.vocabulary
 
     @functools.cached_property
     def written_unk(self) -> str | None:
@@ -215,6 +230,11 @@ class Tokenizer(ABC):
     def to_json(self) -> str:
         """The text of tokenizer.json, the same for equal tokenizers."""
         return json.dumps(self.document(), ensure_ascii=False, separators=(",", ":"))
+
+    @property
+    def sha256(self) -> str:
+        """That of tokenizer.json: equal tokenizers have the same."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write tokenizer.json so that a reader finds the old file or the new one, never half of it."""

@@ -202,20 +202,6 @@ def test_tuning_never_makes_the_text_it_tunes_on_less_probable(model, squares):
     assert results[3] <= results[2] * (1 + 1e-9)
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"span": 0}, {"weight": 1.0}, {"weight": -0.1}, {"flatness": math.nan}, {"flatness": -1.0}]
-)
-def test_an_impossible_cache_is_refused(model, wrong):
-    with pytest.raises(ConfigError):
-        cache(NetworkPredictor(model), **wrong)
-
-
-@pytest.mark.parametrize("wrong", [{"span": 0}, {"lr": -1.0}, {"lr": math.nan}, {"decay": 1.1}])
-def test_an_impossible_dynamic_evaluation_is_refused(model, squares, wrong):
-    with pytest.raises(ConfigError):
-        dynamic(model, squares, **wrong)
-
-
 @pytest.mark.parametrize("weights", [[0.5], [0.7, 0.7], [1.5, -0.5]])
 def test_impossible_weights_are_refused(model, weights):
     network = NetworkPredictor(model)

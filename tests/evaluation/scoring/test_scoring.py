@@ -22,7 +22,6 @@ from lmkit.evaluation.scoring import reading
 from lmkit.evaluation.scoring.blocks import token_blocks
 from lmkit.evaluation.scoring.reading import score_blocks
 from lmkit.evaluation.scoring.scoring import score_text, scored_tokens
-from lmkit.evaluation.scoring.spans import SpanEncoder
 from lmkit.samplers import IGNORE
 from lmkit.text import TOKENIZERS, encode_path, encode_text
 from lmkit.text.documents import EACH_LINE
@@ -289,7 +288,7 @@ def test_an_impossible_token_has_an_entropy_and_a_rank():
     assert [(token.log_prob, token.entropy, token.rank) for token in found] == [(0, 0, 1), (-np.inf, 0, 2)]
 
 
-# Places
+# Positions
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -297,9 +296,6 @@ def test_an_impossible_token_has_an_entropy_and_a_rank():
 def test_tokens_and_characters_are_those_of_the_tokenizer(kind, text):
     tokenizer = tokenizer_of(kind)
     expected_ids, expected_spans = tokenizer.encode_with_offsets(text)
-    ids, spans = SpanEncoder(tokenizer)(text)
-    assert ids.tolist() == expected_ids.tolist()
-    assert spans.tolist() == expected_spans.tolist()
     found = list(token_blocks(tokenizer, [[text]], state="carry"))
     assert [id for block in found for id in block.ids.tolist()] == expected_ids.tolist()
     assert [start for block in found for start in block.starts.tolist()] == expected_spans[:, 0].tolist()

@@ -5,6 +5,8 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lmkit.errors import TokenizerError
 from lmkit.text import BPETokenizer
@@ -34,6 +36,16 @@ def test_the_byte_alphabet_is_the_one_of_the_library():
 def test_every_byte_is_the_one_that_its_letter_stands_for(tokenizer):
     text = "".join(chr(code) for code in range(0x800))
     assert b"".join(tokenizer.token_bytes(number) for number in tokenizer.encode(text).tolist()) == text.encode()
+
+
+@given(text=st.text())
+def test_offsets_are_those_of_the_library(tokenizer, text):
+    from tokenizers import Tokenizer
+
+    expected = Tokenizer.from_str(tokenizer.to_json()).encode(text)
+    ids, spans = tokenizer.encode_with_offsets(text)
+    assert ids.tolist() == expected.ids
+    assert list(map(tuple, spans.tolist())) == expected.offsets
 
 
 def test_even_a_text_full_of_eos_never_gives_the_eos_id():

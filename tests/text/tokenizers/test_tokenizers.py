@@ -64,6 +64,16 @@ def test_a_batch_gives_the_ids_of_each_text(kind, batch):
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(text=texts)
+def test_a_lossless_tokenizer_gives_back_the_texts_of_its_alphabet(kind, text):
+    tokenizer = trained(kind)
+    if tokenizer.alphabet is not None:
+        text = "".join(letter for letter in text if letter in tokenizer.alphabet)
+    if tokenizer.lossless:
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(text=texts)
 def test_offsets_point_at_the_characters_of_each_token(kind, text):
     tokenizer = trained(kind)
     ids, spans = tokenizer.encode_with_offsets(text)
