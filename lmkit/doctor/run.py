@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -169,7 +168,7 @@ def _parameters(model: LanguageModel, info: dict[str, Any]) -> Check:
 
 
 def _tokenizer_hash(tokenizer: Tokenizer, info: dict[str, Any]) -> Check:
-    found = hashlib.sha256(tokenizer.to_json().encode()).hexdigest()
+    found = tokenizer.sha256
     if info.get("tokenizer_sha256") is None:
         return Check("tokenizer's hash", SKIPPED, "run.json has none")
     if found == info["tokenizer_sha256"]:

@@ -89,7 +89,8 @@ def check_vocabulary(folder: Path, values: Mapping[str, Any], vocab_size: int) -
 def _tokenizer(folder: Path, record: RunRecord) -> Tokenizer:
     """The run's tokenizer. Raises RunError where its sha256 is not the one in run.json, if there is one."""
     text, tokenizer = read_tokenizer(folder)
-    if record.tokenizer_hash not in (None, _sha256(text), _sha256(tokenizer.to_json())):
+    written = hashlib.sha256(text.encode()).hexdigest()
+    if record.tokenizer_hash not in (None, written, tokenizer.sha256):
         raise RunError(
             f"{folder / TOKENIZER} has changed since the run began: its sha256 is not the one in {RUN}, and its "
             "ids may mean other tokens. Put the old file back."
@@ -111,7 +112,3 @@ def _fault(values: Mapping[str, Any], error: ConfigError) -> str:
 def _numbers(version: str) -> list[int]:
     """``0.10.2`` -> [0, 10, 2]; nothing for what is no version."""
     return [int(part) for part in re.findall(r"\d{1,9}", version, re.ASCII)[:3]]
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from lmkit.session.placement import placement_options
 from lmkit.session.resolved import resolved_options
 from lmkit.session.setup import TrainingSetup
 
-__all__ = ["run_info", "tokenizer_hash", "versions"]
+__all__ = ["run_info", "versions"]
 
 
 def run_info(setup: TrainingSetup) -> dict[str, Any]:
@@ -28,7 +27,7 @@ def run_info(setup: TrainingSetup) -> dict[str, Any]:
     return {
         "corpus": {"name": corpus.name, **corpus.info},
         "splits": splits,
-        "tokenizer_sha256": tokenizer_hash(setup),
+        "tokenizer_sha256": corpus.tokenizer.sha256,
         "parameters": sum(parameter.numel() for parameter in setup.train.model.parameters()),
         "versions": {**versions(), "numpy": np.__version__},
         "cpu": describe_cpu(),
@@ -36,11 +35,6 @@ def run_info(setup: TrainingSetup) -> dict[str, Any]:
         "resolved": resolved_options(setup.config, corpus.tokenizer, setup.placement),
         "fingerprint": fingerprint(setup.placement),
     }
-
-
-def tokenizer_hash(setup: TrainingSetup) -> str:
-    """sha256 of the tokenizer's file."""
-    return hashlib.sha256(setup.corpus.tokenizer.to_json().encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -16,7 +16,7 @@ from lmkit.session.config_hash import config_hash
 from lmkit.session.log import SessionLog
 from lmkit.session.placement import placement_options
 from lmkit.session.rollback import Rollback
-from lmkit.session.run_info import tokenizer_hash, versions
+from lmkit.session.run_info import versions
 from lmkit.session.setup import TrainingSetup
 
 __all__ = ["Moment", "Saver"]
@@ -70,7 +70,7 @@ class Saver:
         self._tried_at = time.monotonic()
         self.identity: dict[str, Any] = {
             "config_sha256": config_hash(setup.config),
-            "tokenizer_sha256": tokenizer_hash(setup),
+            "tokenizer_sha256": setup.corpus.tokenizer.sha256,
             "fingerprint": fingerprint,
         }
 
