@@ -298,7 +298,7 @@ class TrainedModel:
         if options is not None and keywords:
             raise ConfigError("Give either EvalOptions or their fields, not both.")
         options = (options or EvalOptions(**keywords)).trained(self.eval_state)
-        if options.adapters.used:
+        if options.adapters.used or options.adapters.tuned:
             raise ConfigError("Test-time adapters are measured by TrainedModel.adapt.")
         check_memory(self.model, tokens, options)
         chosen = predictor or NetworkPredictor(self.model, self._arithmetic(options.precision))
@@ -337,6 +337,8 @@ class TrainedModel:
         read as one row. Raises ConfigError for options that do not go together or a model of another tokenizer,
         RunError where a split is needed that is not there.
         """
+        if options.adapters.tuned and not (options.adapters.used or others):
+            raise ConfigError("--tune needs an adapter to tune: add --dynamic, --cache, --ngram, --arpa or --mix.")
         options = dataclasses.replace(
             options.trained(self.eval_state), adapters=_fitting(options.adapters, len(tokens), len(others))
         )

@@ -110,7 +110,7 @@ def command(
     else:
         name, tokens = lm.split_tokens(split, state=options.state)
     adapted = None
-    if options.adapters.used or mix:
+    if options.adapters.used or options.adapters.tuned or mix:
         others = [load(other, lm.device.type) for other in mix]
         adapted = lm.adapt(tokens, options, split=name, others=others)
     result = lm.measure(tokens, options, split=name) if adapted is None else adapted.result

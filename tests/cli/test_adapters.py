@@ -204,6 +204,7 @@ def test_mistakes_are_named(refused, trained, tmp_path):
     assert "--rows 1" in refused("eval", trained, "--dynamic", "--rows", 4)
     assert "not both" in refused("eval", trained, "--ngram", 2, "--arpa", tmp_path / "x.arpa")
     assert "--cache-weight" in refused("eval", trained, "--cache", 10, "--cache-weight", 1.5)
+    assert "--tune needs an adapter" in refused("eval", trained, "--tune")
     assert "no-such" in refused("eval", trained, "--mix", "no-such")
     assert "x.arpa" in refused("eval", trained, "--arpa", tmp_path / "x.arpa")
 
