@@ -257,6 +257,12 @@ class TrainingConfig(Section):
         flags=("--batch-size", "--bsz", "--bs", "--batchsize", "--mini-batch-size"),
         minimum=1,
     )
+    accumulate: int = option(
+        1,
+        "Parts that the rows of a batch are computed in, one after the other, to save memory; the update is the same.",
+        flags=("--accumulate", "--gradient-accumulation-steps", "--accum"),
+        minimum=1,
+    )
     optimizer: str = option(
         "adamw", "Optimiser.", flags=("--optimizer", "--optimization-method", "--opt"), choices=tuple(OPTIMIZERS)
     )
@@ -336,6 +342,10 @@ class TrainingConfig(Section):
                 f"--sampler {self.sampler} cannot be used with --state {self.state}: it takes {' or '.join(allowed)}."
             )
 
+        if self.accumulate > self.batch_size:
+            raise ConfigError(
+                f"--accumulate {self.accumulate} needs as many rows: raise --batch-size {self.batch_size} or lower it."
+            )
         _check_owned(self, "optimizer", OPTIMIZERS)
         if self.betas is not None and len(self.betas) != 2:
             raise ConfigError(f"--betas must be two numbers such as 0.9,0.99, not {len(self.betas)}.")

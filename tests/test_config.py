@@ -150,6 +150,7 @@ def test_whole_numbers_may_be_written_as_floats_and_floats_as_whole_numbers():
         {"optimizer": "adagrad", "momentum": 0.9},
         {"optimizer": "sgd", "eps": 1e-8},
         {"betas": (0.9,)},
+        {"accumulate": 5, "batch_size": 4},
         {"cutoffs": (5, 10)},
         {"head": "adaptive", "cutoffs": (10, 5)},
         {"head": "adaptive", "cutoffs": (5, 5)},

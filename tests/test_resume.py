@@ -189,7 +189,7 @@ KINDS += [
     ("gru", "sequential", {"optimizer": "sgd", "momentum": 0.9, "lr": 0.1}, "float32"),
     ("lstm", "random", {"optimizer": "rmsprop", "momentum": 0.5, "lr": 0.01}, "float32"),
     ("lstm", "document", {"optimizer": "adagrad", "lr": 0.1}, "float32"),
-    ("gru", "random", {"optimizer": "muon", "muon_lr": 0.02}, "float32"),
+    ("gru", "random", {"optimizer": "muon", "muon_lr": 0.02, "accumulate": 3}, "float32"),
 ]
 
 

@@ -54,6 +54,7 @@ class Options(TypedDict, total=False):
     state: str | None
     window: int
     batch_size: int
+    accumulate: int
     optimizer: str
     lr: float
     betas: tuple[float, ...] | None

@@ -5,6 +5,7 @@ Expect the estimates within a factor of three, and rather too low than too high:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -21,15 +22,17 @@ LEAST_ROWS = 64
 TOKEN_BYTES = 40  # of a window: input, target and score, and the positions they were cut from
 
 
-def training_bytes(model: LanguageModel, *, moments: int, rows: int, steps: int, device: torch.device) -> float:
+def training_bytes(
+    model: LanguageModel, *, moments: int, rows: int, steps: int, device: torch.device, parts: int = 1
+) -> float:
     """Bytes that training takes, with windows of ``steps`` in ``rows``. moments: tensors that the optimiser keeps for
-    each parameter. The model may be on the device ``meta``.
+    each parameter. parts: in which the rows are computed, one after the other. The model may be on the device ``meta``.
 
     Weights, gradients and moments; weights, moments and states twice over while a checkpoint is written; states before
     and after a window; what its steps keep for their gradients; what is dropped, with its masks; the logits; the
     program.
     """
-    kept, tokens = 1 + moments, rows * steps
+    kept, tokens = 1 + moments, math.ceil(rows / parts) * steps
     parameters = sum(parameter.numel() for parameter in model.parameters())
     at_once = min(tokens, max(LEAST_ROWS, LOGITS_AT_ONCE // model.vocab_size)) if device.type == "cpu" else tokens
     numbers = (kept + 1 + 2 * kept) * parameters + 2 * tokens * _numbers_a_token(model) + 3 * at_once * model.vocab_size

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["State", "cast", "detach", "gather", "map_state", "repeat", "reset", "select"]
+__all__ = ["State", "cast", "concatenate", "detach", "gather", "map_state", "repeat", "reset", "select", "split"]
 
 State = tuple[tuple[Tensor, ...], ...]
 
@@ -48,7 +48,20 @@ def select(state: State, rows: Tensor) -> State:
 
 def gather(rows: Sequence[tuple[State, int]]) -> State:
     """A state whose row i is the given row of the i-th given state."""
-    layers = zip(*(select(state, torch.tensor([row], device=state[0][0].device)) for state, row in rows), strict=True)
+    return concatenate([select(state, torch.tensor([row], device=state[0][0].device)) for state, row in rows])
+
+
+def split(state: State, parts: int) -> list[State]:
+    """The rows in so many parts, as equal as can be."""
+    pieces = [[tensor.tensor_split(parts) for tensor in layer] for layer in state]
+    return [tuple(tuple(tensors[part] for tensors in layer) for layer in pieces) for part in range(parts)]
+
+
+def concatenate(parts: Sequence[State]) -> State:
+    """The rows of all states, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    layers = zip(*parts, strict=True)
     return tuple(tuple(torch.cat(tensors) for tensors in zip(*layer, strict=True)) for layer in layers)
 
 

@@ -218,6 +218,7 @@ class Session:
             read_every=Update.steps_per_reading(
                 device, precision, self.train.optimizer, self.config.checkpoint.checkpoint_every
             ),
+            accumulate=training.accumulate,
         )
 
     def _keep_last_model(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -141,7 +142,7 @@ def bytes_to_train(config: Config, vocab_size: int, device: torch.device) -> flo
     training = config.training
     model = shape_model(config.model, vocab_size)
     rows, steps, moments = training.batch_size, training.window, num_moments(training)
-    return training_bytes(model, moments=moments, rows=rows, steps=steps, device=device)
+    return training_bytes(model, moments=moments, rows=rows, steps=steps, device=device, parts=training.accumulate)
 
 
 def _check_memory(config: Config, vocab_size: int, device: torch.device) -> None:
@@ -168,6 +169,11 @@ def _what_fits(config: Config, vocab_size: int, device: torch.device, present: i
         with contextlib.suppress(ConfigError):  # of options that do not go with a smaller size
             size = fitting(name)
             options += [f"--{name.replace('_', '-')} {size}"] if size else []
+    batch_size = config.training.batch_size
+    rows = largest(
+        lambda number: fits(config.override({"accumulate": math.ceil(batch_size / number)}), vocab_size), batch_size
+    )
+    options += [f"--accumulate {math.ceil(batch_size / rows)}"] if rows else []
     if config.data.tokenizer in ("word", "bpe"):
         with contextlib.suppress(ConfigError):
             size = largest(lambda number: fits(config, number + LEAST_VOCABULARY), vocab_size - LEAST_VOCABULARY)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lmkit.model.state import State, map_state
+from lmkit.model.state import State, map_state, split
 
 __all__ = ["Compute", "StepGraphs", "StepInputs"]
 
@@ -27,6 +27,13 @@ class StepInputs(NamedTuple):
     state: State
     divisor: float | Tensor
     lr: float | Tensor
+
+    def parts(self, number: int) -> list[StepInputs]:
+        """The rows in so many parts, as equal as can be, and none without a row."""
+        number = min(number, len(self.tokens))
+        rows = zip(self.tokens.tensor_split(number), self.targets.tensor_split(number), strict=True)
+        pairs = zip(rows, split(self.state, number), strict=True)
+        return [self._replace(tokens=tokens, targets=targets, state=state) for (tokens, targets), state in pairs]
 
     def on_device(self) -> StepInputs:
         """With both numbers as tensors, because a graph can hold no number that changes. torch's fused optimisers take

@@ -56,7 +56,7 @@ class Update:
     precision: of the forward pass; float32 means no autocast. on_nonfinite: what a step without finite loss and
     gradient does: ``raise`` NonFiniteError, or ``skip`` it (``rollback`` is skipping here; the caller puts older
     weights back). skip_spikes: skip steps that are far out of line, too. read_every: steps between two readings of the
-    device.
+    device. accumulate: parts of a window's rows whose gradients are added up.
     """
 
     loss: SequenceLoss
@@ -66,6 +66,7 @@ class Update:
     on_nonfinite: str = "raise"
     skip_spikes: bool = False
     read_every: int = 1
+    accumulate: int = 1
 
     @classmethod
     def steps_per_reading(
@@ -160,14 +161,31 @@ def _can_be_a_graph(train: TrainState, update: Update, before: states.State) -> 
 
 
 def _gradient(train: TrainState, update: Update, given: StepInputs) -> tuple[Tensor, Tensor, states.State]:
-    """The nll, the norm of the gradient that now stands at the parameters, and the state without its graph."""
-    with torch.autocast(update.device.type, update.precision, enabled=update.precision != torch.float32):
-        nll, penalty, _, after = update.loss(given.tokens, given.targets, given.state)
+    """The nll, the norm of the gradient that now stands at the parameters, and the state without its graph.
+
+    Rows are computed in ``update.accumulate`` parts, one after the other: their gradients add up to that of the whole.
+    """
     train.optimizer.zero_grad(set_to_none=True)
-    train.scaler.scale((nll + penalty) / given.divisor).backward()
+    parts = given.parts(update.accumulate)
+    found = [_add_gradient(train, update, part, is_last=number == len(parts)) for number, part in enumerate(parts, 1)]
+    nlls, after = zip(*found, strict=True)
     train.scaler.unscale_(train.optimizer)
     norm = nn.utils.get_total_norm([one.grad for one in train.model.parameters() if one.grad is not None])
-    return nll.detach(), norm, states.detach(after)
+    return torch.stack(nlls).sum(), norm, states.concatenate(after)
+
+
+def _add_gradient(
+    train: TrainState, update: Update, given: StepInputs, *, is_last: bool
+) -> tuple[Tensor, states.State]:
+    """Add the gradient of some rows to what stands at the parameters; their activations are freed on return. A graph
+    that the state comes from is shared by all parts, and the last one frees it.
+    """
+    with torch.autocast(update.device.type, update.precision, enabled=update.precision != torch.float32):
+        nll, penalty, _, after = update.loss(given.tokens, given.targets, given.state)
+    shares_a_graph = any(one.requires_grad for layer in given.state for one in layer)
+    loss = train.scaler.scale((nll + penalty) / given.divisor)
+    loss.backward(retain_graph=shares_a_graph and not is_last)
+    return nll.detach(), states.detach(after)
 
 
 def sync(train: TrainState, steps: Sequence[Pending], update: Update) -> StepRecord:

@@ -228,6 +228,7 @@ def test_a_share_of_all_is_refused(train, work, option: str, value: str):
         (("--head", "adaptive", "--cutoffs", "10,5"), ["--cutoffs", "ascend"]),
         (("--head", "adaptive", "--cutoffs", "5,100000"), ["--cutoffs"]),
         (("--head", "adaptive", "--cutoffs", "5,x"), ["--cutoffs"]),
+        (("--accumulate", "9", "--batch-size", "8"), ["--accumulate 9", "--batch-size 8"]),
         (("--betas", "0.9,x"), ["--betas", "0.9,0.99"]),
         (("--optimizer", "sgd", "--eps", "1e-6"), ["--eps", "adagrad", "sgd does not have it"]),
         (("--valid-fraction", "0.5", "--test-fraction", "0.5"), ["--valid-fraction", "--test-fraction"]),

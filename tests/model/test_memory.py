@@ -90,3 +90,14 @@ def test_a_context_that_cannot_fit_says_what_would(monkeypatch: pytest.MonkeyPat
     with torch.device("meta"):
         short, long = (LanguageModel(ModelConfig(cell="transformer", context=size), 100) for size in (64, 10**5))
     assert evaluation_bytes(long, **rows) - evaluation_bytes(short, **rows) > 4 * 32 * 2 * 256 * 9 * 10**4
+
+
+def test_a_batch_that_cannot_fit_says_in_how_many_parts_it_would(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(preparation, "memory_size", lambda device: GIB)
+    config = Config().override({"batch_size": 4000, "window": 300})
+    with pytest.raises(ConfigError, match=r"--accumulate [0-9]+ would fit") as error:
+        preparation._check_memory(config, 90, CPU)
+    (parts,) = re.findall(r"--accumulate ([0-9]+)", str(error.value))
+    preparation._check_memory(config.override({"accumulate": int(parts)}), 90, CPU)
+    with pytest.raises(ConfigError):
+        preparation._check_memory(config.override({"accumulate": int(parts) - 1}), 90, CPU)

@@ -74,6 +74,7 @@ FORMAT_1: dict[str, Any] = {
     "state": None,
     "window": 64,
     "batch_size": 32,
+    "accumulate": 1,
     "optimizer": "adamw",
     "lr": 0.003,
     "betas": None,

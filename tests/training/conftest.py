@@ -75,6 +75,7 @@ def make_training() -> MakeTraining:
             config.on_nonfinite,
             config.skip_spikes,
             read_every,
+            config.accumulate,
         )
         return Training(TrainState(model, make_optimizer(model, config)), sampler, config, update)
 

@@ -116,6 +116,34 @@ def test_training_with_carry_is_a_plain_loop_with_a_hand_carried_state(make_trai
     torch.testing.assert_close(parameters(training.train.model), parameters(model), rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize(
+    ("accumulate", "options"),
+    [
+        (2, {"cell": "lstm", "max_grad_norm": 0.1}),
+        (3, {"cell": "gru", "sampler": "document"}),  # uneven parts; rows begin anew inside an epoch
+        (4, {"cell": "mlstm", "ar_alpha": 2.0, "tar_beta": 1.0, "num_layers": 2}),
+    ],
+    ids=str,
+)
+def test_gradients_of_parts_of_the_rows_add_up_to_those_of_the_batch(make_training, accumulate, options):
+    found = []
+    for parts in (1, accumulate):
+        training = make_training(accumulate=parts, lr=0.3, epochs=1, **options)
+        training.train.model.double()
+        calls: list[int] = []
+        training.update.loss.register_forward_pre_hook(lambda module, given, calls=calls: calls.append(len(given[0])))
+        run = training.run()
+        record = [next(run) for _ in range(5)][-1]
+        assert calls == {1: [4], 2: [2, 2], 3: [2, 1, 1], 4: [1, 1, 1, 1]}[parts] * 5
+        found.append((parameters(training.train.model), record, training.train.carried))
+    (whole, one, carried), (added, other, continued) = found
+    torch.testing.assert_close(added, whole, rtol=1e-10, atol=1e-12)
+    assert (other.nll, other.grad_norm) == (pytest.approx(one.nll, rel=1e-10), pytest.approx(one.grad_norm, rel=1e-10))
+    for layer, same_layer in zip(carried, continued, strict=True):
+        for tensor, same_tensor in zip(layer, same_layer, strict=True):
+            torch.testing.assert_close(same_tensor, tensor, rtol=1e-10, atol=1e-12)
+
+
 def test_the_carried_state_has_no_graph_and_is_where_the_window_ended(make_training):
     training = make_training(lr=0.1)
     windows = list(training.sampler.epoch(0))
