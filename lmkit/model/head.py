@@ -126,9 +126,9 @@ class AdaptiveSoftmax(Head):
 
     def nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
         hidden = hidden if self.projection is None else self.projection(hidden)
-        entry, members = self._places(targets)
+        entry_N, members = self._split(targets)
         first, *tails = self._clusters()
-        nll = F.cross_entropy(widened(F.linear(hidden, *first)), entry, ignore_index=IGNORE, reduction="none")
+        nll = F.cross_entropy(widened(F.linear(hidden, *first)), entry_N, ignore_index=IGNORE, reduction="none")
         for number, (rows, indices) in enumerate(members):
             if rows.numel():
                 logits = widened(F.linear(self._reduce(number, hidden.index_select(0, rows)), *tails[number]))
@@ -137,9 +137,9 @@ class AdaptiveSoftmax(Head):
 
     def nll_sum(self, hidden: Tensor, targets: Tensor) -> Tensor:
         hidden = hidden if self.projection is None else self.projection(hidden)
-        entry, members = self._places(targets)
+        entry_N, members = self._split(targets)
         first, *tails = self._clusters()
-        total = linear_nll_sum(hidden, *first, entry)
+        total = linear_nll_sum(hidden, *first, entry_N)
         for number, (rows, indices) in enumerate(members):
             if rows.numel():
                 # matrix kernels are prepared for each new size, which costs more than the product: few sizes are used
@@ -151,11 +151,11 @@ class AdaptiveSoftmax(Head):
     def log_probs(self, hidden: Tensor) -> Tensor:
         hidden = hidden if self.projection is None else self.projection(hidden)
         first, *tails = self._clusters()
-        head = F.log_softmax(widened(F.linear(hidden, *first)), dim=-1)
-        parts = [head[:, : self.borders[0]]]
+        head_NC = F.log_softmax(widened(F.linear(hidden, *first)), dim=-1)
+        parts = [head_NC[:, : self.borders[0]]]
         for number, tail in enumerate(tails):
             inside = F.log_softmax(widened(F.linear(self._reduce(number, hidden), *tail)), dim=-1)
-            parts.append(inside + head[:, self.borders[0] + number, None])
+            parts.append(inside + head_NC[:, self.borders[0] + number, None])
         return torch.cat(parts, dim=1).index_select(1, self.rank)
 
     def _derive_from_order(self) -> None:
@@ -164,17 +164,17 @@ class AdaptiveSoftmax(Head):
             self.rank.copy_(torch.argsort(self.order))
             self.in_order = bool((self.order.diff() == 1).all())
 
-    def _places(self, targets: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    def _split(self, targets: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Each target's entry in the head, and for each tail cluster its targets' rows and their indices there."""
         known = targets != IGNORE
-        ranks = self.rank[targets.clamp_min(0)]
-        cluster = torch.bucketize(ranks, torch.tensor(self.borders[:-1], device=ranks.device), right=True)
-        entry = torch.where(cluster == 0, ranks, self.borders[0] + cluster - 1).masked_fill(~known, IGNORE)
+        ranks_N = self.rank[targets.clamp_min(0)]
+        cluster_N = torch.bucketize(ranks_N, torch.tensor(self.borders[:-1], device=ranks_N.device), right=True)
+        entry_N = torch.where(cluster_N == 0, ranks_N, self.borders[0] + cluster_N - 1).masked_fill(~known, IGNORE)
         members = []
         for number in range(len(self.borders) - 1):
-            (rows,) = torch.nonzero((cluster == number + 1) & known, as_tuple=True)
-            members.append((rows, ranks[rows] - self.borders[number]))
-        return entry, members
+            (rows,) = torch.nonzero((cluster_N == number + 1) & known, as_tuple=True)
+            members.append((rows, ranks_N[rows] - self.borders[number]))
+        return entry_N, members
 
     def _clusters(self) -> list[tuple[Tensor, Tensor]]:
         """Weight and bias of the head, with the clusters' entries at its end, and of each tail cluster."""

@@ -100,14 +100,14 @@ class LanguageModel(nn.Module):
 
     def forward(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Logits (B, T, V), equal to log-probabilities up to a constant per position, and the new state."""
-        hidden, state = self.features(tokens, state)
-        flat = hidden.reshape(-1, hidden.shape[-1])
-        return self.head.logits(flat).view(*tokens.shape, -1), state
+        hidden_BTD, state = self.features(tokens, state)
+        hidden_ND = hidden_BTD.reshape(-1, hidden_BTD.shape[-1])
+        return self.head.logits(hidden_ND).view(*tokens.shape, -1), state
 
     def nll_sum(self, tokens: Tensor, targets: Tensor, state: State) -> tuple[Tensor, State]:
         """Summed negative log-likelihood in nats of the targets (B, T) that are not IGNORE, and the new state."""
-        hidden, state = self.features(tokens, state)
-        return self.head.nll_sum(hidden.transpose(0, 1).flatten(0, 1), targets.t().flatten()), state
+        hidden_BTD, state = self.features(tokens, state)
+        return self.head.nll_sum(hidden_BTD.transpose(0, 1).flatten(0, 1), targets.t().flatten()), state
 
     def outputs(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """What the last layer gives after each of the tokens (B, T): (T, B, D), and the new state. Time comes first
@@ -134,9 +134,9 @@ class LanguageModel(nn.Module):
         h, c = [], []
         for cell, values in zip(self.cells, state, strict=True):
             outputs, memories = [], []
-            for projected in cell.project(inputs_TBE):
-                output, values = cell.step(projected, values)
-                outputs.append(output)
+            for projected_BP in cell.project(inputs_TBE):
+                output_BD, values = cell.step(projected_BP, values)
+                outputs.append(output_BD)
                 memories += [values[cell.state_names.index("c")]] if "c" in cell.state_names else []
             inputs_TBE = torch.stack(outputs)
             h.append(inputs_TBE.transpose(0, 1))

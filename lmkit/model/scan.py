@@ -30,19 +30,19 @@ def scan(coefficients: Tensor, additions: Tensor, start: Tensor) -> Tensor:
 class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, coefficients: Tensor, additions: Tensor, start: Tensor) -> Tensor:
-        values = _run(coefficients, additions, start)
-        ctx.save_for_backward(coefficients, values, start)
-        return values
+        values_TBD = _run(coefficients, additions, start)
+        ctx.save_for_backward(coefficients, values_TBD, start)
+        return values_TBD
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """d/db is the same recurrence backwards in time: g_t = grad_t + a_{t+1} g_{t+1}."""
-        coefficients, values, start = ctx.saved_tensors
-        following = F.pad(coefficients[1:], (0, 0, 0, 0, 0, 1))
-        of_additions = _run(following.flip(0), grad.flip(0), torch.zeros_like(start)).flip(0)
-        before = torch.cat([start[None], values[:-1]])
-        return of_additions * before, of_additions, coefficients[0] * of_additions[0]
+        coefficients, values_TBD, start = ctx.saved_tensors
+        following_TBD = F.pad(coefficients[1:], (0, 0, 0, 0, 0, 1))
+        of_additions = _run(following_TBD.flip(0), grad.flip(0), torch.zeros_like(start)).flip(0)
+        before_TBD = torch.cat([start[None], values_TBD[:-1]])
+        return of_additions * before_TBD, of_additions, coefficients[0] * of_additions[0]
 
 
 def _run(coefficients: Tensor, additions: Tensor, start: Tensor) -> Tensor:
@@ -51,10 +51,10 @@ def _run(coefficients: Tensor, additions: Tensor, start: Tensor) -> Tensor:
 
 def _one_by_one(coefficients: Tensor, additions: Tensor, start: Tensor) -> Tensor:
     """On a CPU one pass over memory is all there is to gain: each step is one operation on (B, D)."""
-    values = torch.empty_like(additions)
-    for a, b, out in zip(coefficients, additions, values, strict=True):
-        start = torch.addcmul(b, a, start, out=out)
-    return values
+    values_TBD = torch.empty_like(additions)
+    for a_BD, b_BD, out_BD in zip(coefficients, additions, values_TBD, strict=True):
+        start = torch.addcmul(b_BD, a_BD, start, out=out_BD)
+    return values_TBD
 
 
 def _by_doubling(coefficients: Tensor, additions: Tensor, start: Tensor) -> Tensor:

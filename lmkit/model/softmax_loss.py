@@ -36,8 +36,8 @@ def linear_nll_sum(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor
     """
     needs_gradient = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
     if hidden.device.type != "cpu" or len(weight) < SMALL_VOCABULARY or not needs_gradient:
-        logits = widened(F.linear(hidden, weight, bias))
-        return F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum")
+        logits_NV = widened(F.linear(hidden, weight, bias))
+        return F.cross_entropy(logits_NV, targets, ignore_index=IGNORE, reduction="sum")
     precision = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else hidden.dtype
     return cast(Callable[..., Tensor], _LinearNllSum.apply)(hidden, weight, bias, targets, precision)
 
@@ -73,19 +73,19 @@ def _loss_and_gradients(
     total = torch.zeros((), dtype=sums)
     block = max(64, LOGITS_AT_ONCE // len(weight))
     for start in range(0, len(hidden), block):
-        rows, wanted = hidden[start : start + block], targets[start : start + block, None]
+        rows_ND, wanted = hidden[start : start + block], targets[start : start + block, None]
         ignored = wanted == IGNORE
         indices = wanted.clamp_min(0)
-        scores = torch.log_softmax(torch.addmm(bias, rows, weight.t()), dim=-1, dtype=sums)
-        total -= scores.gather(1, indices).masked_fill_(ignored, 0).sum()
+        scores_NV = torch.log_softmax(torch.addmm(bias, rows_ND, weight.t()), dim=-1, dtype=sums)
+        total -= scores_NV.gather(1, indices).masked_fill_(ignored, 0).sum()
         # d nll / d logits = probabilities - one-hot target
-        gradient = scores.exp_().scatter_add_(1, indices, torch.full(indices.shape, -1.0, dtype=sums))
-        gradient.masked_fill_(ignored, 0)
-        grad_bias += gradient.sum(0)
-        low = gradient.to(hidden.dtype)
-        grad_hidden[start : start + block] = low @ weight  # a product with out= takes a much slower path in bfloat16
-        if low.dtype == sums:
-            grad_weight.addmm_(low.t(), rows)
+        gradient_NV = scores_NV.exp_().scatter_add_(1, indices, torch.full(indices.shape, -1.0, dtype=sums))
+        gradient_NV.masked_fill_(ignored, 0)
+        grad_bias += gradient_NV.sum(0)
+        low_NV = gradient_NV.to(hidden.dtype)
+        grad_hidden[start : start + block] = low_NV @ weight  # a product with out= takes a much slower path in bfloat16
+        if low_NV.dtype == sums:
+            grad_weight.addmm_(low_NV.t(), rows_ND)
         else:
-            grad_weight += low.t() @ rows
+            grad_weight += low_NV.t() @ rows_ND
     return total, grad_hidden, grad_weight, grad_bias

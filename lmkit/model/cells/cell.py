@@ -74,15 +74,15 @@ class Cell(nn.Module, ABC):
     def forward(self, inputs: Tensor, state: CellState) -> tuple[Tensor, CellState]:
         """Inputs (T, B, E) from a state: outputs (T, B, D) and the state after the last of them."""
         outputs = []
-        for projected in self.project(inputs):
-            output, state = self.step(projected, state)
-            outputs.append(output)
+        for projected_BP in self.project(inputs):
+            output_BD, state = self.step(projected_BP, state)
+            outputs.append(output_BD)
         return torch.stack(outputs), state
 
     def gates(self, inputs: Tensor, state: CellState) -> dict[str, Tensor]:
         """What ``look`` names at every step of inputs (T, B, E): (T, B, D) each."""
         seen = []
-        for projected in self.project(inputs):
-            seen.append(self.look(projected, state))
-            _, state = self.step(projected, state)
+        for projected_BP in self.project(inputs):
+            seen.append(self.look(projected_BP, state))
+            _, state = self.step(projected_BP, state)
         return {name: torch.stack([values[name] for values in seen]) for name in seen[0]}

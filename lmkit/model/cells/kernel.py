@@ -60,6 +60,6 @@ class KernelCell(MatrixCell):
     def forward(self, inputs: Tensor, state: CellState) -> tuple[Tensor, CellState]:
         """By torch's kernel, which keeps a dimension for layers in front and takes two tensors of state as a pair."""
         wide: Any = tuple(value.unsqueeze(0) for value in state)
-        outputs, last = self.kernel.forward(self, inputs, wide if len(wide) > 1 else wide[0])
+        outputs_TBD, last = self.kernel.forward(self, inputs, wide if len(wide) > 1 else wide[0])
         last = last if isinstance(last, tuple) else (last,)
-        return outputs, tuple(value.squeeze(0) for value in last)
+        return outputs_TBD, tuple(value.squeeze(0) for value in last)

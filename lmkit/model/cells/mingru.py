@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lmkit.model.cells.cell import CellState
-from lmkit.model.cells.scanned import ScannedCell
+from lmkit.model.cells.scanned import LinearScannedCell
 
 __all__ = ["MinGRU", "positive"]
 
 
-class MinGRU(ScannedCell):
+class MinGRU(LinearScannedCell):
     """h' = (1 - z) h + z n, with z = sigmoid(W x + b) and n = g(V x + c).
 
     Feng et al. (2024), arXiv 2410.01201, appendix B. Neither gate nor candidate sees the state. g keeps the candidate
     positive, as in the paper's experiments.
     """
 
-    def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__()
-        self.input_size, self.output_size, self.projected_size = input_size, hidden_size, 2 * hidden_size
-        self.linear = nn.Linear(input_size, 2 * hidden_size)
-
-    def initial_state(self, batch_size: int) -> CellState:
-        """Zeros (B, H)."""
-        return (self.linear.weight.new_zeros(batch_size, self.output_size),)
-
-    def project(self, inputs: Tensor) -> Tensor:
-        projected: Tensor = self.linear(inputs)
-        return projected
+    num_parts = 2
 
     def look(self, projected: Tensor, state: CellState) -> dict[str, Tensor]:
         z, candidate = projected.chunk(2, dim=-1)

@@ -71,9 +71,9 @@ class MLSTM(Cell):
 
     def forward(self, inputs: Tensor, state: CellState) -> tuple[Tensor, CellState]:
         outputs = []
-        for projected in self.project(inputs).split(CHUNK):
-            output, state = self._chunk(projected, state)
-            outputs.append(output)
+        for projected_TBP in self.project(inputs).split(CHUNK):
+            output_TBD, state = self._chunk(projected_TBP, state)
+            outputs.append(output_TBD)
         return torch.cat(outputs), state
 
     def _parts(self, projected: Tensor) -> tuple[Tensor, ...]:

@@ -48,8 +48,8 @@ class QRNN(Cell):
 
     def forward(self, inputs: Tensor, state: CellState) -> tuple[Tensor, CellState]:
         steps = len(inputs)
-        stream = torch.cat([state[1].transpose(0, 1).to(inputs.dtype), inputs])
-        seen = torch.cat([stream[first : first + steps] for first in range(self.conv_width)], dim=2)
+        stream_TBE = torch.cat([state[1].transpose(0, 1).to(inputs.dtype), inputs])
+        seen = torch.cat([stream_TBE[first : first + steps] for first in range(self.conv_width)], dim=2)
         z, f, o = self.linear(seen).chunk(3, dim=2)
-        c = scan(torch.sigmoid(f), torch.sigmoid(-f) * torch.tanh(z), state[0])
-        return torch.sigmoid(o) * c, (c[-1], stream[steps:].transpose(0, 1))
+        c_TBH = scan(torch.sigmoid(f), torch.sigmoid(-f) * torch.tanh(z), state[0])
+        return torch.sigmoid(o) * c_TBH, (c_TBH[-1], stream_TBE[steps:].transpose(0, 1))

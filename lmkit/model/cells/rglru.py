@@ -32,10 +32,6 @@ class RGLRU(ScannedCell):
         start = torch.empty(hidden_size).uniform_(FASTEST, SLOWEST).log_().div_(POWER).exp_().logit_()
         self.decay = nn.Parameter(start)
 
-    def initial_state(self, batch_size: int) -> CellState:
-        """Zeros (B, H)."""
-        return (self.decay.new_zeros(batch_size, self.output_size),)
-
     def project(self, inputs: Tensor) -> Tensor:
         u = self.branch(inputs)
         return torch.cat([u, self.gate(u)], dim=-1)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from lmkit.model.cells.cell import Cell, CellState
 from lmkit.model.scan import scan
 
-__all__ = ["ScannedCell"]
+__all__ = ["LinearScannedCell", "ScannedCell"]
 
 
 class ScannedCell(Cell):
@@ -21,11 +22,31 @@ class ScannedCell(Cell):
     def pair(self, projected: Tensor) -> tuple[Tensor, Tensor]:
         """The coefficients a and the additions b of projected inputs (..., P): (..., D) each."""
 
+    def initial_state(self, batch_size: int) -> CellState:
+        """Zeros (B, H)."""
+        return (next(self.parameters()).new_zeros(batch_size, self.output_size),)
+
     def step(self, projected: Tensor, state: CellState) -> tuple[Tensor, CellState]:
         a, b = self.pair(projected)
         h = a * state[0] + b
         return h, (h,)
 
     def forward(self, inputs: Tensor, state: CellState) -> tuple[Tensor, CellState]:
-        outputs = scan(*self.pair(self.project(inputs)), state[0])
-        return outputs, (outputs[-1],)
+        outputs_TBD = scan(*self.pair(self.project(inputs)), state[0])
+        return outputs_TBD, (outputs_TBD[-1],)
+
+
+class LinearScannedCell(ScannedCell):
+    """A scanned cell of which ``num_parts`` gates and candidates are linear maps of the input, H wide each."""
+
+    num_parts: ClassVar[int]
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.input_size, self.output_size = input_size, hidden_size
+        self.projected_size = self.num_parts * hidden_size
+        self.linear = nn.Linear(input_size, self.projected_size)
+
+    def project(self, inputs: Tensor) -> Tensor:
+        projected: Tensor = self.linear(inputs)
+        return projected

@@ -53,13 +53,13 @@ class SRU(Cell):
 
     def forward(self, inputs: Tensor, state: CellState) -> tuple[Tensor, CellState]:
         """All products at once; what is left for each step is elementwise, and the reset gate waits for all of them."""
-        candidate, from_f, from_r = self.linear(inputs).chunk(3, dim=-1)
+        candidate_TBH, f_TBH, r_TBH = self.linear(inputs).chunk(3, dim=-1)
         (of_f, of_r), (bias_f, bias_r) = self.weight_c.chunk(2), self.bias.chunk(2)
         values = [state[0]]
-        for w, f in zip(candidate.unbind(), (from_f + bias_f).unbind(), strict=True):
+        for w, f in zip(candidate_TBH.unbind(), (f_TBH + bias_f).unbind(), strict=True):
             forget = torch.sigmoid(torch.addcmul(f, of_f, values[-1])).to(w.dtype)
             values.append(torch.lerp(w, values[-1].to(w.dtype), forget))
-        c = torch.stack(values[1:])
-        before = torch.cat([state[0][None].to(c.dtype), c[:-1]])
-        r = torch.sigmoid(torch.addcmul(from_r + bias_r, of_r, before))
-        return torch.lerp(self.highway(inputs), c, r.to(c.dtype)), (c[-1],)
+        c_TBH = torch.stack(values[1:])
+        before_TBH = torch.cat([state[0][None].to(c_TBH.dtype), c_TBH[:-1]])
+        reset_TBH = torch.sigmoid(torch.addcmul(r_TBH + bias_r, of_r, before_TBH))
+        return torch.lerp(self.highway(inputs), c_TBH, reset_TBH.to(c_TBH.dtype)), (c_TBH[-1],)

@@ -92,14 +92,14 @@ class Transformer(Cell):
         return self.top(x), (keys, values, count)
 
     def forward(self, inputs: Tensor, state: CellState) -> tuple[Tensor, CellState]:
-        x = self.enter(inputs)
-        q, k, v = self.to_heads(self.norm(x)).unflatten(-1, (3, self.heads, -1)).unbind(-3)  # (T, B, heads, d)
+        x_TBH = self.enter(inputs)
+        q, k, v = self.to_heads(self.norm(x_TBH)).unflatten(-1, (3, self.heads, -1)).unbind(-3)  # (T, B, heads, d)
         keys, values, count = following(state[0], k), following(state[1], v), state[2]
-        mixed = torch.cat([self._attend(q, keys, values, band) for band in bands(len(x), self.context, count)])
-        x = x + self.dropout(self.from_heads(mixed))
-        x = x + self.dropout(self.feed_forward(x))
+        mixed_TBH = torch.cat([self._attend(q, keys, values, band) for band in bands(len(x_TBH), self.context, count)])
+        x_TBH = x_TBH + self.dropout(self.from_heads(mixed_TBH))
+        x_TBH = x_TBH + self.dropout(self.feed_forward(x_TBH))
         last = (memory[:, -self.context :].contiguous() for memory in (keys, values))
-        return self.top(x), (*last, count_on(count, len(x), self.context))
+        return self.top(x_TBH), (*last, count_on(count, len(x_TBH), self.context))
 
     def _parts(self, projected: Tensor) -> tuple[Tensor, ...]:
         """The stream (B, H), and query, key and value (B, heads, d)."""
