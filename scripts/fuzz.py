@@ -30,7 +30,14 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 KINDS = ("commands", "damage", "texts")
-MODULES = ("torch", "lmkit.session.session", "lmkit.api", "lmkit.doctor.run", "lmkit.doctor.corpus", "tokenizers")
+MODULES = (
+    "torch",
+    "lmkit.session.session",
+    "lmkit.api",
+    "lmkit.doctor.run.run",
+    "lmkit.doctor.corpus.corpus",
+    "tokenizers",
+)
 COMMANDS = ("train", "eval", "score", "compare", "sample", "tokenize", "corpora", "info", "doctor")
 
 

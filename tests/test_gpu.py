@@ -20,7 +20,7 @@ import lmkit
 from lmkit.cli import main
 from lmkit.config import Config, ModelConfig
 from lmkit.doctor.check import FAILED
-from lmkit.doctor.run import check_run
+from lmkit.doctor.run.run import check_run
 from lmkit.hardware import choose_device
 from lmkit.model.cells import CELLS
 from lmkit.model.language_model import LanguageModel

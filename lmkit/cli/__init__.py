@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from lmkit.cli.hints import no_such_command, no_such_option
-from lmkit.console.streams import standard_streams
+from lmkit.console.terminal.streams import standard_streams
 from lmkit.errors import FailedError, LmkitError, LmkitWarning
 from lmkit.hardware import keep_freed_memory, wait_politely
 

@@ -16,7 +16,7 @@ from lmkit.cli.options import SectionedCommand, config_options, make_config, pro
 
 if TYPE_CHECKING:
     from lmkit.config import Config
-    from lmkit.console.progress import ProgressLine
+    from lmkit.console.terminal.progress import ProgressLine
     from lmkit.doctor.check import Check
 
 __all__ = ["command"]
@@ -65,8 +65,8 @@ def command(run: Path | None, preset: str | None, config_file: Path | None, as_j
 def _checks(
     run: Path | None, preset: str | None, config_file: Path | None, given: Mapping[str, Any], line: ProgressLine
 ) -> Iterator[Iterator[Check]]:
-    from lmkit.doctor.corpus import check_corpus
-    from lmkit.doctor.run import check_run
+    from lmkit.doctor.corpus.corpus import check_corpus
+    from lmkit.doctor.run.run import check_run
     from lmkit.errors import ConfigError
     from lmkit.files import is_file
     from lmkit.text.sources.opening import spool

@@ -21,7 +21,7 @@ from lmkit.files import read_regular
 from lmkit.presets.preset import read_preset
 
 if TYPE_CHECKING:
-    from lmkit.console.progress import ProgressLine
+    from lmkit.console.terminal.progress import ProgressLine
 
 __all__ = [
     "Count",
@@ -196,7 +196,7 @@ def make_config(preset: str | None, file: Path | None, given: Mapping[str, Any])
 
 def progress_line() -> ProgressLine:
     """A progress line that lasts as long as the command: call its ``end`` before the output is printed."""
-    from lmkit.console.progress import ProgressLine
+    from lmkit.console.terminal.progress import ProgressLine
 
     line = click.get_current_context().with_resource(ProgressLine())
     line("loading")

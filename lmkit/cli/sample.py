@@ -15,7 +15,7 @@ from lmkit.cli.runs import only_run
 
 if TYPE_CHECKING:
     from lmkit.api import TrainedModel
-    from lmkit.console.progress import ProgressLine
+    from lmkit.console.terminal.progress import ProgressLine
 
 __all__ = ["command"]
 

@@ -20,7 +20,7 @@ from lmkit.files import expanded
 
 if TYPE_CHECKING:
     from lmkit.api import TrainedModel
-    from lmkit.console.progress import ProgressLine
+    from lmkit.console.terminal.progress import ProgressLine
     from lmkit.evaluation.scoring.columns import Layout
     from lmkit.evaluation.scoring.reading import ScoredBlock
     from lmkit.evaluation.scoring.table import Column

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lmkit.console.progress import ProgressLine
+    from lmkit.console.terminal.progress import ProgressLine
     from lmkit.evaluation.scoring.blocks import TokenBlock
 
 __all__ = ["ScoredShare"]

@@ -83,7 +83,7 @@ def command(
     if resume is None and allow_inexact:
         raise ConfigError("--allow-inexact needs --resume.")
     config = make_config(preset, config_file, given) if resume is None else None
-    from lmkit.console.progress import ProgressLine
+    from lmkit.console.terminal.progress import ProgressLine
 
     with ProgressLine() as line:
         line("loading")

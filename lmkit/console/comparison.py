@@ -9,8 +9,8 @@ from typing import TextIO
 from rich.markup import escape
 from rich.table import Table
 
-from lmkit.console.numbers import rounded
-from lmkit.console.output import open_console
+from lmkit.console.terminal.numbers import rounded
+from lmkit.console.terminal.output import open_console
 from lmkit.evaluation.comparison.comparison import Band, Comparison, Interval
 
 __all__ = ["show_comparison"]

@@ -9,8 +9,8 @@ from typing import TextIO
 from rich.console import Console
 from rich.markup import escape
 
-from lmkit.console.output import open_console
-from lmkit.console.progress import ProgressLine
+from lmkit.console.terminal.output import open_console
+from lmkit.console.terminal.progress import ProgressLine
 from lmkit.doctor.check import FAILED, NOTE, OK, SKIPPED, WARNING, Check
 
 __all__ = ["show_checks"]

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lmkit.console.numbers import joined, number, rows_of, size, sparkline
-from lmkit.console.output import open_console
+from lmkit.console.terminal.numbers import joined, number, rows_of, size, sparkline
+from lmkit.console.terminal.output import open_console
 from lmkit.evaluation.adapters.levels import Adapted
 from lmkit.evaluation.comparison.comparison import Interval
 from lmkit.evaluation.measurement import Measurement

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from rich.markup import escape
 
 from lmkit.api import TrainedModel
-from lmkit.console.numbers import counted, learning_rate, printable, rounded, rows_of, sparkline
-from lmkit.console.output import open_console
-from lmkit.console.progress import ProgressLine
 from lmkit.console.tables import remarks
+from lmkit.console.terminal.numbers import counted, learning_rate, printable, rounded, rows_of, sparkline
+from lmkit.console.terminal.output import open_console
+from lmkit.console.terminal.progress import ProgressLine
 from lmkit.evaluation.caveats import not_finite
 from lmkit.evaluation.measurement import Measurement
 from lmkit.session.session import Session

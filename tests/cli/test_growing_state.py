@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from lmkit.config import Config
-from lmkit.doctor.carried import guessing_check
 from lmkit.doctor.check import OK, SKIPPED, WARNING
+from lmkit.doctor.run.carried import guessing_check
 from lmkit.session.session import Session
 
 SMALL: dict[str, Any] = {

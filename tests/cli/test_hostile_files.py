@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 
 from lmkit.cli import main
 from lmkit.doctor.check import Check
-from lmkit.doctor.round_trip import round_trip
+from lmkit.doctor.run.round_trip import round_trip
 from lmkit.errors import DataError, LmkitError, RunError
 from lmkit.evaluation.scoring.nbest import read_nbest
 from lmkit.run.directory import RunDirectory
@@ -646,7 +646,7 @@ def test_nothing_is_told_of_a_text_that_only_a_strangers_configuration_names(cli
         quoted.append(text)  # a tokenizer that loses characters has some of them shown
         return round_trip(tokenizer, text)
 
-    monkeypatch.setattr("lmkit.doctor.run.round_trip", watched)
+    monkeypatch.setattr("lmkit.doctor.run.run.round_trip", watched)
     (work / "private.txt").write_text("My password is swordfish. " * 400, encoding="utf-8")
     for corpus in (str(work / "private.txt"), "private.txt", "../private.txt"):
         put(damaged / "config.json", "data", "corpus", value=corpus)

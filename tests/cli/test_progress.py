@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import lmkit
-from lmkit.console import progress as console_progress
-from lmkit.console.progress import ProgressLine
+from lmkit.console.terminal import progress as console_progress
+from lmkit.console.terminal.progress import ProgressLine
 from lmkit.evaluation.ngram.arpa import read_arpa, write_arpa
 from lmkit.evaluation.ngram.ngram import NgramModel
 from lmkit.text import CharacterTokenizer

@@ -15,11 +15,11 @@ import pytest
 from rich.cells import cell_len
 
 from lmkit.config import Config
-from lmkit.console import progress as console_progress
 from lmkit.console import training as console_training
-from lmkit.console.numbers import duration, learning_rate, number, rounded, sparkline
-from lmkit.console.output import open_console
-from lmkit.console.progress import ProgressLine
+from lmkit.console.terminal import progress as console_progress
+from lmkit.console.terminal.numbers import duration, learning_rate, number, rounded, sparkline
+from lmkit.console.terminal.output import open_console
+from lmkit.console.terminal.progress import ProgressLine
 from lmkit.console.training import TrainingDisplay
 from lmkit.evaluation.measurement import Measurement, measure
 from lmkit.evaluation.perplexity import Evaluation

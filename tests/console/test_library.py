@@ -129,7 +129,7 @@ def test_in_a_notebook_the_display_is_plain_text_on_standard_output(work: Path, 
     monkeypatch.setattr("sys.stdout", shown)
     monkeypatch.setattr("sys.stderr", red)
     monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
-    monkeypatch.setattr("lmkit.console.progress.PATIENCE", 0.0)
+    monkeypatch.setattr("lmkit.console.terminal.progress.PATIENCE", 0.0)
     lmkit.train("text.txt", **SMALL)
     assert "trained 2 steps" in shown.getvalue()
     assert "\x1b" not in shown.getvalue()

@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 import lmkit
 from lmkit.config import Config, ModelConfig
 from lmkit.doctor.check import FAILED, NOTE, OK, SKIPPED, WARNING, Check, judged
-from lmkit.doctor.corpus import check_corpus, count_specials
-from lmkit.doctor.encoding import ByteScan, byte_checks
-from lmkit.doctor.estimate import estimate
-from lmkit.doctor.predictions import check_predictor
-from lmkit.doctor.round_trip import round_trip
-from lmkit.doctor.run import check_run, check_step_decoder, finite_weights
-from lmkit.doctor.starts import check_starts
+from lmkit.doctor.corpus.corpus import check_corpus, count_specials
+from lmkit.doctor.corpus.encoding import ByteScan, byte_checks
+from lmkit.doctor.corpus.estimate import estimate
+from lmkit.doctor.run.predictions import check_predictor
+from lmkit.doctor.run.round_trip import round_trip
+from lmkit.doctor.run.run import check_run, check_step_decoder, finite_weights
+from lmkit.doctor.run.starts import check_starts
 from lmkit.errors import DataError, RunError
 from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.generation.decoder import StepDecoder
@@ -189,7 +189,7 @@ def test_a_step_decoder_with_other_weights_is_found(monkeypatch: pytest.MonkeyPa
     other = make_model()
     with torch.no_grad():
         other.recurrent.layers[0].bias_ih_l0[:8] += 1  # type: ignore[index,operator]
-    monkeypatch.setattr("lmkit.doctor.run.StepDecoder", lambda model: StepDecoder(other))
+    monkeypatch.setattr("lmkit.doctor.run.run.StepDecoder", lambda model: StepDecoder(other))
     assert check_step_decoder(make_model(), IDS, 1e-4).status == FAILED
 
 

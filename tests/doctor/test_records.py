@@ -13,7 +13,7 @@ import pytest
 
 from lmkit.config import Config
 from lmkit.doctor.check import FAILED, OK, SKIPPED, Check
-from lmkit.doctor.run import check_run
+from lmkit.doctor.run.run import check_run
 from lmkit.session.session import Session
 from lmkit.training.loop import EvaluationRecord
 

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.control import Control
 from rich.segment import ControlType
 
-from lmkit.console.numbers import duration, printable
-from lmkit.console.output import open_console
+from lmkit.console.terminal.numbers import duration, printable
+from lmkit.console.terminal.output import open_console
 
 __all__ = ["ProgressLine"]
 

@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 from rich.console import Console
 
-from lmkit.console.streams import messages
+from lmkit.console.terminal.streams import messages
 
 __all__ = ["open_console"]
 

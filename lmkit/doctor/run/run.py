@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from lmkit.config import Config
-from lmkit.doctor.carried import carried_state_checks, guessing_check
 from lmkit.doctor.check import FAILED, OK, SKIPPED, Check, judged
-from lmkit.doctor.predictions import PROBE_TOKENS, check_predictor
-from lmkit.doctor.records import check_records
-from lmkit.doctor.round_trip import round_trip
-from lmkit.doctor.starts import check_starts
+from lmkit.doctor.run.carried import carried_state_checks, guessing_check
+from lmkit.doctor.run.predictions import PROBE_TOKENS, check_predictor
+from lmkit.doctor.run.records import check_records
+from lmkit.doctor.run.round_trip import round_trip
+from lmkit.doctor.run.starts import check_starts
 from lmkit.errors import LmkitError
 from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.generation.decoder import StepDecoder

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from lmkit.config import Config
 from lmkit.doctor.check import FAILED, NOTE, OK, SKIPPED, WARNING, Check
-from lmkit.doctor.encoding import byte_checks, scan_source
-from lmkit.doctor.estimate import estimate_checks
-from lmkit.doctor.lines import line_checks
+from lmkit.doctor.corpus.encoding import byte_checks, scan_source
+from lmkit.doctor.corpus.estimate import estimate_checks
+from lmkit.doctor.corpus.lines import line_checks
 from lmkit.errors import LmkitError
 from lmkit.evaluation.comparison.alignment import split_slice
 from lmkit.hardware import choose_device

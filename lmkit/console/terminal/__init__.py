@@ -1,0 +1,1 @@
+"""What is shown where: streams that may refuse, consoles on them, the progress line, numbers as short texts."""
