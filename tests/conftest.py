@@ -1,10 +1,11 @@
-"""What every test stands on: no network, one thread, fixed seeds, a cache of its own, and the place of real corpora."""
+"""What every test stands on: no network, one thread, fixed seeds, a cache of its own, and where real corpora are."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -53,6 +54,29 @@ def needs_bfloat16() -> Callable[..., None]:
             pytest.skip(f"no {precision} kernel for {cell} on this processor")
 
     return need
+
+
+@pytest.fixture(scope="session")
+def random_model() -> Callable[..., Any]:
+    """A small network whose predictions differ from token to token: ``random_model("lstm", 11, num_layers=2)``."""
+    import torch
+
+    from lmkit.config import ModelConfig
+    from lmkit.model.language_model import LanguageModel
+
+    def make(cell: str, vocab_size: int, *, frequency_order: Any = None, **options: Any) -> LanguageModel:
+        torch.manual_seed(5)
+        config = ModelConfig(**{"cell": cell, "hidden_size": 8, "dropout": 0.0, **options})
+        model = LanguageModel(config, vocab_size, frequency_order)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.normal_(std=0.5)
+            for name, parameter in model.named_parameters():
+                if cell == "irnn" and "weight_hh" in name:
+                    parameter.mul_(0.4)  # a rectifier's state must not grow without end
+        return model
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -6,25 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import torch
 
-from lmkit.config import ModelConfig
 from lmkit.model.language_model import LanguageModel
 
 MakeModel = Callable[..., LanguageModel]
 
 
 @pytest.fixture(scope="session")
-def make_model() -> MakeModel:
+def make_model(random_model: MakeModel) -> MakeModel:
     def make(cell: str = "lstm", *, vocab_size: int = 11, **options: Any) -> LanguageModel:
-        torch.manual_seed(5)
-        model = LanguageModel(ModelConfig(**{"cell": cell, "hidden_size": 8, "dropout": 0.0, **options}), vocab_size)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.normal_(std=0.5)
-            for name, parameter in model.named_parameters():
-                if cell == "irnn" and "weight_hh" in name:
-                    parameter.mul_(0.4)  # a rectifier's state must not grow without end
-        return model
+        return random_model(cell, vocab_size, **options)
 
     return make

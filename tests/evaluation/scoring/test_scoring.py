@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import random
 from itertools import chain
@@ -29,7 +28,6 @@ from lmkit.text.tokenizers.kinds import tokenizer_from_json
 from lmkit.text.tokenizers.lookup import word_level_document
 
 KINDS = ["char", "word", "bpe"]
-TRAINING = "the cat sat on the mat .\nit's 12 o'clock , a bad cab\n\n" * 20
 TEXT = (
     "the cat sat\n\n\n  on a  mat .\r\nthe é😀 cab\x00\tsat\r12 \u00a0 bad\x1ccab \u2028 on\n"
     + "the cat sat\n" * 3
@@ -55,20 +53,6 @@ NASTY = [
     "'s",
 ]
 texts = st.lists(st.sampled_from(NASTY), max_size=20).map("".join)
-
-
-@functools.cache
-def tokenizer_of(kind):
-    return TOKENIZERS[kind].train([TRAINING], vocab_size=290 if kind == "bpe" else None)
-
-
-@pytest.fixture
-def get(make_model):
-    def get(kind):
-        tokenizer = tokenizer_of(kind)
-        return NetworkPredictor(make_model("gru", vocab_size=tokenizer.vocab_size)), tokenizer
-
-    return get
 
 
 def scored(predictor, tokenizer, *files, **options):
@@ -176,7 +160,7 @@ def test_windows_do_not_matter(get, kind, state):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("state", "documents"), [("carry", "file"), ("document", "blank-line"), ("line", "file")])
 @given(data=st.data())
-def test_chunks_do_not_matter(kind, state, documents, data):
+def test_chunks_do_not_matter(tokenizer_of, kind, state, documents, data):
     tokenizer = tokenizer_of(kind)
     chunks = data.draw(st.lists(texts, min_size=1))
 
@@ -293,7 +277,7 @@ def test_an_impossible_token_has_an_entropy_and_a_rank():
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(text=texts.filter(bool))
-def test_tokens_and_characters_are_those_of_the_tokenizer(kind, text):
+def test_tokens_and_characters_are_those_of_the_tokenizer(tokenizer_of, kind, text):
     tokenizer = tokenizer_of(kind)
     expected_ids, expected_spans = tokenizer.encode_with_offsets(text)
     found = list(token_blocks(tokenizer, [[text]], state="carry"))
@@ -301,9 +285,9 @@ def test_tokens_and_characters_are_those_of_the_tokenizer(kind, text):
     assert [start for block in found for start in block.starts.tolist()] == expected_spans[:, 0].tolist()
 
 
-def places(kind, text, **options):
+def positions(tokenizer, text, **options):
     """Word and line of each token, and its characters."""
-    found = token_blocks(tokenizer_of(kind), [[text]], **{"state": "carry", **options})
+    found = token_blocks(tokenizer, [[text]], **{"state": "carry", **options})
     rows = [
         zip(block.words.tolist(), block.lines.tolist(), block.starts.tolist(), block.ends.tolist(), strict=True)
         for block in found
@@ -311,27 +295,27 @@ def places(kind, text, **options):
     return [(word, line, text[start:end]) for word, line, start, end in chain.from_iterable(rows)]
 
 
-def test_words_and_lines_of_characters():
-    assert places("char", "a b\n\n c ") == [
+def test_words_and_lines_of_characters(tokenizer_of):
+    assert positions(tokenizer_of("char"), "a b\n\n c ") == [
         (1, 1, "a"), (2, 1, " "), (2, 1, "b"), (3, 1, "\n"), (4, 2, "\n"), (5, 3, " "), (5, 3, "c"), (6, 3, " "),
     ]  # fmt: skip
 
 
-def test_words_and_lines_of_words():
-    assert places("word", " a  b \n\nc\r\n") == [
+def test_words_and_lines_of_words(tokenizer_of):
+    assert positions(tokenizer_of("word"), " a  b \n\nc\r\n") == [
         (1, 1, "a"), (2, 1, "b"), (3, 1, "\n"), (4, 2, "\n"), (5, 3, "c"), (6, 3, "\n"),
     ]  # fmt: skip
 
 
-def test_words_and_lines_of_pieces():
-    assert places("bpe", "the catch\n\n\nsat on") == [
+def test_words_and_lines_of_pieces(tokenizer_of):
+    assert positions(tokenizer_of("bpe"), "the catch\n\n\nsat on") == [
         (1, 1, "the"), (2, 1, " cat"), (2, 1, "c"), (2, 1, "h"), (3, 1, "\n\n"), (4, 3, "\n"), (5, 4, "sat"),
         (6, 4, " on"),
     ]  # fmt: skip
 
 
-def test_the_end_of_a_document_is_a_word_of_the_line_that_it_closes():
-    found = places("char", "a\nb\n", state="document", documents="line")
+def test_the_end_of_a_document_is_a_word_of_the_line_that_it_closes(tokenizer_of):
+    found = positions(tokenizer_of("char"), "a\nb\n", state="document", documents="line")
     assert found == [(1, 1, "a"), (2, 1, "\n"), (3, 1, ""), (4, 2, "b"), (5, 2, "\n"), (6, 2, "")]
 
 
@@ -363,7 +347,7 @@ def test_scores_come_before_the_text_has_been_read(get):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("state", ["carry", "document", "line"])
-def test_blocks_stay_small_in_a_text_without_a_place_to_cut(kind, state, monkeypatch):
+def test_blocks_stay_small_in_a_text_without_a_position_to_cut(tokenizer_of, kind, state, monkeypatch):
     monkeypatch.setattr(blocks_module, "CHARACTERS", 100)
     found = list(token_blocks(tokenizer_of(kind), [["ab😀" * 5000]], state=state))
     assert max(len(block) for block in found) < 110

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 import re
@@ -12,7 +11,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.evaluation.scoring.lines import scored_lines
 from lmkit.evaluation.scoring.scoring import score_text, scored_tokens
 from lmkit.evaluation.scoring.words import follows_word, scored_words
@@ -23,7 +21,6 @@ from lmkit.text.tokenizers.tokenizer import EOS
 from lmkit.text.whitespace import split_words
 
 KINDS = ["char", "word", "bpe"]
-TRAINING = "the cat sat on the mat .\nit's 12 o'clock , a bad cab\n\n" * 20
 TEXT = "the cat sat\n\n\n  on a  mat .\r\nthe é😀 cab\x00\tsat\r12 \u00a0 bad\x1ccab \u2028 on\na mat "
 
 
@@ -51,20 +48,6 @@ class Markov:
 
     def distribution(self, tokens, state):
         return self.table[tokens], state
-
-
-@functools.cache
-def tokenizer_of(kind):
-    return TOKENIZERS[kind].train([TRAINING], vocab_size=290 if kind == "bpe" else None)
-
-
-@pytest.fixture
-def get(make_model):
-    def get(kind):
-        tokenizer = tokenizer_of(kind)
-        return NetworkPredictor(make_model("gru", vocab_size=tokenizer.vocab_size)), tokenizer
-
-    return get
 
 
 def test_a_line_that_rests_on_unknown_words_is_flagged_but_not_for_those_the_text_holds(get):
@@ -186,7 +169,7 @@ def test_a_word_does_not_depend_on_what_follows_it(get, kind):
     assert alone == closed == pytest.approx(found[:1], abs=1e-5)
 
 
-def test_tokens_that_follow_a_word_begin_with_white_space():
+def test_tokens_that_follow_a_word_begin_with_white_space(tokenizer_of):
     for kind, beginnings in (("char", {" ", "\n", EOS}), ("bpe", {"Ġ", "Ċ", "ĉ", "č", EOS[0]})):
         tokenizer = tokenizer_of(kind)
         after = follows_word(tokenizer)
@@ -226,7 +209,7 @@ def test_words_add_up_to_their_tokens(get, kind, state, text):
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(pieces=st.lists(st.sampled_from(["a", "cat", " ", "  ", "\n", "\r\n", "é😀", "\x1c", "\u00a0", "12", "."])))
-def test_words_are_those_of_the_text_with_its_line_ends(kind, pieces):
+def test_words_are_those_of_the_text_with_its_line_ends(tokenizer_of, kind, pieces):
     tokenizer = tokenizer_of(kind)
     text = "a" + "".join(pieces) + "\n"
     predictor = Markov(torch.zeros(tokenizer.vocab_size, tokenizer.vocab_size).log_softmax(1))
