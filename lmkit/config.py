@@ -51,6 +51,13 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adagrad": {"eps": 1e-10},
     "muon": {"betas": (0.9, 0.99), "eps": 1e-8, "momentum": 0.95, "muon_lr": None},
 }
+# The means of the weights, with their options and the papers' defaults.
+AVERAGES: dict[str, dict[str, Any]] = {
+    "none": {},
+    "ema": {"average_decay": 0.999},
+    "swa": {"average_start": 0.75},
+    "nt-asgd": {"average_n": 5},
+}
 SCHEDULES = {"sgd": "plateau", "adagrad": "constant"}  # where none is named; cosine for the other optimisers
 DOCUMENTS = ("file", "line", "blank-line")
 SAMPLER_STATES = {"sequential": ("carry", "reset"), "random": ("reset",), "document": ("document",)}
@@ -296,6 +303,20 @@ class TrainingConfig(Section):
     )
     warmup: float = option(0.02, "Share of the training in which a cosine schedule warms up.", minimum=0, below=1)
     lr_decay: float = option(4.0, "Plateau schedule: the learning rate is divided by this.", above=1)
+    average: str = option(
+        "none",
+        "Mean of the weights that is validated, kept and sampled (nt-asgd: from the first bad validation on).",
+        choices=tuple(AVERAGES),
+    )
+    average_decay: float | None = option(
+        None, "Decay of the mean from step to step (default: 0.999).", above=0, below=1
+    )
+    average_start: float | None = option(
+        None, "Share of the training after which the mean begins (default: 0.75).", minimum=0, below=1
+    )
+    average_n: int | None = option(
+        None, "Last validations that a bad one is not compared with (default: 5).", minimum=1
+    )
     max_grad_norm: float = option(
         1.0,
         "Global norm that the gradient is clipped to (0: never).",
@@ -347,6 +368,11 @@ class TrainingConfig(Section):
                 f"--accumulate {self.accumulate} needs as many rows: raise --batch-size {self.batch_size} or lower it."
             )
         _check_owned(self, "optimizer", OPTIMIZERS)
+        _check_owned(self, "average", AVERAGES)
+        if self.average == "nt-asgd" and (self.optimizer, self.schedule_name) != ("sgd", "constant"):
+            raise ConfigError(
+                "--average nt-asgd is a mean of SGD at a constant rate: give --optimizer sgd and no other --schedule."
+            )
         if self.betas is not None and len(self.betas) != 2:
             raise ConfigError(f"--betas must be two numbers such as 0.9,0.99, not {len(self.betas)}.")
 
@@ -357,7 +383,9 @@ class TrainingConfig(Section):
 
     @property
     def schedule_name(self) -> str:
-        """The schedule with the optimiser's default filled in."""
+        """The schedule with the optimiser's default filled in; a mean by nt-asgd takes the place of a falling rate."""
+        if self.schedule is None and self.average == "nt-asgd":
+            return "constant"
         return self.schedule or SCHEDULES.get(self.optimizer, "cosine")
 
     @property
@@ -365,6 +393,11 @@ class TrainingConfig(Section):
         """The optimiser's own options, with its defaults filled in."""
         options = _filled(self, OPTIMIZERS[self.optimizer])
         return options | ({"muon_lr": self.muon_lr or self.lr} if "muon_lr" in options else {})
+
+    @property
+    def average_options(self) -> dict[str, Any]:
+        """The mean's own options, with its defaults filled in."""
+        return _filled(self, AVERAGES[self.average])
 
     @property
     def epoch_limit(self) -> int | None:

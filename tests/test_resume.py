@@ -215,6 +215,58 @@ def test_a_stopped_run_becomes_the_uninterrupted_one(
     assert_same(run, whole.run.path)
 
 
+NT_ASGD = {"optimizer": "sgd", "lr": 0.5, "average": "nt-asgd", "average_n": 1, "eval_every": 4}  # begins at step 16
+AVERAGES: list[tuple[dict[str, Any], When]] = [
+    ({"average": "ema", "average_decay": 0.9, "optimizer": "adamw", "tie_embeddings": True}, at_step(13)),
+    ({"average": "swa", "average_start": 0.3, "cell": "gru"}, at_step(7)),  # before it begins
+    ({"average": "swa", "average_start": 0.3, "head": "adaptive", "tie_embeddings": True}, at_step(20)),
+    (NT_ASGD, at_step(13)),
+    (NT_ASGD, lambda session, record: isinstance(record, EvaluationRecord) and record.step == 16),
+    (NT_ASGD, at_step(19)),
+]
+
+
+@pytest.mark.parametrize(("options", "when"), AVERAGES)
+def test_a_mean_of_the_weights_is_the_same_whether_a_run_was_stopped_or_not(
+    make: Make, options: dict[str, Any], when: When
+):
+    whole = make("whole", **options)
+    result = finish(whole)
+    average = whole.train.average
+    assert average is not None
+    assert (average.started_at, int(average.count)) == {"ema": (1, 26), "swa": (8, 19), "nt-asgd": (16, 11)}[
+        average.kind
+    ]
+    run = stop_when(make("stopped", **options), when)
+    assert finish(go_on(run)) == result
+    assert_same(run, whole.run.path)
+
+
+@pytest.mark.parametrize("options", [NT_ASGD, {"average": "ema", "schedule": "constant"}], ids=["nt-asgd", "ema"])
+def test_a_run_with_a_mean_that_is_extended_is_the_longer_run(make: Make, options: dict[str, Any]):
+    whole = make("whole", **{**options, "max_steps": 33})
+    result = finish(whole)
+    short = make("run", **{**options, "max_steps": 20})
+    finish(short)
+    assert finish(go_on(short.run.path, max_steps=33)) == result
+    assert_same(short.run.path, whole.run.path)
+
+
+def test_what_is_kept_and_opened_is_the_mean(make: Make):
+    session = make("run", average="swa", average_start=0.3, eval_every=13, max_steps=31)
+    means = {}
+    for record in session.records():
+        if isinstance(record, EvaluationRecord):
+            means[record.step] = session.run.model_bytes(session.train.measured)
+            assert means[record.step] != weights(session)
+    session.stop()
+    folder = session.run.path
+    assert (folder / "model.safetensors").read_bytes() == means[26], "the last one is worse"
+    assert (folder / "checkpoints" / "step-00000031" / "model.safetensors").read_bytes() == means[31]
+    last = lmkit.load(folder, checkpoint="last").model
+    assert session.run.model_bytes(last) == means[31]
+
+
 # wherever it is stopped
 
 

@@ -67,6 +67,10 @@ class Options(TypedDict, total=False):
     schedule: str | None
     warmup: float
     lr_decay: float
+    average: str
+    average_decay: float | None
+    average_start: float | None
+    average_n: int | None
     max_grad_norm: float
     epochs: int | None
     max_steps: int | None

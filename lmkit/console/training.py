@@ -107,6 +107,8 @@ class TrainingDisplay:
         metrics = f"valid {record.evaluation.nats_per_token:.4f} nats  ppl {rounded(record.evaluation.perplexity)}"
         if record.evaluation.seams_open:
             metrics += f"  {counted(record.evaluation.seams_open, 'seam')} open"
+        if record.averaged:
+            metrics += f"  mean of {record.averaged:,}"
         line = f"step {record.step:>6,}  {self.session.train.elapsed:6.1f} s  {metrics}{mark}"
         room = max(20, shutil.get_terminal_size((120, 24)).columns - len(line) - 5)
         self.say(f"{line}  {_one_line(sample, room)}")
@@ -183,9 +185,9 @@ def _resumed_at(session: Session) -> str:
 def sample_of(session: Session, length: int) -> str:
     """What the model writes by now."""
     counts = vars(session.corpus.splits["train"].counts)
-    return TrainedModel(session.model, session.corpus.tokenizer, session.config, training_counts=counts).sample(
-        length=length, seed=session.config.runtime.seed, temperature=0.8
-    )
+    return TrainedModel(
+        session.train.measured, session.corpus.tokenizer, session.config, training_counts=counts
+    ).sample(length=length, seed=session.config.runtime.seed, temperature=0.8)
 
 
 def headline(measurement: Measurement) -> str:

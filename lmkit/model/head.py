@@ -107,7 +107,7 @@ class AdaptiveSoftmax(Head):
         self.register_buffer("rank", torch.argsort(order), persistent=False)
         self.in_order = False
         self._derive_from_order()
-        cast(Any, self).register_load_state_dict_post_hook(lambda module, keys: self._derive_from_order())
+        cast(Any, self).register_load_state_dict_post_hook(lambda module, keys: module._derive_from_order())
         self.borders = (*cutoffs, vocab_size)
         width = hidden_size if tied is None else tied.shape[1]
         self.projection = nn.Linear(hidden_size, width, bias=False) if width != hidden_size else None

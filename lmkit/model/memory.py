@@ -25,8 +25,9 @@ TOKEN_BYTES = 40  # of a window: input, target and score, and the positions they
 def training_bytes(
     model: LanguageModel, *, moments: int, rows: int, steps: int, device: torch.device, parts: int = 1
 ) -> float:
-    """Bytes that training takes, with windows of ``steps`` in ``rows``. moments: tensors that the optimiser keeps for
-    each parameter. parts: in which the rows are computed, one after the other. The model may be on the device ``meta``.
+    """Bytes that training takes, with windows of ``steps`` in ``rows``. moments: tensors that are kept for each
+    parameter, by the optimiser and for a mean. parts: in which the rows are computed, one after the other. The model
+    may be on the device ``meta``.
 
     Weights, gradients and moments; weights, moments and states twice over while a checkpoint is written; states before
     and after a window; what its steps keep for their gradients; what is dropped, with its masks; the logits; the

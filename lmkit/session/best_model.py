@@ -37,10 +37,10 @@ class BestModel:
         self.waiting: ModelFile | None = None
 
     def keep(self, *, is_best: bool) -> ModelFile:
-        """Make the weights of now the run's model; return their file. Without a validation they are the last ones and
-        not the best, so checkpoints do not record them.
+        """Make the weights of now, or their mean, the run's model; return their file. Without a validation they are the
+        last ones and not the best, so checkpoints do not record them.
         """
-        content = self._run.model_bytes(self._setup.train.model)
+        content = self._run.model_bytes(self._setup.train.measured)
         self.waiting = file = ModelFile(content, hashlib.sha256(content).hexdigest())
         self.sha256 = file.sha256 if is_best else ""
         self._try_to_flush("The best model could not be saved")
@@ -53,7 +53,7 @@ class BestModel:
         train = self._setup.train
         if train.validations.best_step or not train.step:
             return
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in train.model.parameters()):
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in train.measured.parameters()):
             raise NonFiniteError(
                 f"After step {train.step:,} the weights are not finite, and no validation was: there is no "
                 "model to keep. A new run with a smaller --lr or --weight-decay usually helps."
@@ -61,7 +61,7 @@ class BestModel:
         self.keep(is_best=False)
 
     def take(self) -> int:
-        """Fill the model with the weights of the run's file, to be measured; return the step that they are of."""
+        """Fill what is measured with the weights of the run's file; return the step that they are of."""
         train = self._setup.train
         step = train.validations.best_step or train.step
         if self.waiting is None and not (self._run.path / MODEL).exists():
@@ -73,7 +73,7 @@ class BestModel:
         else:
             vocab_size, device = self._setup.corpus.tokenizer.vocab_size, self._setup.placement.device
             weights = self._run.load_model(self._setup.config, vocab_size, device).state_dict()
-        train.model.load_state_dict(weights, strict=False)
+        train.measured.load_state_dict(weights, strict=False)
         return step
 
     def flush(self) -> None:

@@ -12,13 +12,14 @@ from typing import Any
 from torch import Tensor
 
 from lmkit.errors import RunError
+from lmkit.model.shapes import stored_tensors
 from lmkit.run.checkpoints.folder import WEIGHTS, Checkpoint
 from lmkit.run.checkpoints.packing import pack, unpack
 from lmkit.run.directory import RunDirectory
 from lmkit.session.log import SessionLog
 from lmkit.session.setup import TrainingSetup
 
-__all__ = ["VALUES", "CheckpointState", "checkpoint_files", "optimizer_of", "weights_of"]
+__all__ = ["VALUES", "CheckpointState", "checkpoint_files", "misfit", "training_values"]
 
 TENSORS, VALUES, CLOCK = "training.safetensors", "training.json", "clock.json"
 NOTHING = type(None)
@@ -42,17 +43,23 @@ TRAIN: Kinds = {
     "cuda_generators": list,
 }
 LOG: Kinds = {"length": int, "sha256": str, "interval": tuple, "last": (tuple, NOTHING)}
+AVERAGE: Kinds = {"count": int, "started_at": int, "losses": tuple}
 CLOCKS: Kinds = {"elapsed": (int, float), "interval_started": (int, float)}
 
 
 def checkpoint_files(
     setup: TrainingSetup, log: SessionLog, weights: bytes, best_sha256: str, identity: Mapping[str, Any]
 ) -> dict[str, bytes]:
-    """A checkpoint's files. All but the clock are functions of the run. identity: the hashes of the configuration and
-    the tokenizer, and the fingerprint of the machine.
+    """A checkpoint's files. All but the clock are functions of the run. weights: the file of what is measured.
+    identity: the hashes of the configuration and the tokenizer, and the fingerprint of the machine.
+
+    What is measured is what ``--checkpoint`` opens. Where that is a mean, the weights it is a mean of are with the
+    training's values.
     """
     state = setup.train.state_dict()
     del state["model"]
+    if "average" in state and state["average"].pop("weights") is not None:
+        state["model"] = stored_tensors(setup.train.model)
     clock = {"elapsed": state.pop("elapsed"), "interval_started": log.started, "time": time.time()}
     values, tensors = pack({"train": state, "log": log.state_dict(), "best_sha256": best_sha256, **identity})
     return {WEIGHTS: weights, TENSORS: tensors, VALUES: values, CLOCK: json.dumps(clock).encode() + b"\n"}
@@ -60,8 +67,8 @@ def checkpoint_files(
 
 @dataclass(frozen=True)
 class CheckpointState:
-    """The values of a checkpoint, each there and of its type. train: of ``TrainState.state_dict``, without the weights;
-    log: of ``SessionLog.state_dict``. elapsed, interval_started: training seconds.
+    """The values of a checkpoint, each there and of its type. train: of ``TrainState.state_dict``, without the weights
+    that are measured; log: of ``SessionLog.state_dict``. elapsed, interval_started: training seconds.
     """
 
     step: int
@@ -90,16 +97,24 @@ class CheckpointState:
         return cls(checkpoint.step, **kept)
 
 
-def optimizer_of(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The optimiser's memory in a checkpoint. Raises RunError as ``CheckpointState.read``."""
-    return dict(CheckpointState.read(checkpoint).train["optimizer"])
-
-
-def weights_of(checkpoint: Checkpoint, run: RunDirectory, setup: TrainingSetup) -> dict[str, Tensor]:
-    """The weights of a checkpoint. Raises RunError where they are not those of the configuration."""
+def training_values(
+    checkpoint: Checkpoint, state: CheckpointState, run: RunDirectory, setup: TrainingSetup
+) -> dict[str, Any]:
+    """What ``TrainState.load_state_dict`` takes, with the weights. Raises RunError where they are not those of the
+    configuration.
+    """
     name = f"checkpoints/step-{checkpoint.step:08d}/{WEIGHTS}"
     content = _file(checkpoint, WEIGHTS)
-    return run.weights(content, name, setup.config, setup.corpus.tokenizer.vocab_size)
+    weights = run.weights(content, name, setup.config, setup.corpus.tokenizer.vocab_size)
+    values = {**state.train, "model": weights, "elapsed": state.elapsed}
+    if setup.train.average is None:
+        return values
+    _check(checkpoint, state.train, {"average": dict}, "of the training its")
+    _check(checkpoint, state.train["average"], AVERAGE, "of the mean its")
+    if "model" not in state.train:  # the mean has not begun
+        return values | {"average": {**state.train["average"], "weights": None}}
+    _check(checkpoint, state.train["model"], dict.fromkeys(weights, Tensor), "of the training its weight")
+    return values | {"model": state.train["model"], "average": {**state.train["average"], "weights": weights}}
 
 
 def misfit(checkpoint: Checkpoint, why: object) -> RunError:

@@ -57,6 +57,7 @@ class SessionLog:
         """A line for a validation."""
         position = {"step": record.step, "epoch": record.epoch, "tokens": record.tokens}
         metrics = {"split": "valid", "best": record.is_best, **_evaluation_metrics(record.evaluation)}
+        metrics |= {"averaged": record.averaged} if record.averaged else {}
         self.add(
             {"kind": "evaluation", **position, **metrics},
             {"kind": "evaluation", **position, "seconds": round(train.elapsed, 3)},

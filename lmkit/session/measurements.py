@@ -24,7 +24,8 @@ ONE_STREAM_SECONDS = 60
 
 
 class Measurements:
-    """Measurements of the model as it is; they leave no trace in the training.
+    """Measurements of the model as it is, or of the mean of its weights where there is one; they leave no trace in the
+    training.
 
     going_on: whether one is being made, where an exception (Ctrl-C) leaves the train state whole. before: is called at
     the beginning of each, and may raise one.
@@ -68,7 +69,7 @@ class Measurements:
             )
 
     def _predictor(self) -> NetworkPredictor:
-        return NetworkPredictor(self._setup.train.model)
+        return NetworkPredictor(self._setup.train.measured)
 
     @contextlib.contextmanager
     def _interruptible(self) -> Iterator[None]:

@@ -80,6 +80,7 @@ def _values(config: Config, tokenizer: Tokenizer) -> dict[str, Any]:
         "schedule": training.schedule_name,
         "epochs": training.epoch_limit,
         **training.optimizer_options,
+        **training.average_options,
     }
     if training.optimizer == "adamw":  # the name by which earlier runs recorded them
         options["adam_betas"] = options["betas"]

@@ -21,7 +21,7 @@ from lmkit.session.changes import (
     placement_of_run,
     without_same_placement,
 )
-from lmkit.session.checkpoint_state import CheckpointState, misfit, weights_of
+from lmkit.session.checkpoint_state import CheckpointState, misfit, training_values
 from lmkit.session.config_hash import config_hash, early_config_hash
 from lmkit.session.fingerprint import check_fingerprint, fingerprint
 from lmkit.session.log import SessionLog
@@ -141,9 +141,9 @@ def _check_identity(state: CheckpointState, stored: StoredRun, config: Config) -
 
 def _fill(setup: TrainingSetup, state: CheckpointState, checkpoint: Checkpoint, run: RunDirectory) -> None:
     """Put a checkpoint's values into the train state. Raises RunError where they are another training's."""
-    train, weights = setup.train, weights_of(checkpoint, run, setup)
+    train, values = setup.train, training_values(checkpoint, state, run, setup)
     try:
-        train.load_state_dict({**state.train, "model": weights, "elapsed": state.elapsed})
+        train.load_state_dict(values)
     except Mismatch as error:
         raise misfit(checkpoint, error) from error
     if train.index >= setup.sampler.num_windows(train.epoch):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from lmkit.errors import NonFiniteError
 from lmkit.run.directory import RunDirectory
-from lmkit.session.checkpoint_state import optimizer_of, weights_of
+from lmkit.session.checkpoint_state import CheckpointState, training_values
 from lmkit.session.setup import TrainingSetup
 from lmkit.training.guard import Skipped
 from lmkit.training.step import StepRecord
@@ -48,8 +48,9 @@ class Rollback:
             self._setup.train.guard.rollbacks = 0
 
     def _go_back(self, skipped: Skipped) -> None:
-        """Weights and optimiser of the last fixed checkpoint; the position in the data stays, so the text that led here
-        is left behind.
+        """Weights, their mean and optimiser of the last fixed checkpoint; the position in the data stays, so the text
+        that led here is left behind, and so do the validations: a mean that they have begun since then begins at the
+        next bad one.
         """
         train = self._setup.train
         checkpoint = self._run.checkpoints.newest(self._warn, self.steps().__contains__)
@@ -58,7 +59,7 @@ class Rollback:
             if checkpoint is not None:
                 why = f"{MAX_ROLLBACKS} rollbacks since the last step of --checkpoint-every have not helped"
             raise NonFiniteError(f"Step {skipped.step}: the loss or the gradient is not finite, and {why}.")
-        train.load_weights(weights_of(checkpoint, self._run, self._setup), optimizer_of(checkpoint))
+        train.load_weights(training_values(checkpoint, CheckpointState.read(checkpoint), self._run, self._setup))
         train.carried = None
         train.guard.rollbacks += 1
         self._warn(f"Step {skipped.step:,} was not finite: back to the weights of step {checkpoint.step:,}.")

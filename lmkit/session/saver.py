@@ -109,7 +109,7 @@ class Saver:
         self.saved, self._refused = moment, None
 
     def _content(self, moment: Moment, model: ModelFile | None) -> Content:
-        weights = self._model_bytes(self._setup.train.model) if model is None else model.content
+        weights = self._model_bytes(self._setup.train.measured) if model is None else model.content
         files = checkpoint_files(self._setup, self._log, weights, self._best.sha256, self.identity)
         notes = {
             "best_step": self._setup.train.validations.best_step,

@@ -25,6 +25,7 @@ from lmkit.text.sources.opening import local_path
 from lmkit.text.token_file import TokenFile
 from lmkit.text.tokenizers.kinds import TOKENIZERS
 from lmkit.text.tokenizers.tokenizer import Tokenizer
+from lmkit.training.average import make_average
 from lmkit.training.loop import is_finished, validation_is_due
 from lmkit.training.optimizers import make_optimizer, num_moments
 from lmkit.training.state import TrainState
@@ -73,13 +74,19 @@ def prepare(
     _check_length(config, corpus.splits["train"])
     if config.training.patience is not None and "valid" not in corpus.splits:
         raise ConfigError("--patience needs validation: the corpus has no valid split, and --valid-fraction is 0.")
+    if config.training.average == "nt-asgd" and "valid" not in corpus.splits:
+        raise ConfigError(
+            "--average nt-asgd needs validation: the corpus has no valid split, and --valid-fraction is 0."
+        )
     _check_memory(config, corpus.tokenizer.vocab_size, placement.device)
     torch.manual_seed(config.runtime.seed)
     model = LanguageModel(config.model, corpus.tokenizer.vocab_size, _frequency_order(config, corpus)).to(
         placement.device
     )
     scaler = torch.amp.GradScaler(placement.device.type, enabled=placement.precision == torch.float16)
-    train = TrainState(model, make_optimizer(model, config.training), scaler=scaler)
+    train = TrainState(
+        model, make_optimizer(model, config.training), scaler=scaler, average=make_average(config.training)
+    )
     return TrainingSetup(config, placement, corpus, _training_sampler(config, corpus), train)
 
 
@@ -141,7 +148,8 @@ def bytes_to_train(config: Config, vocab_size: int, device: torch.device) -> flo
     """An estimate of the memory that a training takes, from fixed formulas: ``lmkit.model.memory``."""
     training = config.training
     model = shape_model(config.model, vocab_size)
-    rows, steps, moments = training.batch_size, training.window, num_moments(training)
+    rows, steps = training.batch_size, training.window
+    moments = num_moments(training) + (training.average != "none")
     return training_bytes(model, moments=moments, rows=rows, steps=steps, device=device, parts=training.accumulate)
 
 

@@ -19,13 +19,16 @@ __all__ = ["EvaluationRecord", "fit", "is_finished", "progress_of", "reached_lim
 
 @dataclass(frozen=True)
 class EvaluationRecord:
-    """A validation: after which step and epoch, what it measured, and whether it is the best so far."""
+    """A validation: after which step and epoch, what it measured, and whether it is the best so far. averaged: how many
+    weights are in the mean that was measured, 0 for the weights themselves.
+    """
 
     step: int
     epoch: int
     tokens: int
     evaluation: Evaluation
     is_best: bool
+    averaged: int = 0
 
 
 def fit(
@@ -53,7 +56,10 @@ def fit(
         if windows is None:
             windows = sampler.epoch(train.epoch, train.index)
             targets_per_window = sampler.num_targets / sampler.num_windows(train.epoch)
-        lr = learning_rate(config, progress_of(train, sampler, config), train.validations.factor)
+        progress = progress_of(train, sampler, config)
+        lr = learning_rate(config, progress, train.validations.factor)
+        if train.average is not None:
+            train.average.before_step(train.model, train.step, progress)
         steps.append(take_step(train, next(windows), update, lr=lr, targets_per_window=targets_per_window))
         if train.index == sampler.num_windows(train.epoch):
             train.epoch, train.index, train.carried, windows = train.epoch + 1, 0, None, None
@@ -117,4 +123,8 @@ def _stopped_early(train: TrainState, config: TrainingConfig) -> bool:
 def _validation(train: TrainState, config: TrainingConfig, validate: Callable[[], Evaluation]) -> EvaluationRecord:
     evaluation = validate()
     is_best = train.validations.update(evaluation.nats_per_token, train.step, config.lr_decay)
-    return EvaluationRecord(train.step, train.epoch, train.tokens, evaluation, is_best)
+    averaged = 0
+    if train.average is not None:
+        averaged = int(train.average.count)
+        train.average.after_validation(train.model, train.step, evaluation.nats_per_token)
+    return EvaluationRecord(train.step, train.epoch, train.tokens, evaluation, is_best, averaged)

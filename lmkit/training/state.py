@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.optim import Optimizer
 
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.state import State, map_state
+from lmkit.training.average import Average
 from lmkit.training.graphs import StepGraphs
 from lmkit.training.guard import Guard
 from lmkit.training.mismatch import Mismatch
@@ -49,7 +51,8 @@ class TrainState:
     position in the data: the next window to train on. elapsed: seconds inside the loop, without set-up and evaluation.
     scaler: of float16's gradients; switched off for all other precisions. stopped: on a device that is read now and
     then, whether a step since the last reading must not be followed by another; None where every step is read. graphs:
-    the steps that are recorded for a CUDA device, made anew after each loading.
+    the steps that are recorded for a CUDA device, made anew after each loading. average: the mean of the weights, None
+    in a training without one.
     """
 
     model: LanguageModel
@@ -65,6 +68,13 @@ class TrainState:
     scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler("cpu", enabled=False))
     stopped: Tensor | None = None
     graphs: StepGraphs = field(default_factory=StepGraphs)
+    average: Average | None = None
+
+    @property
+    def measured(self) -> LanguageModel:
+        """The network that is validated, kept and sampled: the mean where one has begun, else the one in training."""
+        mean = None if self.average is None else self.average.model
+        return self.model if mean is None else mean
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values, nested: what ``lmkit.run.checkpoints.packing`` takes."""
@@ -79,6 +89,7 @@ class TrainState:
             "scaler": self.scaler.state_dict(),
             "generator": torch.get_rng_state(),
             "cuda_generators": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            **({} if self.average is None else {"average": self.average.state_dict()}),
         }
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
@@ -86,7 +97,9 @@ class TrainState:
 
         Raises Mismatch for values of another training.
         """
-        self.load_weights(values["model"], values["optimizer"])
+        self.load_weights(values)
+        if self.average is not None:
+            self.average.losses = list(map(float, values["average"]["losses"]))
         self.carried = self._checked(values["carried"])
         self.epoch, self.index, self.step, self.tokens = position = tuple(map(int, values["place"]))
         if min(position) < 0:
@@ -104,10 +117,11 @@ class TrainState:
         if values["cuda_generators"]:
             torch.cuda.set_rng_state_all(values["cuda_generators"])
 
-    def load_weights(self, weights: dict[str, Tensor], optimizer: dict[str, Any]) -> None:
-        """Fill model and optimiser in place. Second names of tied weights may be absent. Raises Mismatch where
-        something does not fit.
+    def load_weights(self, values: Mapping[str, Any]) -> None:
+        """Of ``state_dict`` only what is trained: fill model and optimiser in place, take over the mean. Second names
+        of tied weights may be absent. Raises Mismatch where something does not fit.
         """
+        weights, optimizer = values["model"], values["optimizer"]
         if unknown := sorted(weights.keys() - self.model.state_dict().keys()):
             raise Mismatch(f"the model has no weights {unknown[0]}")
         self._check_memory(optimizer["state"])
@@ -116,6 +130,8 @@ class TrainState:
         except RuntimeError as error:
             raise Mismatch(str(error)) from error
         self.optimizer.load_state_dict(optimizer)
+        if self.average is not None:
+            self.average.load_mean(values["average"], self.model)
         self.graphs.clear()
 
     def _check_memory(self, memories: dict[int, dict[str, Any]]) -> None:

@@ -119,6 +119,9 @@ def take_step(train: TrainState, window: Window, update: Update, *, lr: float, t
     else:
         metrics, train.carried = _unread_step(train, update, given, tokens)
     set_learning_rate(train.optimizer, lr)
+    if train.average is not None:
+        skipped = metrics[2:].any()
+        train.average.add(train.model, skipped if train.stopped is None else skipped | train.stopped)
     pending = Pending(train.step + 1, train.epoch, train.index, tokens, lr, metrics)
     train.step += 1
     train.index += 1

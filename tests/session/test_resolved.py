@@ -30,7 +30,7 @@ TOKENIZER = CharacterTokenizer(["<unk>", "<eos>", *"abcdefghijklmnopqrstuvwxyz"]
 # With these null stands for "none", or for what the help says: an epoch between validations, torch's start values.
 OPEN = {"max_steps", "max_seconds", "eval_every", "patience", "checkpoint_every", "forget_bias", "cutoffs"}
 OF_OTHER_CELLS = {"nonlinearity", "mogrifier_rounds", "conv_width", "heads", "context"}
-OF_OTHER_OPTIMISERS = {"betas", "eps", "momentum", "muon_lr"}
+OF_OTHER_OPTIMISERS = {"betas", "eps", "momentum", "muon_lr"} | {"average_decay", "average_start", "average_n"}
 
 
 def resolved(**options: Any) -> dict[str, Any]:
@@ -86,6 +86,7 @@ def test_the_filled_in_values_are_those_that_the_training_uses():
     adaptive = resolved(head="adaptive", hidden_size=64)
     assert (adaptive["cutoffs"], adaptive["tail_widths"]) == ((1, 7), [16, 4])
     assert resolved()["betas"] == resolved()["adam_betas"] == (0.9, 0.99)
+    assert resolved(average="swa").items() >= {"average_start": 0.75, "average_decay": None}.items()
     assert resolved(optimizer="muon", lr=0.5)["muon_lr"] == 0.5
     assert resolved(optimizer="adam", eps=0.1).items() >= {"betas": (0.9, 0.999), "eps": 0.1, "momentum": None}.items()
     assert resolved(cell="mogrifier")["mogrifier_rounds"] == 5

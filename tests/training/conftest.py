@@ -14,6 +14,7 @@ from lmkit.evaluation.perplexity import Evaluation
 from lmkit.model.language_model import LanguageModel, SequenceLoss
 from lmkit.model.penalty import ActivationPenalty
 from lmkit.samplers import SAMPLERS, Sampler
+from lmkit.training.average import make_average
 from lmkit.training.loop import EvaluationRecord, fit
 from lmkit.training.optimizers import make_optimizer
 from lmkit.training.state import TrainState
@@ -77,7 +78,9 @@ def make_training() -> MakeTraining:
             read_every,
             config.accumulate,
         )
-        return Training(TrainState(model, make_optimizer(model, config)), sampler, config, update)
+        return Training(
+            TrainState(model, make_optimizer(model, config), average=make_average(config)), sampler, config, update
+        )
 
     return make
 

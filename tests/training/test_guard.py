@@ -237,6 +237,28 @@ def test_a_bad_first_step_leaves_no_memory_however_it_is_read(make_training, poi
     assert found[0] == found[1]
 
 
+def test_a_step_that_is_left_out_is_not_in_the_mean_however_it_is_read(make_training, poison: Poison):
+    poison({3: "nan", 5: "inf", 6: "gradient"})
+    found = []
+    for read_every in (1, 7):
+        options = {"average": "ema", "average_decay": 0.8, "on_nonfinite": "skip", "max_steps": 9, "epochs": None}
+        training = make_training(read_every=read_every, **options)
+        list(training.run())
+        assert int(training.train.average.count) == 6
+        found.append(pack(training.train.state_dict()["average"]))
+    assert found[0] == found[1]
+    poison({})
+    windows = [0, 1, 3, 6, 7, 8]
+    plain = make_training(**options)
+    sampled = list(plain.sampler.epoch(0)) + list(plain.sampler.epoch(1))
+    targets = [plain.sampler.num_targets / plain.sampler.num_windows(epoch) for epoch in (0, 1)]
+    for index in windows:
+        epoch = index >= plain.sampler.num_windows(0)
+        plain.train.average.before_step(plain.train.model, plain.train.step, 0.0)
+        train_step(plain.train, sampled[index], plain.update, lr=1.0, targets_per_window=targets[epoch])
+    assert pack(plain.train.state_dict()["average"]) == found[0]
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_reading_now_and_then_stops_at_a_bad_step_under_raise(make_training, poison: Poison, optimizer: str):
     """The steps that were sent off after it have moved no weight."""
@@ -465,12 +487,13 @@ def test_a_rollback_takes_the_weights_of_the_last_fixed_checkpoint_and_the_next_
     poison({13: "nan"})
     warnings: list[str] = []
     options = {"on_nonfinite": "rollback", "checkpoint_every": 10, "keep_checkpoints": 1, "eval_every": 4}
+    options |= {"average": "ema"}
     session = make("run", warnings.append, **options)
     seen: dict[int, Any] = {}
     for record in session.records():
         if isinstance(record, StepRecord):
             state = session.train.state_dict()
-            seen[record.step] = pack([state["model"], state["optimizer"]["state"]])
+            seen[record.step] = pack([state["model"], state["optimizer"]["state"], state["average"]])
             if record.step == 13:
                 assert (session.train.index, session.train.carried) == (13, None)
                 assert session.train.guard.rollbacks == 1
