@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 CONFIG_FORMAT = 1
+JITTER_REACH = 2  # deviations that a window may be longer or shorter
 MAX_WIDTH = 65536  # a network wider than this fits no machine that lmkit runs on
 MAX_SPAN = 2**20  # positions: their keys and values take gigabytes
 # What a resume may change: when it ends, and how often it is saved. All else would make it another run.
@@ -258,6 +259,11 @@ class TrainingConfig(Section):
         ),
         minimum=1,
     )
+    window_jitter: int = option(
+        0,
+        "Standard deviation of the windows' lengths, 5 in AWD-LSTM; one in 20 has half of --window (0: all are equal).",
+        minimum=0,
+    )
     batch_size: int = option(
         32,
         "Parallel streams (batch).",
@@ -375,6 +381,16 @@ class TrainingConfig(Section):
             )
         if self.betas is not None and len(self.betas) != 2:
             raise ConfigError(f"--betas must be two numbers such as 0.9,0.99, not {len(self.betas)}.")
+
+        if self.window_jitter and self.sampler != "sequential":
+            raise ConfigError(
+                f"--window-jitter needs --sampler sequential: the windows of --sampler {self.sampler} have one length."
+            )
+        if self.window <= JITTER_REACH * self.window_jitter:
+            raise ConfigError(
+                f"--window-jitter {self.window_jitter} needs --window {JITTER_REACH * self.window_jitter + 1} or more: "
+                f"its shortest windows have {JITTER_REACH * self.window_jitter} steps fewer."
+            )
 
     @property
     def state_policy(self) -> str:

@@ -53,6 +53,7 @@ class Options(TypedDict, total=False):
     sampler: str
     state: str | None
     window: int
+    window_jitter: int
     batch_size: int
     accumulate: int
     optimizer: str

@@ -23,11 +23,18 @@ TOKEN_BYTES = 40  # of a window: input, target and score, and the positions they
 
 
 def training_bytes(
-    model: LanguageModel, *, moments: int, rows: int, steps: int, device: torch.device, parts: int = 1
+    model: LanguageModel,
+    *,
+    moments: int,
+    rows: int,
+    steps: int,
+    device: torch.device,
+    parts: int = 1,
+    penalised: bool = False,
 ) -> float:
     """Bytes that training takes, with windows of ``steps`` in ``rows``. moments: tensors that are kept for each
-    parameter, by the optimiser and for a mean. parts: in which the rows are computed, one after the other. The model
-    may be on the device ``meta``.
+    parameter, by the optimiser and for a mean. parts: in which the rows are computed, one after the other. penalised:
+    whether outputs are, which keeps their squares and differences. The model may be on the device ``meta``.
 
     Weights, gradients and moments; weights, moments and states twice over while a checkpoint is written; states before
     and after a window; what its steps keep for their gradients; what is dropped, with its masks; the logits; the
@@ -38,6 +45,7 @@ def training_bytes(
     at_once = min(tokens, max(LEAST_ROWS, LOGITS_AT_ONCE // model.vocab_size)) if device.type == "cpu" else tokens
     numbers = (kept + 1 + 2 * kept) * parameters + 2 * tokens * _numbers_a_token(model) + 3 * at_once * model.vocab_size
     numbers += (2 + 2) * rows * _numbers_a_state(model) + _numbers_dropped(model, tokens)
+    numbers += 4 * tokens * model.recurrent.output_size if penalised else 0
     return 4.0 * numbers + PROGRAM_BYTES
 
 

@@ -5,8 +5,8 @@ N targets, and every one of them comes exactly once an epoch. In epoch e the fir
 from (seed, e), so borders move from epoch to epoch and no target is lost.
 """
 
+from lmkit.samplers.borders import first_window_steps, window_lengths
 from lmkit.samplers.document_sampler import DocumentSampler
-from lmkit.samplers.first_window import first_window_steps
 from lmkit.samplers.fitting import fitting_layout
 from lmkit.samplers.random_sampler import RandomSampler
 from lmkit.samplers.sampler import Sampler
@@ -30,6 +30,7 @@ __all__ = [
     "fitting_layout",
     "stream_rows",
     "stream_windows",
+    "window_lengths",
 ]
 
 SAMPLERS: dict[str, type[Sampler]] = {

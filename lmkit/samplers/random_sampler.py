@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lmkit.samplers.first_window import first_window_steps
+from lmkit.samplers.borders import first_window_steps
 from lmkit.samplers.sampler import ALL_ROWS, Sampler
 from lmkit.samplers.shuffle import Shuffle
 from lmkit.samplers.window import Window

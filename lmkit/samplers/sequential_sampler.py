@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lmkit.samplers.first_window import first_window_steps
+from lmkit.samplers.borders import Borders
 from lmkit.samplers.sampler import ALL_ROWS, Sampler
 from lmkit.samplers.stream import stream_rows
 from lmkit.samplers.window import Window
@@ -19,25 +19,35 @@ class SequentialSampler(Sampler):
     carried.
 
     The rows' lengths differ by at most one; the longer ones come first. ``state="reset"`` marks every window as a new
-    beginning.
+    beginning. jitter: standard deviation of the windows' lengths (``lmkit.samplers.borders``); 0 makes all equal.
     """
 
     def __init__(
-        self, stream: np.ndarray, *, eos_id: int, batch_size: int, window: int, seed: int = 0, state: str = "carry"
+        self,
+        stream: np.ndarray,
+        *,
+        eos_id: int,
+        batch_size: int,
+        window: int,
+        seed: int = 0,
+        state: str = "carry",
+        jitter: int = 0,
     ) -> None:
         super().__init__(stream, eos_id=eos_id, batch_size=batch_size, window=window, seed=seed)
         self.state = state
+        self.jitter = jitter
         self.row_starts, self.row_lengths, _ = stream_rows(len(stream), rows=batch_size)
 
     def num_windows(self, epoch: int) -> int:
-        first = first_window_steps(self.seed, epoch, self.window)
-        return 1 + -(-max(0, int(self.row_lengths[0]) - first) // self.window)
+        return self._borders(epoch).num_windows(int(self.row_lengths[0]))
 
     def epoch(self, number: int, start: int = 0, rows: slice = ALL_ROWS) -> Iterator[Window]:
-        first = first_window_steps(self.seed, number, self.window)
+        borders = self._borders(number)
         starts, lengths = self.row_starts[rows], self.row_lengths[rows]
         for index in range(start, self.num_windows(number)):
-            begin = 0 if index == 0 else first + (index - 1) * self.window
-            end = min(first + index * self.window, int(self.row_lengths[0]))
+            begin, end = borders.start(index), min(borders.start(index + 1), int(self.row_lengths[0]))
             reset = np.full(len(starts), index == 0 or self.state == "reset")
             yield self._cut(starts + begin, np.minimum(lengths, end) - begin, reset, end - begin)
+
+    def _borders(self, epoch: int) -> Borders:
+        return Borders(self.seed, epoch, self.window, self.jitter)

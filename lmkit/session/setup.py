@@ -18,7 +18,7 @@ from lmkit.hardware import memory_size
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.memory import largest, training_bytes
 from lmkit.model.shapes import shape_model
-from lmkit.samplers import SAMPLERS, Sampler, fitting_layout
+from lmkit.samplers import SAMPLERS, Sampler, fitting_layout, window_lengths
 from lmkit.session.placement import Placement
 from lmkit.text.corpus import Corpus, Progress, build_corpus
 from lmkit.text.sources.opening import local_path
@@ -112,7 +112,7 @@ def _training_sampler(config: Config, corpus: Corpus) -> Sampler:
         seed=config.runtime.seed,
     )
     own: dict[str, Any] = {
-        "sequential": {"state": training.state_policy},
+        "sequential": {"state": training.state_policy, "jitter": training.window_jitter},
         "random": {},
         "document": {"documents": train.document_starts},
     }
@@ -148,9 +148,16 @@ def bytes_to_train(config: Config, vocab_size: int, device: torch.device) -> flo
     """An estimate of the memory that a training takes, from fixed formulas: ``lmkit.model.memory``."""
     training = config.training
     model = shape_model(config.model, vocab_size)
-    rows, steps = training.batch_size, training.window
-    moments = num_moments(training) + (training.average != "none")
-    return training_bytes(model, moments=moments, rows=rows, steps=steps, device=device, parts=training.accumulate)
+    penalised = training.ar_alpha > 0 or training.tar_beta > 0
+    return training_bytes(
+        model,
+        moments=num_moments(training) + (training.average != "none"),
+        rows=training.batch_size,
+        steps=max(window_lengths(training.window, training.window_jitter)),
+        device=device,
+        parts=training.accumulate,
+        penalised=penalised,
+    )
 
 
 def _check_memory(config: Config, vocab_size: int, device: torch.device) -> None:

@@ -101,3 +101,9 @@ def test_a_batch_that_cannot_fit_says_in_how_many_parts_it_would(monkeypatch: py
     preparation._check_memory(config.override({"accumulate": int(parts)}), 90, CPU)
     with pytest.raises(ConfigError):
         preparation._check_memory(config.override({"accumulate": int(parts) - 1}), 90, CPU)
+
+
+@pytest.mark.parametrize("option", [{"window_jitter": 5}, {"ar_alpha": 2.0}, {"tar_beta": 1.0}], ids=str)
+def test_a_longest_window_and_penalties_are_in_the_estimate(option: dict[str, float]):
+    config = Config()
+    assert preparation.bytes_to_train(config, 50, CPU) < preparation.bytes_to_train(config.override(option), 50, CPU)

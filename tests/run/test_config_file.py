@@ -73,6 +73,7 @@ FORMAT_1: dict[str, Any] = {
     "sampler": "sequential",
     "state": None,
     "window": 64,
+    "window_jitter": 0,
     "batch_size": 32,
     "accumulate": 1,
     "optimizer": "adamw",

@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from lmkit.model import head
 from lmkit.samplers import IGNORE, SAMPLERS, DocumentSampler, RandomSampler, SequentialSampler, fitting_layout
 
-KINDS = sorted(SAMPLERS)
+KINDS = [*sorted(SAMPLERS), "jittered"]
 
 
 def make(kind, stream, batch_size, window, seed=0, document_length=13):
     options = {"documents": np.arange(0, len(stream), document_length)} if kind == "document" else {}
+    if kind == "jittered":
+        kind, options = "sequential", {"jitter": (window - 1) // 2}
     eos_id = int(stream.max()) + 1 if len(stream) < 10**6 else 9
     return SAMPLERS[kind](stream, eos_id=eos_id, batch_size=batch_size, window=window, seed=seed, **options)
 

@@ -2,20 +2,22 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lmkit.config import JITTER_REACH
 from lmkit.errors import DataError
-from lmkit.samplers import IGNORE, SequentialSampler, first_window_steps
+from lmkit.samplers import IGNORE, SequentialSampler, first_window_steps, window_lengths
 
 EOS = 99
 _ = -1  # an input that does not matter: nothing is predicted there
 
 
-def sampler(length, batch_size, window, *, seed=0, state="carry"):
+def sampler(length, batch_size, window, *, seed=0, state="carry", jitter=0):
     """Over a stream whose tokens are their own places."""
     return SequentialSampler(
-        np.arange(length), eos_id=length, batch_size=batch_size, window=window, seed=seed, state=state
+        np.arange(length), eos_id=length, batch_size=batch_size, window=window, seed=seed, state=state, jitter=jitter
     )
 
 
@@ -44,10 +46,11 @@ def test_one_row_reads_the_stream(as_lists):
     assert as_lists(sampler(5, 1, 100, seed=0).epoch(0)) == [([[5, 0, 1, 2, 3]], [[0, 1, 2, 3, 4]], [True])]
 
 
+@pytest.mark.parametrize("jittered", [False, True])
 @given(shape=shapes(), epoch=st.integers(0, 50), seed=st.integers(0, 2**31 - 1))
-def test_every_target_comes_once_after_all_that_is_before_it_in_its_row(predictions, shape, epoch, seed):
-    length, batch_size, _window = shape
-    made = sampler(*shape, seed=seed)
+def test_every_target_comes_once_after_all_that_is_before_it_in_its_row(predictions, jittered, shape, epoch, seed):
+    length, batch_size, window = shape
+    made = sampler(*shape, seed=seed, jitter=(window - 1) // 2 if jittered else 0)
     windows = list(made.epoch(epoch))
     found = predictions(windows)
     assert sorted(item.target for item in found) == list(range(length))
@@ -109,3 +112,34 @@ def test_a_text_shorter_than_the_batch_is_refused_with_a_number_that_fits():
         sampler(3, 4, 5)
     with pytest.raises(DataError):
         sampler(0, 1, 5)
+
+
+def test_of_twenty_jittered_windows_one_is_half_and_the_others_are_normal_around_the_window():
+    lengths = window_lengths(70, 5)
+    assert sorted(lengths) == [35, 60, *[65] * 5, *[70] * 7, *[75] * 5, 80]
+    assert np.std([length for length in lengths if length != 35]) == pytest.approx(5, rel=0.05)
+    assert window_lengths(70) == (70,)
+    assert min(window_lengths(1 + JITTER_REACH, 1)) == 1
+
+
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_jittered_windows_come_in_rounds_of_twenty_each_in_an_order_of_its_own(epoch):
+    made = sampler(9000, 2, 30, jitter=4, seed=5)
+    lengths = [window.advance for window in made.epoch(epoch)]
+    assert lengths[0] == first_window_steps(5, epoch, 30)
+    rounds = [tuple(lengths[start : start + 20]) for start in range(1, len(lengths) - 20, 20)]
+    assert len(set(rounds)) == len(rounds) == 7
+    assert {tuple(sorted(one)) for one in rounds} == {tuple(sorted(window_lengths(30, 4)))}
+    assert lengths != [window.advance for window in made.epoch(epoch + 1)]
+    assert lengths != [window.advance for window in sampler(9000, 2, 30, jitter=4, seed=6).epoch(epoch)]
+
+
+def test_a_jittered_window_far_inside_a_trillion_tokens_is_found_at_once():
+    stream = np.broadcast_to(np.uint8(7), 10**12)  # costs one byte
+    made = SequentialSampler(stream, eos_id=9, batch_size=16, window=64, jitter=5)
+    last = made.num_windows(3) - 1
+    before, end = made.epoch(3, start=last - 1)
+    assert before.advance in window_lengths(64, 5)
+    assert end.advance <= max(window_lengths(64, 5))
+    assert (end.targets[-1] == 7).sum() in (end.advance, end.advance - 1)
+    assert torch.equal(before.targets, torch.full_like(before.targets, 7))

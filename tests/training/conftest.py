@@ -61,12 +61,13 @@ def make_training() -> MakeTraining:
         model = LanguageModel(ModelConfig(**{"hidden_size": 12, "dropout": 0.0, **shape}), vocab_size)
         config = TrainingConfig(**{"batch_size": 4, "window": 8, "optimizer": "sgd", "lr": 1.0, "epochs": 2, **rest})
         documents = {"documents": np.arange(0, len(stream), 23)} if config.sampler == "document" else {}
+        sequential = {"state": config.state_policy, "jitter": config.window_jitter}
         sampler = SAMPLERS[config.sampler](
             stream,
             eos_id=vocab_size - 1,
             batch_size=config.batch_size,
             window=config.window,
-            **({"state": config.state_policy} if config.sampler == "sequential" else documents),
+            **(sequential if config.sampler == "sequential" else documents),
         )
         update = Update(
             SequenceLoss(model, ActivationPenalty(config.ar_alpha, config.tar_beta)),

@@ -54,6 +54,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "embedding_type_dropout": 0.2,
         "ar_alpha": 2.0,
         "tar_beta": 1.0,
+        "window_jitter": 2,
     },
     "sgd, lstm, adaptive": {"optimizer": "sgd", "cell": "lstm", "head": "adaptive", "cutoffs": (3, 7)},
 }
