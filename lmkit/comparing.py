@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from lmkit.evaluation.comparison.alignment import (
 from lmkit.evaluation.comparison.comparison import Comparison, count_blocks
 from lmkit.evaluation.comparison.comparison import compare as compare_units
 from lmkit.evaluation.comparison.losses import scored_losses
+from lmkit.evaluation.comparison.options import CompareKeywords, CompareOptions
 from lmkit.evaluation.measurement import check_memory
 from lmkit.evaluation.options import EvalOptions
 from lmkit.evaluation.predictor import NetworkPredictor
@@ -48,28 +49,27 @@ def compare(
     split: str | None = None,
     text: str | None = None,
     file: str | os.PathLike[str] | None = None,
-    block: int | None = None,
-    resamples: int = 10_000,
-    confidence: float = 0.95,
-    seed: int = 0,
-    rows: int = 1,
-    allow_lossy: bool = False,
     device: str = "auto",
     progress: Progress | None = None,
+    **options: Unpack[CompareKeywords],
 ) -> Comparison:
     """Compare two or more runs, or models that are loaded, on one text; the first is the baseline.
 
     The text is a split of the first run's corpus (default: test if there is one, else valid), ``text`` itself, or
     ``file``: a file, a .gz, a folder, or - for standard input. Every model reads it with the state that it was trained
-    for, ``rows`` parallel parts of a carried stream. block: consecutive tokens (bytes where tokenizers differ) of a
-    block of the paired test (default: a sixteenth of the text). allow_lossy: take different tokenizers that lose text;
-    their results are lower bounds then. device: where runs that are given by their folder are loaded.
+    for. device: where runs that are given by their folder are loaded.
     ``progress(stage, share)`` is called while the text is read and scored, with a share of nan where it is not known.
+
+    options, with the defaults of ``CompareOptions``: rows, parallel parts of a carried stream; block, consecutive
+    tokens (bytes where tokenizers differ) of a block of the paired test, by default a sixteenth of the text; resamples,
+    confidence and seed of the bootstrap; allow_lossy, take different tokenizers that lose text, whose results are lower
+    bounds then.
 
     Losses are in nats per token where the tokens are the same, else in bits per byte. Raises ConfigError for options
     that do not go together, RunError for what is no run, DataError for a text that is empty or too short, FailedError
     where a loss is not finite.
     """
+    chosen = CompareOptions(**options)
     runs = [runs] if isinstance(runs, (str, os.PathLike)) else list(runs)
     if len(runs) < 2:
         raise ConfigError("A comparison needs two runs or more, as in `lmkit compare runs/book-1 runs/book-2`.")
@@ -77,27 +77,25 @@ def compare(
         raise ConfigError("Give either --split or --file, not both." if text is None else "Give one text, not several.")
     if file is not None and not os.fspath(file):
         raise ConfigError("--file is empty: give a file, a folder, or - for standard input.")
-    _check(block, resamples, confidence, seed)
     models = [run if isinstance(run, TrainedModel) else _load(run, device, progress) for run in runs]
     with _open_text(models, split, text, file) as opened:
-        readers = _readers(models, opened, _names(runs), allow_lossy, block)
+        readers = _readers(models, opened, _names(runs), chosen.allow_lossy, chosen.block)
         scored = []
         for model, reader in zip(models, readers, strict=True):
             report = None if progress is None else partial(progress, f"scoring {reader.name}")
-            scored.append(_score(model, reader, rows, report))
+            scored.append(_score(model, reader, chosen.rows, report))
         if progress is not None:
             progress("comparing", math.nan)
         units, notes = _units(models, scored, opened)
-    found = compare_units(scored, units, block=block, resamples=resamples, confidence=confidence, seed=seed)
-    return dataclasses.replace(found, split=opened.name, rows=rows, notes=[*_warnings(models, scored), *notes])
-
-
-def _check(block: int | None, resamples: int, confidence: float, seed: int) -> None:
-    for name, value, least in (("block", block, 1), ("resamples", resamples, 100), ("seed", seed, 0)):
-        if value is not None and (type(value) is not int or value < least):
-            raise ConfigError(f"--{name} must be a whole number of at least {least}, not {value}.")
-    if not 0.5 <= confidence < 1:
-        raise ConfigError(f"--confidence must be at least 0.5 and below 1, not {confidence}.")
+    found = compare_units(
+        scored,
+        units,
+        block=chosen.block,
+        resamples=chosen.resamples,
+        confidence=chosen.confidence,
+        seed=chosen.seed,
+    )
+    return dataclasses.replace(found, split=opened.name, rows=chosen.rows, notes=[*_warnings(models, scored), *notes])
 
 
 def _load(run: str | os.PathLike[str], device: str, progress: Progress | None) -> TrainedModel:

@@ -5,11 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from lmkit.cli.completers import complete_files, complete_runs
-from lmkit.cli.options import Count, SectionedCommand, progress_line, runtime_options, use_runtime
+from lmkit.cli.options import (
+    SectionedCommand,
+    chosen,
+    progress_line,
+    runtime_options,
+    section_options,
+    use_runtime,
+)
+from lmkit.evaluation.comparison.options import CompareKeywords, CompareOptions
 
 __all__ = ["command"]
 
@@ -27,45 +36,17 @@ __all__ = ["command"]
     shell_complete=complete_files,
     help="Compare on another text: a file, a .gz, a folder, or - for standard input.",
 )
-@click.option(
-    "--block",
-    type=Count(1),
-    help="Consecutive tokens (bytes where tokenizers differ) of a block (default: a sixteenth of the text).",
-)
-@click.option(
-    "--resamples", type=click.IntRange(100, 1_000_000), default=10_000, show_default=True, help="Bootstrap resamples."
-)
-@click.option(
-    "--confidence",
-    type=click.FloatRange(0.5, 1, max_open=True),
-    default=0.95,
-    show_default=True,
-    help="Confidence of the intervals.",
-)
-@click.option("--seed", type=Count(0), default=0, show_default=True, help="Seed of the resamples.")
-@click.option(
-    "--rows",
-    type=Count(1),
-    default=1,
-    show_default=True,
-    help="Parallel streams; 1 is the unbroken stream.",
-)
-@click.option("--allow-lossy", is_flag=True, help="Compare different tokenizers that lose text: lower bounds.")
+@section_options(CompareOptions, "Comparison", CompareKeywords.__annotations__)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @runtime_options
 def command(
     runs: tuple[Path, ...],
     split: str | None,
     file: str | None,
-    block: int | None,
-    resamples: int,
-    confidence: float,
-    seed: int,
-    rows: int,
-    allow_lossy: bool,
     as_json: bool,
     device: str | None,
     threads: int | None,
+    **given: Any,
 ) -> None:
     """Compare two or more runs on the same text; the first is the baseline.
 
@@ -81,14 +62,9 @@ def command(
         runs,
         split=split,
         file=file,
-        block=block,
-        resamples=resamples,
-        confidence=confidence,
-        seed=seed,
-        rows=rows,
-        allow_lossy=allow_lossy,
         device=use_runtime(device, threads),
         progress=line,
+        **chosen(CompareOptions, given),
     )
     line.end()
     if as_json:

@@ -177,7 +177,7 @@ def test_models_without_a_run_are_called_by_their_number(runs, text):
         ({"text": "cat"}, "too short"),
         ({"file": ""}, "--file is empty"),
         ({"block": 0}, "--block"),
-        ({"block": 10.5}, r"--block must be a whole number of at least 1, not 10\.5"),
+        ({"block": 10.5}, r"--block must be a whole number, not 10\.5"),
         ({"block": True}, "--block"),
         ({"resamples": 99}, "--resamples"),
         ({"seed": -1}, "--seed"),

@@ -8,6 +8,7 @@ import typing
 import pytest
 
 from lmkit.errors import ConfigError
+from lmkit.evaluation.comparison.options import CompareKeywords, CompareOptions
 from lmkit.evaluation.options import AdapterSettings, EvalKeywords, EvalOptions
 from lmkit.fields import flag_of
 
@@ -16,6 +17,10 @@ def test_the_keywords_of_the_python_api_are_fields_with_their_types():
     types = typing.get_type_hints(EvalOptions)
     assert typing.get_type_hints(EvalKeywords).items() <= types.items()
     assert types.keys() - typing.get_type_hints(EvalKeywords) == {"max_passes", "adapters"}
+
+
+def test_the_keywords_of_a_comparison_are_the_fields_of_its_options():
+    assert typing.get_type_hints(CompareKeywords) == typing.get_type_hints(CompareOptions)
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 from lmkit.evaluation.comparison.student import t_quantile, two_sided_p
 
 __all__ = [
-    "CONFIDENCE",
     "FEWEST_BLOCKS",
-    "RESAMPLES",
     "BlockBootstrap",
     "default_block",
     "holm",
@@ -33,8 +31,6 @@ USUAL_BLOCKS = 16
 SHORTEST_BLOCK = 100
 SHORT_TEXT_BLOCKS = 10
 FEWEST_BLOCKS = 5
-RESAMPLES = 10_000
-CONFIDENCE = 0.95
 NUMBERS_AT_ONCE = 1 << 22
 
 

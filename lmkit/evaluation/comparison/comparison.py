@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 from lmkit.errors import ConfigError, DataError
 from lmkit.evaluation.comparison.alignment import UNKNOWN, ScoredRun, Units
 from lmkit.evaluation.comparison.bootstrap import (
-    CONFIDENCE,
     FEWEST_BLOCKS,
-    RESAMPLES,
     BlockBootstrap,
     default_block,
     holm,
     paired_test,
 )
+from lmkit.evaluation.comparison.options import COMPARED
 
 __all__ = ["Band", "Comparison", "Difference", "Interval", "RunResult", "compare", "count_blocks"]
 
@@ -185,9 +184,9 @@ def compare(
     units: Units,
     *,
     block: int | None = None,
-    resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
-    seed: int = 0,
+    resamples: int = COMPARED.resamples,
+    confidence: float = COMPARED.confidence,
+    seed: int = COMPARED.seed,
 ) -> Comparison:
     """Compare runs with the first of them on the units of a text.
 

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmkit.errors import DataError
-from lmkit.evaluation.comparison.bootstrap import CONFIDENCE, RESAMPLES, BlockBootstrap
+from lmkit.evaluation.comparison.bootstrap import BlockBootstrap
 from lmkit.evaluation.comparison.comparison import Interval, count_blocks
+from lmkit.evaluation.comparison.options import COMPARED
 
 __all__ = ["Blocks", "blocks_of", "gains"]
 
@@ -25,9 +26,9 @@ class Blocks(NamedTuple):
 
     blocks: int
     block: int
-    confidence: float = CONFIDENCE
-    resamples: int = RESAMPLES
-    seed: int = 0
+    confidence: float = COMPARED.confidence
+    resamples: int = COMPARED.resamples
+    seed: int = COMPARED.seed
 
 
 def blocks_of(num_tokens: int) -> Blocks | None:
