@@ -45,6 +45,6 @@ def unknown_words(unknown: int, tokens: int) -> str:
     """What it means that ``unknown`` of the tokens became ``<unk>`` by the vocabulary."""
     return (
         f"{unknown:,} of {tokens:,} tokens ({unknown / tokens:.1%}) became <unk>, because the vocabulary lacks them. "
-        "One probability stands for all of them, so the figures are lower than those of a model that tells them apart: "
-        "compare them only with models of the same vocabulary."
+        "One probability stands for all of them, so the perplexity is lower than that of a model that tells them "
+        "apart: compare it only with models of the same vocabulary."
     )
