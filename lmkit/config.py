@@ -157,6 +157,12 @@ class ModelConfig(Section):
     nonlinearity: str | None = option(
         None, "Nonlinearity of the plain network (default: tanh).", choices=("tanh", "relu", "sigmoid"), cells=("rnn",)
     )
+    irnn_form: str | None = option(
+        None,
+        "Rectified network that cannot grow without bound, or the paper's (default: bounded).",
+        choices=("bounded", "paper"),
+        cells=("irnn",),
+    )
     recurrent_init: str | None = option(
         None,
         "Start of the recurrent matrices, gate by gate (default: uniform; irnn: identity).",
@@ -165,7 +171,7 @@ class ModelConfig(Section):
     )
     recurrent_scale: float | None = option(
         None,
-        "What the start of the recurrent matrices is multiplied by (default: 1).",
+        "What the start of the recurrent matrices is multiplied by (default: 1; the identity of a bounded irnn: 0.1).",
         above=0,
         maximum=100,
         cells=WITH_MATRICES,

@@ -41,6 +41,7 @@ class Options(TypedDict, total=False):
     embedding_type_dropout: float
     weight_drop: float
     nonlinearity: str | None
+    irnn_form: str | None
     recurrent_init: str | None
     recurrent_scale: float | None
     forget_bias: float | None

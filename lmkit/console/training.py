@@ -14,7 +14,6 @@ from lmkit.console.tables import remarks
 from lmkit.console.terminal.numbers import counted, learning_rate, printable, rounded, rows_of, sparkline
 from lmkit.console.terminal.output import open_console
 from lmkit.console.terminal.progress import ProgressLine
-from lmkit.evaluation.caveats import not_finite
 from lmkit.evaluation.measurement import Measurement
 from lmkit.session.session import Session
 from lmkit.training.loop import EvaluationRecord
@@ -112,8 +111,6 @@ class TrainingDisplay:
         line = f"step {record.step:>6,}  {self.session.train.elapsed:6.1f} s  {metrics}{mark}"
         room = max(20, shutil.get_terminal_size((120, 24)).columns - len(line) - 5)
         self.say(f"{line}  {_one_line(sample, room)}")
-        if reason := not_finite(record.evaluation):
-            self.say(f"Note: {reason}")
 
     def stopped(self) -> None:
         """How to continue a run that was stopped."""

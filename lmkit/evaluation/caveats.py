@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from lmkit.evaluation.perplexity import Evaluation
 
-__all__ = ["MUCH_UNKNOWN", "caveats", "not_finite", "unknown_words", "worse_than_guessing"]
+__all__ = ["MUCH_UNKNOWN", "caveats", "guessing_caveat", "not_finite", "unknown_words", "worse_than_guessing"]
 
 MUCH_UNKNOWN = 0.02  # share of the tokens
 
@@ -17,12 +17,17 @@ def caveats(result: Evaluation, vocab_size: int) -> Iterator[str]:
     if reason := not_finite(result):
         yield reason
     elif worse_than_guessing(result, vocab_size):
-        yield (
-            f"{result.nats_per_token:.4g} nats per token are worse than guessing: to give each of the {vocab_size:,} "
-            f"tokens the same probability costs {math.log(vocab_size):.4g}."
-        )
+        yield guessing_caveat(result, vocab_size)
     if result.unknown_rate > MUCH_UNKNOWN:
         yield unknown_words(result.unknown, result.tokens)
+
+
+def guessing_caveat(result: Evaluation, vocab_size: int) -> str:
+    """What a figure is worth that equal probabilities for all tokens would beat."""
+    return (
+        f"{result.nats_per_token:.4g} nats per token are worse than guessing: to give each of the {vocab_size:,} "
+        f"tokens the same probability costs {math.log(vocab_size):.4g}."
+    )
 
 
 def worse_than_guessing(result: Evaluation, vocab_size: int) -> bool:

@@ -124,6 +124,11 @@ class LanguageModel(nn.Module):
         """The recurrent layers, from the embedding upwards."""
         return list(self.recurrent.cells)
 
+    def constrain(self) -> None:
+        """Put parameters back into the bounds that their cells hold them in: after each update."""
+        for cell in self.cells:
+            cell.constrain()
+
     def reset(self, state: State, rows: Tensor) -> State:
         """The state with the given rows ((B,) bool) as before any token, and all others as they are."""
         return states.reset(state, rows, self.initial_state(len(rows)))

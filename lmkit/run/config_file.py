@@ -7,26 +7,29 @@ and in runs of early versions, its path is absolute.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lmkit.config import CONFIG_FORMAT, Config, flatten
+from lmkit.config import CONFIG_FORMAT, Config, ModelConfig, flatten
 from lmkit.errors import ConfigError
 
 __all__ = ["EARLIER_DEFAULTS", "FILES", "changed_values", "config_from_values", "format_defaults", "values_of_config"]
 
 # Options whose default has changed since the format began, with the value that a config.json without them stands for.
-EARLIER_DEFAULTS: dict[str, Any] = {}
+EARLIER_DEFAULTS: dict[str, Any] = {"irnn_form": "paper"}
+OF_CELLS = {item.name: item.metadata["cells"] for item in dataclasses.fields(ModelConfig) if item.metadata["cells"]}
 HEADER = ("lmkit", "format", "vocab_size")
 FILES = ("corpus", "tokenizer")
 RELATIVE = ("./", "../")
 
 
-def format_defaults() -> Config:
-    """What the options mean that a config.json lacks, because they are newer than it."""
-    return Config().override(EARLIER_DEFAULTS)
+def format_defaults(cell: Any = ModelConfig.cell) -> dict[str, Any]:
+    """What the options mean, by name, that the config.json of a network of this cell lacks, because they are newer."""
+    earlier = {name: value for name, value in EARLIER_DEFAULTS.items() if cell in OF_CELLS.get(name, (cell,))}
+    return {**flatten(Config().to_dict()), **earlier}
 
 
 def values_of_config(config: Config, folder: Path, version: str, vocab_size: int) -> dict[str, Any]:
@@ -41,8 +44,9 @@ def config_from_values(values: Mapping[str, Any], folder: Path) -> Config:
     """
     if values.get("format") != CONFIG_FORMAT:
         raise ConfigError(f"its format is {values.get('format')!s:.20}, and {CONFIG_FORMAT} is read.")
-    sections = {name: value for name, value in values.items() if name not in HEADER}
-    return _with_files(format_defaults().override(flatten(sections)), lambda path: _absolute(path, folder))
+    chosen = flatten({name: value for name, value in values.items() if name not in HEADER})
+    defaults = format_defaults(chosen.get("cell", ModelConfig.cell))
+    return _with_files(Config().override({**defaults, **chosen}), lambda path: _absolute(path, folder))
 
 
 def changed_values(values: Mapping[str, Any], folder: Path, changes: Mapping[str, Any]) -> dict[str, Any]:

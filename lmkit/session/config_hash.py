@@ -18,7 +18,7 @@ def config_hash(config: Config) -> str:
     that is added later leaves it as it is; without what a resume may change, and without the text and the tokenizer,
     which have hashes of their own.
     """
-    defaults = flatten(format_defaults().to_dict())
+    defaults = format_defaults(config.model.cell)
     chosen = {name: value for name, value in flatten(config.to_dict()).items() if value != defaults[name]}
     kept = {
         name: value for name, value in chosen.items() if name not in (*RESUMABLE, *PLACEMENT, "corpus", "tokenizer")

@@ -50,20 +50,29 @@ class Measurements:
         rows = 1 if self._one_stream_is_quick(splits[split]) else VALIDATION_ROWS
         result = self._measure(split, rows, f"measuring {split}")
         with self._interruptible():
-            eos_id = self._setup.corpus.tokenizer.eos_id
-            carried = read_carried_state(self._predictor(), splits[split], eos_id, state=result.state)
+            notes = self.notes_on_carried_state(split)
             known = known_entropy(config.data.corpus, *self._setup.corpus.info["ranges"][split])
-        result = result._replace(known=known)
-        return result if carried is None else result.with_notes(carried.notes())
+        return result._replace(known=known).with_notes(notes)
+
+    def notes_on_carried_state(self, split: str) -> list[str]:
+        """What is wrong with the state that is carried through a split, none where it is sound."""
+        eos_id = self._setup.corpus.tokenizer.eos_id
+        carried = read_carried_state(
+            self._predictor(), self._setup.corpus.splits[split], eos_id, state=self._state_policy
+        )
+        return [] if carried is None else carried.notes()
+
+    @property
+    def _state_policy(self) -> str:
+        return "document" if self._setup.config.training.state_policy == "document" else "carry"
 
     def _measure(self, split: str, rows: int, stage: str, max_passes: int | None = None) -> Measurement:
-        state = "document" if self._setup.config.training.state_policy == "document" else "carry"
         with self._interruptible():
             return measure(
                 self._predictor(),
                 self._setup.corpus.splits[split],
                 self._setup.corpus.tokenizer,
-                EvalOptions(state=state, rows=rows, max_passes=max_passes),
+                EvalOptions(state=self._state_policy, rows=rows, max_passes=max_passes),
                 split=split,
                 report=partial(self._progress, stage),
             )

@@ -13,6 +13,7 @@ from lmkit.run.directory import RunDirectory, free_run_path
 from lmkit.run.lock import FolderLock
 from lmkit.session.best_model import BestModel
 from lmkit.session.fingerprint import fingerprint
+from lmkit.session.guessing import GuessingAlarm
 from lmkit.session.log import SessionLog
 from lmkit.session.measurements import Measurements
 from lmkit.session.placement import Placement
@@ -43,6 +44,7 @@ class Parts:
     saver: Saver
     measurements: Measurements
     reports: Reports
+    alarm: GuessingAlarm
     warn: Say
     resumed_at: int | None = None
     earlier: Sequence[float] = ()
@@ -69,7 +71,10 @@ class Parts:
         best, rollback = BestModel(setup, run, warn, best_sha256), Rollback(setup, run, warn)
         saver = Saver(setup, run, log, best, rollback, machine, warn, saved)
         measurements, reports = Measurements(setup, progress), Reports(setup, run, warn)
-        return cls(setup, run, lock, log, best, rollback, saver, measurements, reports, warn, resumed_at, earlier)
+        alarm = GuessingAlarm(setup.corpus.tokenizer.vocab_size, measurements, warn)
+        return cls(
+            setup, run, lock, log, best, rollback, saver, measurements, reports, alarm, warn, resumed_at, earlier
+        )
 
 
 def begin(config: Config, out: Path | None, *, progress: Progress | None, warn: Say, note: Say) -> Parts:

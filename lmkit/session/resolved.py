@@ -10,9 +10,9 @@ from typing import Any
 from lmkit.config import PLACEMENT, RESUMABLE, Config, ModelConfig, flatten
 from lmkit.errors import RunError
 from lmkit.model.cells import CELLS
-from lmkit.model.cells.heads import choose_heads
 from lmkit.model.head import tail_width
 from lmkit.model.language_model import cutoffs_of
+from lmkit.model.shapes import shape_model
 from lmkit.run.record import RUN
 from lmkit.run.stored import CONFIG, StoredRun
 from lmkit.session.placement import Placement, placement_options
@@ -67,7 +67,7 @@ def _values(config: Config, tokenizer: Tokenizer) -> dict[str, Any]:
     model, training = config.model, config.training
     options = {name: value for name, value in flatten(config.to_dict()).items() if name not in (*PLACEMENT, "corpus")}
     embedding, layer, output = model.dropouts
-    options |= _cell_options(model) | {
+    options |= _cell_options(model, tokenizer.vocab_size) | {
         "tokenizer": tokenizer.kind,
         "vocab_size": tokenizer.vocab_size,
         "eos_id": tokenizer.eos_id,
@@ -87,11 +87,14 @@ def _values(config: Config, tokenizer: Tokenizer) -> dict[str, Any]:
     return options | (_clusters(model, tokenizer.vocab_size) if model.head == "adaptive" else {})
 
 
-def _cell_options(model: ModelConfig) -> dict[str, Any]:
-    """The cell's own options that were left open, with the values that it takes for them."""
+def _cell_options(model: ModelConfig, vocab_size: int) -> dict[str, Any]:
+    """The cell's own options that were left open, with the values that it takes for them: what it keeps under their
+    names, else its defaults.
+    """
     parameters = inspect.signature(CELLS[model.cell]).parameters
-    taken = {name: parameter.default for name, parameter in parameters.items() if getattr(model, name, "") is None}
-    return taken | ({"heads": choose_heads(model.hidden_size, None)} if "heads" in taken else {})
+    cell = shape_model(model, vocab_size).cells[0]
+    left_open = [name for name in parameters if getattr(model, name, "") is None]
+    return {name: getattr(cell, name, parameters[name].default) for name in left_open}
 
 
 def _clusters(model: ModelConfig, vocab_size: int) -> dict[str, Any]:

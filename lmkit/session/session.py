@@ -55,7 +55,7 @@ class Session:
         self.setup, self.run, self.log = parts.setup, parts.run, parts.log
         self.best, self.rollback, self.saver = parts.best, parts.rollback, parts.saver
         self.measurements, self.reports = parts.measurements, parts.reports
-        self._lock, self._warn = parts.lock, parts.warn
+        self.alarm, self._lock, self._warn = parts.alarm, parts.lock, parts.warn
         self.resumed, self.started_at = parts.resumed_at is not None, parts.resumed_at or 0
         self.earlier_validations = list(parts.earlier)
         self.config, self.corpus, self.sampler = self.setup.config, self.setup.corpus, self.setup.sampler
@@ -155,6 +155,7 @@ class Session:
             for record in fit(self.train, self.sampler, self.config.training, self._update(), validate):
                 if isinstance(record, StepRecord):
                     self.log.add_step(record, self.train)
+                    self.alarm.after_step(record)
                     for skipped in record.skipped:
                         self.reports.write(skipped)
                     self.rollback.after(record)
@@ -165,6 +166,7 @@ class Session:
                     model = self.best.keep(is_best=True) if record.is_best else None
                     if not self.finished and (record.is_best or self.saver.is_due(record.step)):
                         self.saver.save(model)
+                    self.alarm.after_validation(record)
                 yield record
         except NonFiniteError as error:
             if isinstance(error.skipped, Skipped):

@@ -141,6 +141,7 @@ def _read_step(train: TrainState, update: Update, given: StepInputs, tokens: int
         nn.utils.clip_grads_with_norm_(train.model.parameters(), update.max_grad_norm or math.inf, norm)
     set_learning_rate(train.optimizer, given.lr)
     carried = _update_now(train, given.state, after, nonfinite, spike)
+    train.model.constrain()
     return torch.stack([nll, norm.to(nll), nonfinite.to(nll), spike.to(nll)]), carried
 
 
@@ -152,6 +153,7 @@ def _unread_step(train: TrainState, update: Update, given: StepInputs, tokens: i
     nn.utils.clip_grads_with_norm_(train.model.parameters(), update.max_grad_norm or math.inf, norm)
     set_learning_rate(train.optimizer, given.lr)
     carried = _update_unread(train, given.state, after, nonfinite, spike, update)
+    train.model.constrain()
     return torch.stack([nll, norm.to(nll), nonfinite.to(nll), spike.to(nll)]), carried
 
 

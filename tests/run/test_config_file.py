@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 import lmkit
 from lmkit.cli import main
-from lmkit.config import PLACEMENT, RESUMABLE, Config, flatten
+from lmkit.config import PLACEMENT, RESUMABLE, Config
 from lmkit.errors import LmkitError
 from lmkit.run import config_file
 from lmkit.run.checkpoints.manifest import render_manifest
@@ -61,6 +61,7 @@ FORMAT_1: dict[str, Any] = {
     "embedding_type_dropout": 0.0,
     "weight_drop": 0.0,
     "nonlinearity": None,
+    "irnn_form": None,
     "recurrent_init": None,
     "recurrent_scale": None,
     "forget_bias": None,
@@ -280,7 +281,8 @@ def test_a_changed_option_alone_is_written_anew(tmp_path: Path):
 
 
 def test_the_defaults_of_the_format_stay_what_they_were():
-    assert flatten(format_defaults().to_dict()) == FORMAT_1
+    assert format_defaults() == FORMAT_1
+    assert format_defaults("irnn") == {**FORMAT_1, "irnn_form": "paper"}
 
 
 def test_an_option_that_config_json_lacks_has_the_default_of_the_format(
@@ -291,6 +293,18 @@ def test_an_option_that_config_json_lacks_has_the_default_of_the_format(
     assert config_from_values(values, tmp_path).training.lr == Config().training.lr
     del values["training"]["lr"]
     assert config_from_values(values, tmp_path).training.lr == 7.0
+
+
+def test_an_option_of_one_cell_has_its_earlier_default_in_runs_of_that_cell_alone(tmp_path: Path):
+    for cell, earlier in (("irnn", "paper"), ("lstm", None)):
+        values = values_of_config(Config().override({"cell": cell}), tmp_path, "0", 5)
+        assert config_from_values(values, tmp_path).model.irnn_form is None
+        del values["model"]["irnn_form"]
+        config = config_from_values(values, tmp_path)
+        assert config.model.irnn_form == earlier
+        assert config_hash(config) == config_hash(Config().override({"cell": cell, "irnn_form": earlier}))
+    early = hashlib.sha256(b'{"cell": "irnn"}').hexdigest()
+    assert config_hash(Config().override({"cell": "irnn", "irnn_form": "paper"})) == early
 
 
 def test_the_hash_of_a_configuration_covers_only_what_differs_from_the_defaults_of_the_format():

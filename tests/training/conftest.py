@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -22,8 +23,7 @@ from lmkit.training.step import StepRecord, Update
 
 Record = StepRecord | EvaluationRecord
 STREAM = np.random.default_rng(7).integers(0, 11, 200).astype(np.uint8)
-MODEL_FIELDS = {"cell", "num_layers", "embedding_size", "tie_embeddings", "dropout", "hidden_size", "head", "cutoffs"}
-MODEL_FIELDS |= {"output_dropout", "locked_dropout", "weight_drop", "embedding_type_dropout"}
+MODEL_FIELDS = {item.name for item in dataclasses.fields(ModelConfig)}
 
 
 class Training(NamedTuple):

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from lmkit.errors import NonFiniteError
 from lmkit.model.cells import CELLS
+from lmkit.model.cells.irnn import RADIUS, perron_bound
 from lmkit.samplers import IGNORE, Window
 from lmkit.training.step import train_step
 
@@ -242,3 +243,18 @@ def test_activation_penalties_are_in_the_gradient_and_not_in_the_reported_loss(m
     record = train_step(training.train, window, training.update, lr=0.5, targets_per_window=14.0)
     assert record.nll == pytest.approx(nll.item(), rel=1e-6)
     torch.testing.assert_close(parameters(model), expected, rtol=1e-4, atol=1e-6)
+
+
+def radii(training):
+    """Spectral radii of the positive part of each recurrent matrix, after each of some steps at too large a rate."""
+    for window in list(training.sampler.epoch(0))[:4]:
+        train_step(training.train, window, training.update, lr=3.0, targets_per_window=32.0)
+        for cell in training.train.model.cells:
+            yield float(perron_bound(cell.weight_hh_l0.detach().clamp_min(0))[0])
+
+
+@pytest.mark.parametrize("read_every", [1, 2])
+def test_a_bounded_irnn_is_within_its_bound_after_each_update(make_training, read_every):
+    options = {"cell": "irnn", "num_layers": 2, "optimizer": "adamw", "max_grad_norm": 0, "read_every": read_every}
+    assert max(radii(make_training(**options))) <= RADIUS
+    assert max(radii(make_training(**options, irnn_form="paper"))) > 2

@@ -146,6 +146,8 @@ class DynamicPredictor:
             state.weights, gradients, self.trained, self.scales, self.pulls, strict=True
         ):
             updated.append(torch.lerp(weight, trained, pull).addcmul_(gradient, scale, value=-1))
+        self._use(tuple(updated))
+        self.model.constrain()
         return DynamicState(tuple(updated), state.current, NOTHING_READ, state.current)
 
     def _use(self, weights: tuple[Tensor, ...]) -> None:

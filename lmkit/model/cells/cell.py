@@ -45,6 +45,11 @@ class Cell(nn.Module, ABC):
         numbers that a seed gives to a layer do not depend on what those below it draw here.
         """
 
+    def constrain(self) -> None:
+        """Put parameters back into the bounds that the cell holds them in. Training calls it after each update; what is
+        within them stays as it is, to the last bit.
+        """
+
     @abstractmethod
     def initial_state(self, batch_size: int) -> CellState:
         """The state before any input: tensors (B, ...)."""
