@@ -311,10 +311,15 @@ class TrainingConfig(Section):
     schedule: str | None = option(
         None,
         "Learning-rate schedule (default: plateau for sgd, constant for adagrad, else cosine).",
-        choices=("constant", "cosine", "plateau"),
+        choices=("constant", "cosine", "plateau", "epochs"),
     )
     warmup: float = option(0.02, "Share of the training in which a cosine schedule warms up.", minimum=0, below=1)
-    lr_decay: float = option(4.0, "Plateau schedule: the learning rate is divided by this.", above=1)
+    lr_decay: float = option(
+        4.0, "Plateau schedule, after a bad validation, and epochs, per epoch: what the rate is divided by.", above=1
+    )
+    decay_after: int | None = option(
+        None, "Epochs schedule: epochs at the full rate before it falls (default: 1).", minimum=1
+    )
     average: str = option(
         "none",
         "Mean of the weights that is validated, kept and sampled (nt-asgd: from the first bad validation on).",
@@ -379,6 +384,8 @@ class TrainingConfig(Section):
             raise ConfigError(
                 f"--accumulate {self.accumulate} needs as many rows: raise --batch-size {self.batch_size} or lower it."
             )
+        if self.decay_after is not None and self.schedule != "epochs":
+            raise ConfigError(f"--decay-after needs --schedule epochs, not {self.schedule_name}.")
         _check_owned(self, "optimizer", OPTIMIZERS)
         _check_owned(self, "average", AVERAGES)
         if self.average == "nt-asgd" and (self.optimizer, self.schedule_name) != ("sgd", "constant"):

@@ -69,6 +69,7 @@ class Options(TypedDict, total=False):
     schedule: str | None
     warmup: float
     lr_decay: float
+    decay_after: int | None
     average: str
     average_decay: float | None
     average_start: float | None

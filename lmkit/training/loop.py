@@ -57,7 +57,7 @@ def fit(
             windows = sampler.epoch(train.epoch, train.index)
             targets_per_window = sampler.num_targets / sampler.num_windows(train.epoch)
         progress = progress_of(train, sampler, config)
-        lr = learning_rate(config, progress, train.validations.factor)
+        lr = learning_rate(config, progress, train.validations.factor, train.epoch)
         if train.average is not None:
             train.average.before_step(train.model, train.step, progress)
         steps.append(take_step(train, next(windows), update, lr=lr, targets_per_window=targets_per_window))

@@ -106,17 +106,20 @@ def set_learning_rate(optimizer: Optimizer, lr: float | Tensor) -> None:
         group["lr"] = lr * group.get("lr_ratio", 1.0)
 
 
-def learning_rate(config: TrainingConfig, progress: float, annealing: float = 1.0) -> float:
-    """The learning rate at a progress in [0, 1].
+def learning_rate(config: TrainingConfig, progress: float, annealing: float = 1.0, epoch: int = 0) -> float:
+    """The learning rate at a progress in [0, 1], in an epoch counted from 0.
 
-    constant: lr. plateau: lr * annealing, the product of all divisions by ``lr_decay`` so far. cosine: a linear rise
-    over the share ``warmup``, then half a cosine down to zero (Loshchilov & Hutter 2017, arXiv 1608.03983, without
-    restarts).
+    constant: lr. plateau: lr * annealing, the product of all divisions by ``lr_decay`` so far. epochs: lr in the first
+    ``decay_after`` epochs, divided by ``lr_decay`` at the beginning of each one after them (Zaremba et al. 2014, arXiv
+    1409.2329). cosine: a linear rise over the share ``warmup``, then half a cosine down to zero (Loshchilov & Hutter
+    2017, arXiv 1608.03983, without restarts).
     """
     if config.schedule_name == "constant":
         return config.lr
     if config.schedule_name == "plateau":
         return config.lr * annealing
+    if config.schedule_name == "epochs":
+        return float(config.lr / config.lr_decay ** max(0, epoch + 1 - (config.decay_after or 1)))
     if progress < config.warmup:
         return config.lr * max(progress / config.warmup, 0.01)
     fall = (min(progress, 1.0) - config.warmup) / (1.0 - config.warmup)

@@ -89,6 +89,7 @@ FORMAT_1: dict[str, Any] = {
     "schedule": None,
     "warmup": 0.02,
     "lr_decay": 4.0,
+    "decay_after": None,
     "average": "none",
     "average_decay": None,
     "average_start": None,

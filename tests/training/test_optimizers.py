@@ -20,6 +20,12 @@ def schedule(name, **options):
     return TrainingConfig(**{"schedule": name, "lr": 2.0, **options})
 
 
+def test_the_rate_falls_with_each_epoch_after_those_at_the_full_rate():
+    config = schedule("epochs", lr_decay=2.0, decay_after=3)
+    assert [learning_rate(config, 0.5, 0.25, epoch) for epoch in range(6)] == [2, 2, 2, 1, 0.5, 0.25]
+    assert learning_rate(schedule("epochs", lr_decay=2.0), 0.5, 1.0, 1) == 1
+
+
 @pytest.mark.parametrize("progress", [0.0, 0.3, 1.0])
 def test_a_constant_rate_is_constant(progress):
     assert learning_rate(schedule("constant"), progress) == 2
