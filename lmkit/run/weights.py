@@ -7,7 +7,6 @@ import io
 import json
 import math
 import os
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -80,7 +79,7 @@ def _load(file: BinaryIO, size: int, path: Path, shapes: Shapes, fits: str) -> d
             raise ValueError(f"it has {size:,} bytes where its header declares {expected:,}")
         file.seek(0)
         content = file.read(size)
-    except (ValueError, KeyError, TypeError, AttributeError, struct.error, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # of JSON, and of what is found wrong in the header
         raise RunError(f"{path} is damaged: {error}.") from error
     try:
         tensors = load_tensors(content)
@@ -94,23 +93,30 @@ def _load(file: BinaryIO, size: int, path: Path, shapes: Shapes, fits: str) -> d
 
 
 def _read_header(file: BinaryIO, size: int) -> _Header:
-    (length,) = struct.unpack("<Q", file.read(8))
+    if size < 8:
+        raise ValueError("it is too short for a header")
+    length = int.from_bytes(file.read(8), "little")
     if length > size - 8:
         raise ValueError("its header is longer than the file")
     if length > LONGEST_HEADER:
         raise ValueError(f"its header has {length:,} bytes, and more than {LONGEST_HEADER:,} are not read")
     table = json.loads(file.read(length))
+    if not isinstance(table, dict):
+        raise ValueError("its header is no object")
     note = table.pop("__metadata__", None)
     entries = {name: _entry(values) for name, values in table.items()}
     return _Header(entries, length, _checksum(note))
 
 
 def _entry(values: Any) -> _Entry:
-    begin, end = values["data_offsets"]
-    shape = tuple(values["shape"])
+    match values:
+        case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [begin, end]}:
+            pass
+        case _:
+            raise ValueError("its header has an entry that describes no tensor")
     if not all(type(number) is int and number >= 0 for number in (*shape, begin, end)):
         raise ValueError("its header has sizes that are no whole numbers")
-    return _Entry(str(values["dtype"]), shape, begin, end)
+    return _Entry(dtype, tuple(shape), begin, end)
 
 
 def _checksum(note: Any) -> str | None:

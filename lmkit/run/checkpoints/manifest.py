@@ -35,22 +35,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not is_file(path):
         raise RunError(f"{path} is missing.")
     try:
-        content = read_regular(path, LARGEST)
-        values = json.loads(content)
-        del values["seal"]
-        whole = _sealed(values) == content and values["format"] == FORMAT
-        numbers = [values["step"], *(entry["size"] for entry in values["files"].values())]
-        sums = [entry["sha256"] for entry in values["files"].values()]
-        whole = whole and all(type(number) is int for number in numbers) and all(isinstance(one, str) for one in sums)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        values = _unsealed(read_regular(path, LARGEST))
+    except OSError as error:
         raise RunError(f"{path} is damaged.") from error
-    if not whole:
+    if values is None or not _is_manifest(values):
         raise RunError(f"{path} is damaged.")
     if any(Path(name).name != name for name in values["files"]):
         raise RunError(f"{path} names a file outside its folder.")
     if folder.name != f"step-{values['step']:08d}":
         raise RunError(f"{path} is the one of step {values['step']:,}.")
-    return dict(values)
+    return values
 
 
 def open_sealed(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -73,6 +67,28 @@ def open_sealed(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
         if sha256(files[name]) != entry["sha256"]:
             raise RunError(f"{path} is damaged: its sha256 is not the one in {MANIFEST}.")
     return manifest, files
+
+
+def _unsealed(content: bytes) -> dict[str, Any] | None:
+    """The values of an object with its seal; None where it is none, or the seal is not that of its content."""
+    try:
+        values = json.loads(content)
+        if not isinstance(values, dict) or values.pop("seal", None) is None:
+            return None
+        return values if _sealed(values) == content else None
+    except (ValueError, RecursionError):  # no JSON, or too deep to be read or to be written again
+        return None
+
+
+def _is_manifest(values: Mapping[str, Any]) -> bool:
+    """Whether all is there, and of its type, that ``render_manifest`` writes."""
+    files = values.get("files")
+    if values.get("format") != FORMAT or type(values.get("step")) is not int or not isinstance(files, dict):
+        return False
+    return all(
+        isinstance(entry, dict) and type(entry.get("size")) is int and isinstance(entry.get("sha256"), str)
+        for entry in files.values()
+    )
 
 
 def _sealed(values: dict[str, Any]) -> bytes:
