@@ -144,6 +144,7 @@ def test_padding_is_a_token_that_can_be_read(kind, shape, epoch):
 def test_a_layout_that_fits_a_text_fits_it_again_and_is_no_larger(kind, tokens, rows, window):
     fitting = fitting_layout(tokens, kind, rows=rows, window=window)
     assert fitting_layout(tokens, kind, rows=fitting[0], window=fitting[1]) == fitting
+    assert (fitting == (rows, window)) == (tokens >= (rows if kind == "document" else rows * window))
     assert 1 <= fitting[0] <= rows
     assert 1 <= fitting[1] <= window
     assert make(kind, np.arange(tokens), *fitting).num_targets == tokens
