@@ -79,9 +79,9 @@ class TrainedModel:
         self._decoder: StepDecoder | None = None
 
     def __repr__(self) -> str:
-        shape, parameters = self.config.model, sum(parameter.numel() for parameter in self.model.parameters())
+        parameters = sum(parameter.numel() for parameter in self.model.parameters())
         facts = [
-            f"{shape.cell} {shape.num_layers} x {shape.hidden_size}",
+            self.config.model.shape,
             f"{parameters:,} parameters",
             f"{self.tokenizer.kind} tokens",
             f"vocabulary {self.tokenizer.vocab_size:,}",

@@ -104,6 +104,11 @@ class ModelConfig(Section):
     """The shape of the network."""
 
     cell: str = option("lstm", "Recurrent cell.", flags=("--cell", "--model", "--model-type"), choices=CELLS)
+    block: str = option(
+        "plain",
+        "Layer: the bare cell, or a block around it with residual branches, normalisations and a convolution.",
+        choices=("plain", "residual"),
+    )
     num_layers: int = option(
         1, "Recurrent layers.", flags=("--layers", "--num-layers", "--nlayers", "--n-layers"), minimum=1, maximum=64
     )
@@ -225,10 +230,20 @@ class ModelConfig(Section):
                 raise ConfigError(f"{flag_of(item)} needs --cell {' or '.join(cells)}: {self.cell} does not have it.")
         if self.heads is not None and self.hidden_size % self.heads:
             raise ConfigError(f"--heads {self.heads} does not divide --hidden-size {self.hidden_size}.")
+        if self.block != "plain" and self.cell == "transformer":
+            raise ConfigError(
+                "--block residual needs a recurrent --cell: a layer of a transformer is a residual block."
+            )
         if self.cutoffs is not None and self.head != "adaptive":
             raise ConfigError("--cutoffs needs --head adaptive.")
         if self.cutoffs is not None and (not self.cutoffs or list(self.cutoffs) != sorted(set(self.cutoffs))):
             raise ConfigError("--cutoffs must ascend, as in 2000,8000.")
+
+    @property
+    def shape(self) -> str:
+        """Block, cell, layers and units, for people."""
+        block = "" if self.block == "plain" else f"{self.block} "
+        return f"{block}{self.cell} {self.num_layers} x {self.hidden_size}"
 
     @property
     def dropouts(self) -> tuple[float, float, float]:

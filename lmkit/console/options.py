@@ -29,6 +29,7 @@ class Options(TypedDict, total=False):
     test_fraction: float
     split_at: str
     cell: str
+    block: str
     num_layers: int
     hidden_size: int
     embedding_size: int | None

@@ -160,7 +160,7 @@ def _headlines(session: Session) -> list[str]:
     placement = session.placement
     return [
         f"{corpus.name}: {corpus.tokenizer.kind} tokens, vocabulary {corpus.tokenizer.vocab_size:,}; {sizes}",
-        f"{model.cell} {model.num_layers} x {model.hidden_size}, {parameters:,} parameters; "
+        f"{model.shape}, {parameters:,} parameters; "
         f"{placement.device}, {str(placement.precision).removeprefix('torch.')}, "
         f"{counted(placement.threads, 'thread')}",
         f"run {session.run.path}",

@@ -74,6 +74,7 @@ class LanguageModel(nn.Module):
             embedding_size,
             config.hidden_size,
             config.num_layers,
+            block=config.block,
             dropout=layer_dropout,
             locked=config.locked_dropout,
             weight_drop=config.weight_drop,

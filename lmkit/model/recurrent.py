@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 
 from lmkit.model.cells import CELLS, Cell
 from lmkit.model.cells.cell import CellState
+from lmkit.model.cells.residual import ResidualBlock
 from lmkit.model.dropout import dropout as drop
 from lmkit.model.state import State
 
@@ -18,8 +20,10 @@ __all__ = ["RecurrentStack"]
 
 
 class RecurrentStack(nn.Module):
-    """Layers of one cell, with dropout between them, or on the branches of those that are residual; ``options`` are the
-    cell's own. weight_drop: share of their recurrent matrices that is dropped in training.
+    """Layers of one cell, with dropout between them, or on the branches of those that are residual.
+
+    block: ``plain``, the cell as it is, or ``residual``, a block around it. options: the cell's own. weight_drop: share
+    of the recurrent matrices that is dropped in training.
 
     One module per layer rather than torch's own multi-layer module: the state of each layer is then a value of its
     own, and every layer can take the fastest kernel.
@@ -32,6 +36,7 @@ class RecurrentStack(nn.Module):
         hidden_size: int,
         num_layers: int,
         *,
+        block: str = "plain",
         dropout: float = 0.0,
         locked: bool = False,
         weight_drop: float = 0.0,
@@ -42,11 +47,13 @@ class RecurrentStack(nn.Module):
         self.locked = locked
         self.weight_drop = weight_drop
         self.layers = nn.ModuleList()
+        make = partial(CELLS[cell], **(options or {}))
+        residual = block == "residual" or CELLS[cell].residual
+        make_layer: Callable[..., Cell] = partial(ResidualBlock, make) if block == "residual" else make
+        branches = {"dropout": dropout, "locked": locked} if residual else {}
         for number in range(num_layers):
-            own = dict(options or {})
-            if CELLS[cell].residual:
-                own |= {"dropout": dropout, "locked": locked, "top": number == num_layers - 1}
-            layer = CELLS[cell](input_size, hidden_size, **own)
+            top = {"top": number == num_layers - 1} if residual else {}
+            layer = make_layer(input_size, hidden_size, **branches, **top)
             self.layers.append(layer)
             input_size = layer.output_size
         for layer in self.cells:

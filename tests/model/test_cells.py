@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from lmkit.config import ModelConfig
 from lmkit.model.cells import CELLS
+from lmkit.model.cells.residual import ResidualBlock
 from lmkit.model.shapes import stored_shapes, stored_tensors
 
 E, D, B, T = 5, 6, 3, 9
@@ -17,6 +19,7 @@ E, D, B, T = 5, 6, 3, 9
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in CELLS},
     "transformer": ("transformer", {"context": 6}),  # less than a window
+    "mingru in a block": ("mingru", {"block": "residual"}),
     "rnn, relu": ("rnn", {"nonlinearity": "relu"}),
     "rnn, sigmoid": ("rnn", {"nonlinearity": "sigmoid"}),
 }
@@ -24,8 +27,10 @@ on_every_cell = pytest.mark.parametrize("name", CASES)
 
 
 def new_cell(name):
-    cell, options = CASES[name]
-    return CELLS[cell](E, D, **options).double()
+    cell, options = CASES[name][0], dict(CASES[name][1])
+    block = options.pop("block", None)
+    make = partial(CELLS[cell], **options)
+    return (ResidualBlock(make, E, D) if block else make(E, D)).double()
 
 
 @pytest.fixture
@@ -218,6 +223,7 @@ from typing import Any
 from lmkit.config import WITH_MATRICES, ModelConfig
 from lmkit.model.cells import CELLS
 from lmkit.model.shapes import stored_shapes
+stored_shapes(ModelConfig(cell="gru", block="residual", hidden_size=8), 50)
 for cell in CELLS:
     for head in ("full", "adaptive"):
         for tied in (False, True):

@@ -49,6 +49,7 @@ FORMAT_1: dict[str, Any] = {
     "test_fraction": 0.1,
     "split_at": "char",
     "cell": "lstm",
+    "block": "plain",
     "num_layers": 1,
     "hidden_size": 256,
     "embedding_size": None,

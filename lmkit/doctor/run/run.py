@@ -147,7 +147,7 @@ def _opened(name: str, found: T | LmkitError, describe: Callable[[T], str]) -> C
 
 def _config_finding(config: Config) -> str:
     model = config.model
-    return f"{model.cell} {model.num_layers} x {model.hidden_size}, {model.head} softmax"
+    return f"{model.shape}, {model.head} softmax"
 
 
 def _tokenizer_finding(tokenizer: Tokenizer) -> str:

@@ -28,8 +28,8 @@ class Cell(nn.Module, ABC):
     input_size: E. projected_size: P, of what ``project`` gives. output_size: D, of what the layer gives.
     """
 
-    state_names: ClassVar[tuple[str, ...]]
-    recurrent_matrices: ClassVar[tuple[str, ...]] = ()
+    state_names: tuple[str, ...]
+    recurrent_matrices: tuple[str, ...] = ()
     residual: ClassVar[bool] = False
     input_size: int
     projected_size: int
