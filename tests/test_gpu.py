@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from lmkit.model.cells import CELLS
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.precision import computes_in
 from lmkit.session.session import Session
-from lmkit.training.step import StepRecord
+from lmkit.training.step import StepRecord, take_step
 
 if not torch.cuda.is_available():
     pytest.skip("no CUDA GPU", allow_module_level=True)
@@ -52,6 +53,10 @@ KINDS: list[dict[str, Any]] = [
     {"cell": "lnlstm", "locked_dropout": True},
     {"cell": "mingru", "documents": "line", "sampler": "document"},
     {"cell": "mlstm", "on_nonfinite": "skip", "skip_spikes": True},
+    {"cell": "gru", "optimizer": "sgd", "momentum": 0.9, "lr": 0.1, "average": "ema"},
+    {"cell": "lstm", "optimizer": "adam", "average": "swa", "average_start": 0.3, "accumulate": 3},
+    {"cell": "lstm", "optimizer": "muon", "muon_lr": 0.01},
+    {"cell": "rnn", "optimizer": "adagrad"},
 ]
 
 
@@ -163,6 +168,28 @@ def test_a_stopped_run_becomes_the_uninterrupted_one(text: Path, tmp_path: Path,
     torch.rand(3, device="cuda")  # what this process has drawn before does not matter
     finish(Session.resume(tmp_path / "stopped"))
     assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
+
+
+def test_the_mean_of_steps_that_run_ahead_is_that_of_their_weights(text: Path, tmp_path: Path):
+    """Steps as graphs, none of them read, and one that is left out."""
+    options = {"optimizer": "sgd", "momentum": 0.9, "lr": 0.1, "average": "ema", "average_decay": 0.9}
+    config = Config().override({**OPTIONS, **options, "on_nonfinite": "skip", "corpus": str(text)})
+    session = Session(config, tmp_path / "run")
+    train, update, average = session.train, session._update(), session.train.average
+    assert update.read_every > 1 and average is not None
+    expected: list[torch.Tensor] = []
+    for step, window in enumerate(islice(session.sampler.epoch(0), 12), 1):
+        average.before_step(train.model, train.step, 0.0)
+        take_step(train, window, update, lr=0.1, targets_per_window=1e-45 if step == 9 else 128.0)
+        weights = torch.cat([one.detach().flatten() for one in train.model.parameters()]).double().cpu()
+        if step == 9:
+            assert weights.equal(expected[-1])
+            continue
+        expected.append(weights)
+    session.release()
+    factors = [0.1 * 0.9**number / (1 - 0.9 ** len(expected)) for number in reversed(range(len(expected)))]
+    mean = torch.cat([one.flatten() for one in train.measured.parameters()]).double().cpu()
+    torch.testing.assert_close(mean, sum(f * one for f, one in zip(factors, expected, strict=True)), rtol=0, atol=1e-6)
 
 
 def test_a_killed_run_becomes_the_uninterrupted_one(text: Path, tmp_path: Path):

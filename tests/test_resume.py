@@ -691,7 +691,7 @@ def test_a_configuration_that_was_edited_is_refused(stopped: Path):
 def test_what_is_no_run_is_refused(tmp_path: Path):
     with pytest.raises(RunError, match="There is no run folder"):
         Session.resume(tmp_path / "nothing")
-    with pytest.raises(RunError, match="is not a run"):
+    with pytest.raises(RunError, match="is not an lmkit run"):
         Session.resume(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
