@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import io
-import math
 import os
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from lmkit.config import DataConfig
-from lmkit.errors import ConfigError, DataError
-from lmkit.text.cache.entry import encode_slices, watched
-from lmkit.text.cache.sealed import DamagedError, OutdatedError, seal, unseal, warn_of_damage
+from lmkit.errors import DataError
+from lmkit.text.cache.entry import encode_slices
 from lmkit.text.cache.store import Cache, content_key
-from lmkit.text.cache.survey import Survey, survey_source
-from lmkit.text.sources.opening import local_path, open_local, open_source
-from lmkit.text.sources.source import WHOLE, Piece, Slice, Source, line_cut
+from lmkit.text.cache.survey import survey_source
+from lmkit.text.cut_text import FORMAT, CutText, Progress, open_cut, say_nothing
+from lmkit.text.sources.opening import local_path, open_local
+from lmkit.text.sources.source import WHOLE, Slice
 from lmkit.text.token_file import START_DTYPE, TokenFile, write_tokens
-from lmkit.text.tokenizers.kinds import TOKENIZERS, load_tokenizer, tokenizer_from_json
 from lmkit.text.tokenizers.tokenizer import Tokenizer
 from lmkit.text.traits import Traits, text_notes
 
-__all__ = ["Corpus", "Progress", "build_corpus", "encode_path", "encode_split", "encode_text"]
-
-# Changes when the same text would be cut, trained on or stored in another way.
-FORMAT = 1
-TOKENIZER_FORMAT = 2
-Progress = Callable[[str, float], None]
+__all__ = [
+    "Corpus",
+    "Progress",
+    "build_corpus",
+    "corpus_of",
+    "encode_path",
+    "encode_split",
+    "encode_text",
+]
 
 
 @dataclass(frozen=True)
@@ -70,20 +69,16 @@ def build_corpus(
 
     Raises DataError, CorpusError, TokenizerError, and FailedError where the disk is full.
     """
-    report = progress or _say_nothing
-    cache = Cache()
-    with open_source(config.corpus, stdin=stdin) as source:
-        survey = survey_source(source, cache, partial(report, "reading"), verify=verify)
-        slices = _cut(source, survey, config)
-        ranges = {name: [slice_.begin, slice_.end] for name, slice_ in slices.items()}
-        key = content_key(FORMAT, survey.key, ranges)
-        if tokenizer is None:
-            tokenizer = _tokenizer(config, key, slices["train"], cache, report, source.name)
-        splits = encode_slices(tokenizer, slices, config.documents, key, cache, partial(report, "encoding"), survey)
-    info = {**source.info, **survey.info(), "source": source.description, "ranges": ranges}
+    with open_cut(config, progress=progress, stdin=stdin, verify=verify) as text:
+        return corpus_of(text, text.tokenizer() if tokenizer is None else tokenizer)
+
+
+def corpus_of(text: CutText, tokenizer: Tokenizer) -> Corpus:
+    """An open text as tokens."""
+    info = {**text.source.info, **text.survey.info(), "source": text.source.description, "ranges": text.ranges}
     # the text of a corpus with a name does not change
-    own = config.corpus == "-" or local_path(config.corpus) is not None
-    return Corpus(source.name, tokenizer, splits, info, survey.traits if own else Traits())
+    own = text.config.corpus == "-" or local_path(text.config.corpus) is not None
+    return Corpus(text.source.name, tokenizer, text.encode(tokenizer), info, text.survey.traits if own else Traits())
 
 
 def encode_split(
@@ -93,13 +88,11 @@ def encode_split(
 
     split: a name that ``build_corpus`` gives for this configuration. Raises what ``build_corpus`` raises.
     """
-    report = progress or _say_nothing
-    cache = Cache()
-    with open_source(config.corpus) as source:
-        survey = survey_source(source, cache, partial(report, "reading"))
-        slices = {split: _cut(source, survey, config)[split]}
-        key = content_key(FORMAT, survey.key, [slices[split].begin, slices[split].end])
-        return encode_slices(tokenizer, slices, documents, key, cache, partial(report, "encoding"), survey)[split]
+    with open_cut(config, progress=progress) as text:
+        slices = {split: text.slices[split]}
+        key = content_key(FORMAT, text.survey.key, text.ranges[split])
+        encoding = partial(text.report, "encoding")
+        return encode_slices(tokenizer, slices, documents, key, text.cache, encoding, text.survey)[split]
 
 
 def encode_text(tokenizer: Tokenizer, text: str, *, documents: str = "file") -> TokenFile:
@@ -126,7 +119,7 @@ def encode_path(
 
     The arguments are those of ``build_corpus``. Raises DataError, and FailedError where the disk is full.
     """
-    report = progress or _say_nothing
+    report = progress or say_nothing
     cache = Cache()
     with open_local(path, stdin=stdin) as source:
         survey = survey_source(source, cache, partial(report, "reading"), verify=verify)
@@ -135,71 +128,3 @@ def encode_path(
         key = content_key(FORMAT, survey.key)
         encoding = partial(report, "encoding")
         return encode_slices(tokenizer, slices, documents, key, cache, encoding, survey)[WHOLE]
-
-
-def _say_nothing(stage: str, share: float) -> None:
-    """No progress is shown."""
-
-
-def _cut(source: Source, survey: Survey, config: DataConfig) -> dict[str, Slice]:
-    """The range of each split, in characters."""
-    if WHOLE not in source.parts:
-        sizes = {name: int(part["chars"]) for name, part in survey.parts.items()}
-        return {name: Slice(documents, 0, sizes[name]) for name, documents in source.parts.items()}
-    documents = source.parts[WHOLE]
-    total = survey.chars
-    valid, test = Fraction(str(config.valid_fraction)), Fraction(str(config.test_fraction))
-    cuts = [int((1 - valid - test) * total), int((1 - test) * total)]
-    if config.split_at == "line":
-        cuts = [line_cut(documents, cut) for cut in cuts]
-    shares = {"train": 1 - valid - test, "valid": valid, "test": test}
-    borders = [0, *cuts, total]
-    slices = {}
-    for number, (name, share) in enumerate(shares.items()):
-        begin, end = borders[number], borders[number + 1]
-        if share and begin == end:
-            raise DataError(
-                f"The {name} split is empty: its share of {total} characters is {float(share):g}; "
-                f"give a longer text or other fractions (0 for no such split)."
-            )
-        if share:
-            slices[name] = Slice(documents, begin, end)
-    return slices
-
-
-def _tokenizer(config: DataConfig, key: str, train: Slice, cache: Cache, progress: Progress, name: str) -> Tokenizer:
-    if config.tokenizer not in TOKENIZERS:
-        if config.vocab_size is not None or config.min_count != 1:
-            raise ConfigError("--vocab-size and --min-count do not go with a tokenizer file: leave them out.")
-        return load_tokenizer(config.tokenizer)
-    kind = TOKENIZERS[config.tokenizer]
-    path = cache.tokenizer_path(
-        content_key(key, kind.kind, kind.training_version(), config.vocab_size, config.min_count)
-    )
-    try:
-        return tokenizer_from_json(unseal(path.read_bytes(), TOKENIZER_FORMAT)["tokenizer"], str(path))
-    except (OSError, OutdatedError):
-        pass
-    except DamagedError:
-        warn_of_damage(name)
-    (pieces,) = watched([train], partial(progress, "training the tokenizer"))
-    texts = _then_build(_training_texts(pieces, separate=kind.joins_chunks), progress)
-    tokenizer = kind.train(texts, vocab_size=config.vocab_size, min_count=config.min_count)
-    cache.store_text(path, seal(TOKENIZER_FORMAT, {"tokenizer": tokenizer.to_json()}))
-    return tokenizer
-
-
-def _then_build(texts: Iterable[str], progress: Progress) -> Iterator[str]:
-    """The texts; what a tokenizer does once it has them all, BPE's merges, can take long and says nothing."""
-    yield from texts
-    progress("building the vocabulary", math.nan)
-
-
-def _training_texts(texts: Iterable[Piece], *, separate: bool) -> Iterator[str]:
-    """The texts alone; ``separate`` ends each document with a line end, so that no word reaches over two of them."""
-    last: Piece | None = None
-    for number, text in texts:
-        if separate and last and last[0] != number and not last[1].endswith("\n"):
-            yield "\n"
-        yield text
-        last = number, text
