@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lmkit.model import head
@@ -141,6 +141,7 @@ def test_padding_is_a_token_that_can_be_read(kind, shape, epoch):
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(tokens=st.integers(1, 200), rows=st.integers(1, 20), window=st.integers(1, 40))
+@example(tokens=11, rows=3, window=4)
 def test_a_layout_that_fits_a_text_fits_it_again_and_is_no_larger(kind, tokens, rows, window):
     fitting = fitting_layout(tokens, kind, rows=rows, window=window)
     assert fitting_layout(tokens, kind, rows=fitting[0], window=fitting[1]) == fitting
