@@ -18,7 +18,6 @@ class GRU(KernelCell, nn.GRU):  # type: ignore[misc]  # forward has the signatur
     cuDNN and torch compute it. Gates are stacked in the order r, z, n.
     """
 
-    kernel = nn.GRU
     state_names = ("h",)
 
     def look(self, projected: Tensor, state: CellState) -> dict[str, Tensor]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -12,17 +14,25 @@ from lmkit.model.cells.matrix import MatrixCell
 
 __all__ = ["KernelCell"]
 
+KERNELS: dict[str, Callable[..., Any]] = {
+    "LSTM": torch.lstm,
+    "GRU": torch.gru,
+    "RNN_TANH": torch.rnn_tanh,
+    "RNN_RELU": torch.rnn_relu,
+}
+
 
 class KernelCell(MatrixCell):
-    """A cell on one of torch's one-layer modules, which is named and stands behind it among the bases:
-    ``class GRU(KernelCell, nn.GRU)`` with ``kernel = nn.GRU``.
+    """A cell on one of torch's one-layer modules, which stands behind it among the bases: ``class GRU(KernelCell,
+    nn.GRU)``.
 
     Parameters are in torch's layout, the gates stacked in torch's order: ``weight_ih_l0`` (gates * H, E),
     ``weight_hh_l0`` (gates * H, H) and two biases (gates * H,).
     """
 
-    kernel: ClassVar[type[nn.RNNBase]]
     recurrent_matrices = ("weight_hh_l0",)
+    mode: str
+    all_weights: list[list[nn.Parameter]]
     hidden_size: int
     weight_ih_l0: nn.Parameter
     weight_hh_l0: nn.Parameter
@@ -58,8 +68,14 @@ class KernelCell(MatrixCell):
         return F.linear(h, self.weight_hh_l0, self.bias_hh_l0)
 
     def forward(self, inputs: Tensor, state: CellState) -> tuple[Tensor, CellState]:
-        """By torch's kernel, which keeps a dimension for layers in front and takes two tensors of state as a pair."""
-        wide: Any = tuple(value.unsqueeze(0) for value in state)
-        outputs_TBD, last = self.kernel.forward(self, inputs, wide if len(wide) > 1 else wide[0])
-        last = last if isinstance(last, tuple) else (last,)
+        """By torch's kernel, which keeps a dimension for layers in front and takes two tensors of state as a pair.
+
+        It is called with the weights that stand at their names. The forward pass of torch's module keeps a list of
+        them, and after a call with others in their place (weight drop) it would move all weights on a GPU to new
+        memory, which recorded steps do not know of.
+        """
+        wide = [value.unsqueeze(0) for value in state]
+        kernel, (weights,) = KERNELS[self.mode], self.all_weights
+        fixed = (True, 1, 0.0, self.training, False, False)  # biases, layers, dropout, training, both ways, batch first
+        outputs_TBD, *last = kernel(inputs, wide if len(wide) > 1 else wide[0], weights, *fixed)
         return outputs_TBD, tuple(value.squeeze(0) for value in last)

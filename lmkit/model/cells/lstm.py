@@ -18,7 +18,6 @@ class LSTM(KernelCell, nn.LSTM):  # type: ignore[misc]  # forward has the signat
     o. forget_bias: start value of the forget gate's bias (Jozefowicz et al. 2015); None leaves torch's, about 0.
     """
 
-    kernel = nn.LSTM
     state_names = ("h", "c")
 
     def __init__(

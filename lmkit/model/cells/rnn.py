@@ -21,7 +21,6 @@ class RNN(KernelCell, nn.RNN):
     ``sigmoid``, for which torch has no kernel: it is computed step by step.
     """
 
-    kernel = nn.RNN
     state_names = ("h",)
 
     def __init__(
