@@ -263,6 +263,12 @@ class TrainingConfig(Section):
         "Hidden state between windows (default: what the sampler allows, carry for sequential).",
         choices=("carry", "reset", "document"),
     )
+    drop_state: float = option(
+        0.0,
+        "Probability that a row begins a window from its initial state, not from the one it carries.",
+        minimum=0,
+        below=1,
+    )
     window: int = option(
         64,
         "Steps of a window: the reach of truncated back-propagation through time (bptt).",
@@ -410,6 +416,11 @@ class TrainingConfig(Section):
         if self.betas is not None and len(self.betas) != 2:
             raise ConfigError(f"--betas must be two numbers such as 0.9,0.99, not {len(self.betas)}.")
 
+        if self.drop_state and self.state_policy == "reset":
+            raise ConfigError(
+                f"--drop-state needs a state that is carried: with --sampler {self.sampler} and --state reset every "
+                "window begins from the initial state."
+            )
         if self.window_jitter and self.sampler != "sequential":
             raise ConfigError(
                 f"--window-jitter needs --sampler sequential: the windows of --sampler {self.sampler} have one length."

@@ -151,6 +151,8 @@ def test_whole_numbers_may_be_written_as_floats_and_floats_as_whole_numbers():
         {"optimizer": "sgd", "eps": 1e-8},
         {"betas": (0.9,)},
         {"accumulate": 5, "batch_size": 4},
+        {"sampler": "random", "drop_state": 0.1},
+        {"state": "reset", "drop_state": 0.1},
         {"sampler": "random", "window_jitter": 5},
         {"sampler": "document", "window_jitter": 5},
         {"window": 10, "window_jitter": 5},

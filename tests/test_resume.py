@@ -179,6 +179,14 @@ def weights(session: Session) -> bytes:
 
 
 OPTIMIZERS: list[dict[str, Any]] = [PLATEAU, {"optimizer": "adamw", "schedule": "cosine"}]
+REGULARISED: dict[str, Any] = {
+    "weight_drop": 0.4,
+    "embedding_type_dropout": 0.2,
+    "locked_dropout": True,
+    "ar_alpha": 2.0,
+    "tar_beta": 1.0,
+    "drop_state": 0.2,
+}
 KINDS = [  # each cell once, and every two of sampler, optimiser and precision
     (cell, sampler, OPTIMIZERS[(i + j) % 2], ("float32", "bfloat16")[(i // 2 + j) % 2])
     for i, cell in enumerate(CELLS)
@@ -190,6 +198,10 @@ KINDS += [
     ("lstm", "random", {"optimizer": "rmsprop", "momentum": 0.5, "lr": 0.01}, "float32"),
     ("lstm", "document", {"optimizer": "adagrad", "lr": 0.1}, "float32"),
     ("gru", "random", {"optimizer": "muon", "muon_lr": 0.02, "accumulate": 3}, "float32"),
+]
+KINDS += [
+    ("lstm", "sequential", {**PLATEAU, **REGULARISED, "window_jitter": 3}, "bfloat16"),
+    ("gru", "document", {**OPTIMIZERS[1], **REGULARISED}, "float32"),
 ]
 
 

@@ -54,6 +54,7 @@ class Options(TypedDict, total=False):
     cutoffs: tuple[int, ...] | None
     sampler: str
     state: str | None
+    drop_state: float
     window: int
     window_jitter: int
     batch_size: int

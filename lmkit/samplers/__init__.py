@@ -12,6 +12,7 @@ from lmkit.samplers.random_sampler import RandomSampler
 from lmkit.samplers.sampler import Sampler
 from lmkit.samplers.sequential_sampler import SequentialSampler
 from lmkit.samplers.shuffle import Shuffle
+from lmkit.samplers.state_dropping import StateDropping
 from lmkit.samplers.stream import StreamRows, check_layout, stream_rows, stream_windows
 from lmkit.samplers.window import IGNORE, Window
 
@@ -23,6 +24,7 @@ __all__ = [
     "Sampler",
     "SequentialSampler",
     "Shuffle",
+    "StateDropping",
     "StreamRows",
     "Window",
     "check_layout",

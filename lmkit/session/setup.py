@@ -18,7 +18,7 @@ from lmkit.hardware import memory_size
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.memory import largest, training_bytes
 from lmkit.model.shapes import shape_model
-from lmkit.samplers import SAMPLERS, Sampler, fitting_layout, window_lengths
+from lmkit.samplers import SAMPLERS, Sampler, StateDropping, fitting_layout, window_lengths
 from lmkit.session.placement import Placement
 from lmkit.text.corpus import Corpus, Progress, build_corpus
 from lmkit.text.sources.opening import local_path
@@ -116,7 +116,8 @@ def _training_sampler(config: Config, corpus: Corpus) -> Sampler:
         "random": {},
         "document": {"documents": train.document_starts},
     }
-    return kind(**own[training.sampler])
+    sampler = kind(**own[training.sampler])
+    return StateDropping(sampler, training.drop_state) if training.drop_state else sampler
 
 
 def _check_length(config: Config, train: TokenFile) -> None:

@@ -74,6 +74,7 @@ FORMAT_1: dict[str, Any] = {
     "cutoffs": None,
     "sampler": "sequential",
     "state": None,
+    "drop_state": 0.0,
     "window": 64,
     "window_jitter": 0,
     "batch_size": 32,

@@ -7,13 +7,23 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lmkit.model import head
-from lmkit.samplers import IGNORE, SAMPLERS, DocumentSampler, RandomSampler, SequentialSampler, fitting_layout
+from lmkit.samplers import (
+    IGNORE,
+    SAMPLERS,
+    DocumentSampler,
+    RandomSampler,
+    SequentialSampler,
+    StateDropping,
+    fitting_layout,
+)
 
-KINDS = [*sorted(SAMPLERS), "jittered"]
+KINDS = [*sorted(SAMPLERS), "jittered", "dropping"]
 
 
 def make(kind, stream, batch_size, window, seed=0, document_length=13):
     options = {"documents": np.arange(0, len(stream), document_length)} if kind == "document" else {}
+    if kind == "dropping":
+        return StateDropping(make("document", stream, batch_size, window, seed, document_length), 0.3)
     if kind == "jittered":
         kind, options = "sequential", {"jitter": (window - 1) // 2}
     eos_id = int(stream.max()) + 1 if len(stream) < 10**6 else 9

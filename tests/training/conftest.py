@@ -14,7 +14,7 @@ from lmkit.config import ModelConfig, TrainingConfig
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.model.language_model import LanguageModel, SequenceLoss
 from lmkit.model.penalty import ActivationPenalty
-from lmkit.samplers import SAMPLERS, Sampler
+from lmkit.samplers import SAMPLERS, Sampler, StateDropping
 from lmkit.training.average import make_average
 from lmkit.training.loop import EvaluationRecord, fit
 from lmkit.training.optimizers import make_optimizer
@@ -69,6 +69,8 @@ def make_training() -> MakeTraining:
             window=config.window,
             **(sequential if config.sampler == "sequential" else documents),
         )
+        if config.drop_state:
+            sampler = StateDropping(sampler, config.drop_state)
         update = Update(
             SequenceLoss(model, ActivationPenalty(config.ar_alpha, config.tar_beta)),
             torch.device("cpu"),

@@ -55,6 +55,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "ar_alpha": 2.0,
         "tar_beta": 1.0,
         "window_jitter": 2,
+        "drop_state": 0.2,
     },
     "adamw, qrnn, residual": {"optimizer": "adamw", "cell": "qrnn", "block": "residual", "num_layers": 2, "lr": 0.01},
     "sgd, lstm, adaptive": {"optimizer": "sgd", "cell": "lstm", "head": "adaptive", "cutoffs": (3, 7)},
