@@ -188,6 +188,19 @@ class ModelConfig(Section):
         maximum=100,
         cells=("lstm", "lnlstm"),
     )
+    input_gate: str | None = option(
+        None,
+        "How an LSTM's input gate hangs on its forget gate: i = 1 - f, or min(i, 1 - f) (default: untied).",
+        choices=("untied", "coupled", "capped"),
+        cells=("lstm",),
+    )
+    projection_size: int | None = option(
+        None,
+        "Size that an LSTM's outputs are projected to, below the hidden size (default: no projection).",
+        minimum=1,
+        maximum=MAX_WIDTH,
+        cells=("lstm",),
+    )
     mogrifier_rounds: int | None = option(
         None,
         "Turns in which input and state gate each other (default: 5).",
@@ -234,10 +247,29 @@ class ModelConfig(Section):
             raise ConfigError(
                 "--block residual needs a recurrent --cell: a layer of a transformer is a residual block."
             )
+        self._check_projection()
         if self.cutoffs is not None and self.head != "adaptive":
             raise ConfigError("--cutoffs needs --head adaptive.")
         if self.cutoffs is not None and (not self.cutoffs or list(self.cutoffs) != sorted(set(self.cutoffs))):
             raise ConfigError("--cutoffs must ascend, as in 2000,8000.")
+
+    def _check_projection(self) -> None:
+        if self.projection_size is None:
+            return
+        if self.projection_size >= self.hidden_size:
+            raise ConfigError(
+                f"--projection-size {self.projection_size} must be below --hidden-size {self.hidden_size}."
+            )
+        if self.recurrent_init == "identity":
+            raise ConfigError(
+                f"--recurrent-init identity needs square matrices, and --projection-size {self.projection_size} makes "
+                f"them {self.hidden_size} x {self.projection_size}: use orthogonal or uniform."
+            )
+
+    @property
+    def output_size(self) -> int:
+        """Size of what a layer gives."""
+        return self.hidden_size if self.block == "residual" else self.projection_size or self.hidden_size
 
     @property
     def shape(self) -> str:

@@ -46,6 +46,8 @@ class Options(TypedDict, total=False):
     recurrent_init: str | None
     recurrent_scale: float | None
     forget_bias: float | None
+    input_gate: str | None
+    projection_size: int | None
     mogrifier_rounds: int | None
     conv_width: int | None
     heads: int | None

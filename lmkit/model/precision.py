@@ -50,6 +50,7 @@ def computes_in(precision: torch.dtype, device: torch.device, config: ModelConfi
         head="full",
         cutoffs=None,
         heads=None,
+        projection_size=None if config.projection_size is None else 8,
         context=None if config.context is None else 4,
     )
     return precision == torch.float32 or _try(precision, device, tiny)

@@ -94,5 +94,5 @@ class Measurements:
         then the output layer.
         """
         recurrent = sum(parameter.numel() for parameter in self._setup.train.model.recurrent.parameters())
-        output = self._setup.config.model.hidden_size * self._setup.corpus.tokenizer.vocab_size
+        output = self._setup.config.model.output_size * self._setup.corpus.tokenizer.vocab_size
         return len(tokens) * (50e-6 + recurrent / 6e9 + output / 50e9) < ONE_STREAM_SECONDS

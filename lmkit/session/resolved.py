@@ -10,6 +10,7 @@ from typing import Any
 from lmkit.config import PLACEMENT, RESUMABLE, Config, ModelConfig, flatten
 from lmkit.errors import RunError
 from lmkit.model.cells import CELLS
+from lmkit.model.cells.residual import ResidualBlock
 from lmkit.model.head import tail_width
 from lmkit.model.language_model import cutoffs_of
 from lmkit.model.shapes import shape_model
@@ -92,7 +93,8 @@ def _cell_options(model: ModelConfig, vocab_size: int) -> dict[str, Any]:
     names, else its defaults.
     """
     parameters = inspect.signature(CELLS[model.cell]).parameters
-    cell = shape_model(model, vocab_size).cells[0]
+    layer = shape_model(model, vocab_size).cells[0]
+    cell = layer.cell if isinstance(layer, ResidualBlock) else layer
     left_open = [name for name in parameters if getattr(model, name, "") is None]
     return {name: getattr(cell, name, parameters[name].default) for name in left_open}
 
@@ -102,5 +104,5 @@ def _clusters(model: ModelConfig, vocab_size: int) -> dict[str, Any]:
     cutoffs = cutoffs_of(model, vocab_size)
     if model.tie_embeddings:
         return {"cutoffs": cutoffs, "tail_widths": [model.embedding_size or model.hidden_size] * len(cutoffs)}
-    widths = [tail_width(model.hidden_size, number) for number in range(len(cutoffs))]
+    widths = [tail_width(model.output_size, number) for number in range(len(cutoffs))]
     return {"cutoffs": cutoffs, "tail_widths": widths}

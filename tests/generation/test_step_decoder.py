@@ -28,6 +28,8 @@ MODELS = [
     *((cell, {}) for cell in CELLS),
     *((cell, {"num_layers": 3, "tie_embeddings": True, "embedding_size": 5}) for cell in CELLS),
     *(("lstm", {"num_layers": 3, **options}) for options in HEADS),
+    ("lstm", {"num_layers": 2, "input_gate": "capped", "projection_size": 4}),
+    ("rnn", {"num_layers": 2, "nonlinearity": "sigmoid"}),
 ]
 
 

@@ -22,6 +22,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "mingru in a block": ("mingru", {"block": "residual"}),
     "rnn, relu": ("rnn", {"nonlinearity": "relu"}),
     "rnn, sigmoid": ("rnn", {"nonlinearity": "sigmoid"}),
+    "lstm, coupled": ("lstm", {"input_gate": "coupled"}),
+    "lstm, capped": ("lstm", {"input_gate": "capped"}),
+    "lstm, projected": ("lstm", {"projection_size": 4}),
+    "lstm, coupled, projected": ("lstm", {"input_gate": "coupled", "projection_size": 4}),
 }
 on_every_cell = pytest.mark.parametrize("name", CASES)
 

@@ -192,6 +192,34 @@ def make_cell(name, **options):
     return cell, dict(cell.named_parameters())
 
 
+def torch_lstm(p, inputs, gate, projected):
+    """An LSTM in the names of torch's parameters, with an input gate that hangs on the forget gate."""
+    h, c = zeros(B, 4 if projected else D), zeros(B, D)
+    for x in inputs:
+        sums = x @ p["weight_ih_l0"].T + p["bias_ih_l0"] + h @ p["weight_hh_l0"].T + p["bias_hh_l0"]
+        *own, f, g, o = sums.chunk(3 if gate == "coupled" else 4, dim=1)
+        f = sigmoid(f)
+        i = 1 - f if gate == "coupled" else sigmoid(own[0])
+        if gate == "capped":
+            i = torch.where(i < 1 - f, i, 1 - f)
+        c = f * c + i * tanh(g)
+        h = sigmoid(o) * tanh(c)
+        if projected:
+            h = h @ p["weight_hr_l0"].T
+        yield h
+
+
+@pytest.mark.parametrize("gate", ["untied", "coupled", "capped"])
+@pytest.mark.parametrize("projected", [False, True])
+@torch.no_grad()
+def test_an_lstm_has_the_input_gate_and_the_projection_of_the_papers(gate, projected):
+    cell, parameters = make_cell("lstm", input_gate=gate, projection_size=4 if projected else None)
+    inputs = torch.randn(T, B, E, dtype=torch.float64)
+    outputs, _ = cell(inputs, cell.initial_state(B))
+    expected = torch.stack(list(torch_lstm(parameters, inputs, gate, projected)))
+    torch.testing.assert_close(outputs, expected, rtol=1e-9, atol=1e-11)
+
+
 def test_every_cell_has_its_equations_written_out_here_or_in_torch():
     assert {*EQUATIONS, "rnn", "irnn", "gru", "lstm"} == set(CELLS)
 

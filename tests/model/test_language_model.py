@@ -66,6 +66,44 @@ def test_the_forget_gates_two_biases_sum_to_the_value(make_model, value):
         assert len(set(others.tolist())) == len(others)
 
 
+def test_a_coupled_input_gate_has_no_parameters_and_leaves_the_others_as_they_are_drawn(make_model):
+    plain, coupled = (
+        make_model("lstm", num_layers=2, spread=None, input_gate=gate, forget_bias=1.0)
+        for gate in ("untied", "coupled")
+    )
+    for layer, other in zip(plain.recurrent.layers, coupled.recurrent.layers, strict=True):
+        for name, parameter in layer.named_parameters():
+            assert other.get_parameter(name).equal(parameter[6:])
+    assert plain.head.weight.equal(coupled.head.weight)
+
+
+@pytest.mark.parametrize("block", ["plain", "residual"])
+def test_the_size_of_the_outputs_is_known_from_the_configuration(make_model, block):
+    for options in ({}, {"projection_size": 4}):
+        model = make_model("lstm", block=block, **options)
+        assert model.config.output_size == model.recurrent.output_size
+
+
+def test_a_projection_stands_below_the_hidden_size_and_before_what_follows(make_model):
+    model = make_model("lstm", num_layers=2, projection_size=4, embedding_size=5)
+    hidden, state = model.features(torch.randint(12, (2, 3)), model.initial_state(2))
+    assert hidden.shape == (2, 3, 4)
+    assert [tuple(tensor.shape) for layer in state for tensor in layer] == [(2, 4), (2, 6)] * 2
+    assert model.recurrent.layers[1].weight_ih_l0.shape == (24, 4)
+    trace = model.trace(torch.randint(12, (2, 3)), model.initial_state(2))
+    assert (trace.h[0].shape, trace.c[0].shape) == ((2, 3, 4), (2, 3, 6))
+    with pytest.raises(ConfigError, match=r"--projection-size 6 must be below --hidden-size 6"):
+        ModelConfig(hidden_size=6, projection_size=6)
+    with pytest.raises(ConfigError, match=r"identity needs square matrices, .*makes them 6 x 4: use orthogonal"):
+        ModelConfig(hidden_size=6, projection_size=4, recurrent_init="identity")
+
+
+@pytest.mark.parametrize("option", [{"input_gate": "coupled"}, {"projection_size": 4}])
+def test_gates_and_projection_are_an_lstms(option):
+    with pytest.raises(ConfigError, match=r"needs --cell lstm: gru does not have it"):
+        ModelConfig(cell="gru", **option)
+
+
 def test_without_a_forget_bias_torchs_own_stays(make_model):
     (layer,) = make_model("lstm", spread=None).recurrent.layers
     assert (layer.bias_ih_l0 + layer.bias_hh_l0)[6:12].unique().numel() == 6

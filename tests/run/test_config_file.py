@@ -66,6 +66,8 @@ FORMAT_1: dict[str, Any] = {
     "recurrent_init": None,
     "recurrent_scale": None,
     "forget_bias": None,
+    "input_gate": None,
+    "projection_size": None,
     "mogrifier_rounds": None,
     "conv_width": None,
     "heads": None,

@@ -29,6 +29,7 @@ SMALL: dict[str, Any] = {
 TOKENIZER = CharacterTokenizer(["<unk>", "<eos>", *"abcdefghijklmnopqrstuvwxyz"])
 # With these null stands for "none", or for what the help says: an epoch between validations, torch's start values.
 OPEN = {"max_steps", "max_seconds", "eval_every", "patience", "checkpoint_every", "forget_bias", "cutoffs"}
+OPEN |= {"projection_size", "decay_after"}
 OF_OTHER_CELLS = {"nonlinearity", "irnn_form", "mogrifier_rounds", "conv_width", "heads", "context"}
 OF_OTHER_OPTIMISERS = {"betas", "eps", "momentum", "muon_lr"} | {"average_decay", "average_start", "average_n"}
 
@@ -92,6 +93,9 @@ def test_the_filled_in_values_are_those_that_the_training_uses():
     assert resolved(cell="mogrifier")["mogrifier_rounds"] == 5
     assert (resolved(cell="mlstm")["heads"], resolved(cell="mlstm", hidden_size=6)["heads"]) == (4, 2)
     assert resolved(cell="mlstm", hidden_size=6, heads=3)["heads"] == 3
+    assert resolved(cell="mlstm", hidden_size=6, block="residual")["heads"] == 2
+    assert resolved(cell="irnn")["recurrent_scale"] == 0.1
+    assert resolved(cell="irnn", irnn_form="paper")["recurrent_scale"] == 1.0
     tied = resolved(head="adaptive", hidden_size=64, embedding_size=32, tie_embeddings=True)
     assert tied["tail_widths"] == [32, 32]
 

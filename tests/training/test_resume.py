@@ -46,6 +46,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "adamw, gru, tied": {"optimizer": "adamw", "cell": "gru", "tie_embeddings": True, "lr": 0.01},
     "adamw, rnn, random": {"optimizer": "adamw", "cell": "rnn", "sampler": "random", "lr": 0.01},
     "sgd, irnn, documents": {"optimizer": "sgd", "cell": "irnn", "sampler": "document", "lr": 0.5},
+    "adamw, lstm, coupled": {"optimizer": "adamw", "input_gate": "coupled", "projection_size": 5, "lr": 0.01},
     "sgd, lstm, regularised": {
         "optimizer": "sgd",
         "cell": "lstm",

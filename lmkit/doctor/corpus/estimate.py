@@ -74,7 +74,7 @@ def estimate_checks(config: Config, vocab_size: int, train_tokens: int) -> Itera
 def _output(config: Config, vocab_size: int) -> int:
     """Parameters of the output layer that a token uses; of an adaptive one about a quarter."""
     model = config.model
-    width = model.embedding_size if model.tie_embeddings and model.embedding_size else model.hidden_size
+    width = model.embedding_size if model.tie_embeddings and model.embedding_size else model.output_size
     return vocab_size * width // (1 if model.head == "full" else 4)
 
 

@@ -61,7 +61,7 @@ def stack(parts: Parts, settings: AdapterSettings) -> list[Level]:
     if settings.cache:
         base = NeuralCache(
             base,
-            parts.model.config.hidden_size,
+            parts.model.config.output_size,
             span=settings.cache,
             flatness=settings.cache_flatness,
             weight=settings.cache_weight,

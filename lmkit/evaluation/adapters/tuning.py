@@ -142,7 +142,7 @@ def _read(predictor: HiddenPredictor[Any], settings: AdapterSettings, windows: I
 
 def _tune_cache(parts: Parts, reading: _Reading, windows: Windows) -> _Reading:
     """The best flatness and weight of a cache over a reading of the network, with the mixture's log-probabilities."""
-    cache = Cache(parts.model.config.hidden_size, span=reading.settings.cache)
+    cache = Cache(parts.model.config.output_size, span=reading.settings.cache)
 
     def read(flatnesses: Sequence[float]) -> Iterator[_Reading]:
         for flatness, cached in zip(flatnesses, _cached(cache, windows(), reading, flatnesses), strict=True):

@@ -46,7 +46,7 @@ class KernelCell(MatrixCell):
         *,
         recurrent_init: str = "uniform",
         recurrent_scale: float = 1.0,
-        **options: str,
+        **options: Any,
     ) -> None:
         super().__init__(input_size, hidden_size, **options)
         self.recurrent_init, self.recurrent_scale = recurrent_init, recurrent_scale

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from lmkit.model.cells.cell import CellState
+from lmkit.model.cells.cell import Cell, CellState
 from lmkit.model.cells.kernel import KernelCell
 
 __all__ = ["LSTM", "lstm_gates", "lstm_memory"]
 
 
-class LSTM(KernelCell, nn.LSTM):  # type: ignore[misc]  # forward has the signature of cells
+class LSTM(KernelCell, nn.LSTM):
     """c' = f c + i g, h' = o tanh(c'), with sigmoid gates i, f, o and g = tanh(...), each of W x + b + U h + c.
 
     Hochreiter & Schmidhuber (1997), with the forget gate of Gers et al. (2000). Gates are stacked in the order i, f, g,
     o. forget_bias: start value of the forget gate's bias (Jozefowicz et al. 2015); None leaves torch's, about 0.
+
+    input_gate: ``untied``; ``coupled``, i = 1 - f, without parameters of its own (Greff et al. 2015, arXiv 1503.04069,
+    section 3); ``capped``, min(i, 1 - f) in the place of i (Melis, Dyer & Blunsom 2018, arXiv 1707.05589, section 3.2).
+    torch has kernels for the first alone: the others are computed step by step.
+
+    projection_size: h' = P (o tanh(c')) is shorter than c (Sak, Senior & Beaufays 2014, arXiv 1402.1128, equation 6).
     """
 
     state_names = ("h", "c")
+    weight_hr_l0: nn.Parameter
+    input_gate: str = "untied"  # while torch's constructor runs
 
     def __init__(
         self,
@@ -26,27 +38,82 @@ class LSTM(KernelCell, nn.LSTM):  # type: ignore[misc]  # forward has the signat
         hidden_size: int,
         *,
         forget_bias: float | None = None,
+        input_gate: str = "untied",
+        projection_size: int | None = None,
         recurrent_init: str = "uniform",
         recurrent_scale: float = 1.0,
     ) -> None:
-        super().__init__(input_size, hidden_size, recurrent_init=recurrent_init, recurrent_scale=recurrent_scale)
+        super().__init__(
+            input_size,
+            hidden_size,
+            recurrent_init=recurrent_init,
+            recurrent_scale=recurrent_scale,
+            proj_size=projection_size or 0,
+        )
+        self.output_size = projection_size or hidden_size
+        self.input_gate = input_gate
+        if input_gate == "coupled":
+            self._leave_out_input_gate()
         if forget_bias is not None:
             self._set_forget_bias(forget_bias)
+
+    def _leave_out_input_gate(self) -> None:
+        for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
+            setattr(self, name, nn.Parameter(self.get_parameter(name).detach()[self.hidden_size :].clone()))
+        self.projected_size = len(self.bias_ih_l0)
 
     @torch.no_grad()
     def _set_forget_bias(self, value: float) -> None:
         """Torch adds two biases: the whole value goes into one of them and zero into the other."""
-        forget = slice(self.hidden_size, 2 * self.hidden_size)
+        start = 0 if self.input_gate == "coupled" else self.hidden_size
+        forget = slice(start, start + self.hidden_size)
         self.bias_ih_l0[forget] = value
         self.bias_hh_l0[forget] = 0
 
+    @property
+    def kept_size(self) -> int:
+        return self.projected_size + 3 * self.hidden_size
+
+    def flatten_parameters(self) -> None:
+        """Into one memory, as cuDNN wants it of the LSTM that it knows."""
+        if self.input_gate == "untied":
+            super().flatten_parameters()
+
+    def gate_rows(self) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
+        for name, parameter in self.named_parameters():
+            if parameter.dim() > 1:
+                rows = len(parameter)
+                yield parameter, (rows,) if name == "weight_hr_l0" else (self.hidden_size,) * (rows // self.hidden_size)
+
+    def initial_state(self, batch_size: int) -> CellState:
+        """Zeros (B, D) and (B, H)."""
+        new_zeros = self.weight_hh_l0.new_zeros
+        return new_zeros(batch_size, self.output_size), new_zeros(batch_size, self.hidden_size)
+
+    def forward(self, inputs: Tensor, state: CellState) -> tuple[Tensor, CellState]:  # type: ignore[override]
+        if self.input_gate != "untied":
+            return Cell.forward(self, inputs, state)
+        if not self.proj_size:
+            return super().forward(inputs, state)
+        with warnings.catch_warnings():  # torch says that a faster library has no projections
+            warnings.filterwarnings("ignore", "LSTM with projections is not supported", UserWarning)
+            return super().forward(inputs, state)
+
     def look(self, projected: Tensor, state: CellState) -> dict[str, Tensor]:
-        return lstm_gates(projected + self.from_state(state[0]))
+        preactivation = projected + self.from_state(state[0])
+        if self.input_gate == "coupled":  # 1 - f is the sigmoid of the negative sum
+            preactivation = torch.cat([-preactivation[:, : self.hidden_size], preactivation], dim=1)
+        seen = lstm_gates(preactivation)
+        if self.input_gate == "capped":
+            seen["input"] = torch.minimum(seen["input"], 1 - seen["forget"])
+        return seen
 
     def step(self, projected: Tensor, state: CellState) -> tuple[Tensor, CellState]:
         seen = self.look(projected, state)
         c = lstm_memory(seen, state[1])
         h = seen["output"] * torch.tanh(c)
+        if self.proj_size:
+            h = F.linear(h, self.weight_hr_l0)
         return h, (h, c)
 
 
