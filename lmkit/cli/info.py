@@ -30,10 +30,12 @@ def command(run: Path | None, presets: bool, as_json: bool) -> None:
         return
     from lmkit.console.tables import show_run
     from lmkit.run.directory import RunDirectory
+    from lmkit.run.summary import RunSummary
 
-    folder = RunDirectory.open(run or only_run("info"))
+    summary = RunSummary.read(RunDirectory.open(run or only_run("info")))
     if as_json:
-        config, info, metrics = folder.config().to_dict(), folder.info(), folder.metrics().records
-        click.echo(json.dumps({"status": folder.status, "config": config, "run": info, "metrics": metrics}))
+        config, metrics = summary.config.to_dict(), summary.metrics.records
+        values = {"status": summary.status, "config": config, "run": summary.info, "metrics": metrics}
+        click.echo(json.dumps(values))
     else:
-        show_run(folder)
+        show_run(summary)

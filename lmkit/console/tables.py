@@ -17,7 +17,7 @@ from lmkit.evaluation.adapters.levels import Adapted
 from lmkit.evaluation.comparison.comparison import Interval
 from lmkit.evaluation.measurement import Measurement
 from lmkit.presets.preset import Preset
-from lmkit.run.directory import RunDirectory
+from lmkit.run.summary import RunSummary
 from lmkit.text.sources.registry import CorpusEntry
 from lmkit.text.statistics import TokenizerStatistics
 
@@ -206,9 +206,9 @@ def show_presets(presets: Sequence[Preset]) -> None:
     console.print("`lmkit train TEXT --preset NAME` uses one; options override it.", style="dim")
 
 
-def show_run(run: RunDirectory) -> None:
+def show_run(run: RunSummary) -> None:
     """Configuration, corpus, size and the curve of a run; what run.json or metrics.jsonl lack is left out."""
-    config, info, metrics = run.config(), run.info(), run.metrics().records
+    config, info, metrics = run.config, run.info, run.metrics.records
     console = open_console()
     console.print(f"[bold]{escape(str(run.path))}[/bold]", soft_wrap=True)
     corpus = info.get("corpus")
@@ -225,10 +225,9 @@ def show_run(run: RunDirectory) -> None:
     for section, values in config.to_dict().items():
         shown = ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
         console.print(f"[bold]{section}[/bold] {escape(shown)}", soft_wrap=True)
-    steps, status = run.checkpoints.steps(), run.status
-    saved = f"checkpoints at steps {', '.join(f'{step:,}' for step in steps)}" if steps else "no checkpoint"
-    go_on = f"`lmkit train --resume {run.path}` continues it" if status == "interrupted" else ""
-    console.print(escape(joined(status, saved, go_on)), soft_wrap=True)
+    saved = f"checkpoints at steps {', '.join(f'{step:,}' for step in run.steps)}" if run.steps else "no checkpoint"
+    go_on = f"`lmkit train --resume {run.path}` continues it" if run.status == "interrupted" else ""
+    console.print(escape(joined(run.status, saved, go_on)), soft_wrap=True)
     curve = [value for record in metrics if (value := _value(record, "evaluation", "nats_per_token")) is not None]
     if curve:
         console.print(f"validation {sparkline(curve)}  best {min(curve):.4f} nats per token", soft_wrap=True)

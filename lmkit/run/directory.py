@@ -52,7 +52,7 @@ from lmkit.model.shapes import stored_shapes, stored_tensors
 from lmkit.run.checkpoints.folder import CheckpointFolder
 from lmkit.run.config_file import FILES, changed_values, values_of_config
 from lmkit.run.json_files import read_object
-from lmkit.run.lock import LOCK, FolderLock, is_locked
+from lmkit.run.lock import LOCK, FolderLock
 from lmkit.run.log import LARGEST_LOG, finite
 from lmkit.run.metrics import METRICS, Metrics
 from lmkit.run.record import RUN, RunRecord
@@ -141,20 +141,6 @@ class RunDirectory:
     def checkpoints(self) -> CheckpointFolder:
         """The run's checkpoints."""
         return CheckpointFolder(self.path / "checkpoints", self.check)
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the run's closing record is written; not where its metrics cannot be read."""
-        with contextlib.suppress(RunError):
-            return self.metrics().has_ended
-        return False
-
-    @property
-    def status(self) -> str:
-        """``in training`` while a process trains the run, then ``finished`` or ``interrupted``."""
-        if is_locked(self.path):
-            return "in training"
-        return "finished" if self.has_ended else "interrupted"
 
     def clean(self) -> None:
         """Remove what a crash has left of files that were being written. Only for who holds the run's lock."""

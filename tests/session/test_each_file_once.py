@@ -13,9 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import lmkit
+from lmkit.cli import main
 from lmkit.config import Config
+from lmkit.doctor.check import FAILED
+from lmkit.doctor.run.run import check_run
 from lmkit.session.session import Session
 
 SMALL: dict[str, Any] = {
@@ -105,6 +109,26 @@ def test_a_resume_reads_each_file_once(
         pass
     assert counts.keys() >= (RESUMED if steps else RESUMED - {"model.safetensors"})
     assert set(counts.values()) == {1}, counts
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["table", "json"])
+def test_info_reads_each_file_once(tmp_path: Path, options: list[str]):
+    run = stopped(tmp_path, 99)
+    with openings(run) as counts:
+        assert CliRunner().invoke(main, ["info", str(run), *options]).exit_code == 0
+    assert counts == dict.fromkeys(("config.json", "run.json", "metrics.jsonl", "lock"), 1)
+
+
+def test_doctor_reads_each_file_of_a_run_once(tmp_path: Path):
+    run = stopped(tmp_path, 99)
+    with openings(run) as counts:
+        assert all(check.status != FAILED for check in check_run(run, "cpu"))
+    assert {name: counts[name] for name in ("config.json", "run.json", "tokenizer.json", "metrics.jsonl")} == {
+        "config.json": 1,
+        "run.json": 1,
+        "tokenizer.json": 1,
+        "metrics.jsonl": 1,
+    }
 
 
 def test_a_measurement_reads_each_file_once(tmp_path: Path):

@@ -21,6 +21,7 @@ from lmkit.evaluation.perplexity import Evaluation
 from lmkit.run import directory
 from lmkit.run.directory import RunDirectory
 from lmkit.run.lock import is_locked
+from lmkit.run.summary import RunSummary
 from lmkit.run.weights import pack_weights
 from lmkit.session.session import Session
 from lmkit.training.loop import EvaluationRecord
@@ -213,7 +214,7 @@ def test_without_validation_the_last_model_is_kept(make: Make):
     session = make(max_steps=5, valid_fraction=0, test_fraction=0)
     assert all(isinstance(record, StepRecord) for record in session.records())
     assert session.close() is None
-    assert session.run.status == "finished", "without a split to measure, too"
+    assert RunSummary.read(session.run).status == "finished", "without a split to measure, too"
     loaded = lmkit.load(session.run.path)
     assert same([tensor for tensor in loaded.model.state_dict().values()], weights(session))
 

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lmkit.config import Config
 from lmkit.doctor.check import FAILED, OK, SKIPPED, Check
-from lmkit.errors import ConfigError, RunError
-from lmkit.files import open_regular
+from lmkit.errors import ConfigError, LmkitError
 from lmkit.run.checkpoints.folder import WEIGHTS, Checkpoint
 from lmkit.run.checkpoints.manifest import sha256
 from lmkit.run.checkpoints.packing import unpack_plain
 from lmkit.run.directory import MODEL, RunDirectory
-from lmkit.run.metrics import METRICS
+from lmkit.run.metrics import METRICS, Metrics
+from lmkit.run.stored import StoredRun
 from lmkit.session.checkpoint_state import VALUES
 from lmkit.session.config_hash import config_hash, early_config_hash
 from lmkit.session.resolved import edited_options
-from lmkit.text.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["check_records"]
 
@@ -28,35 +24,39 @@ NOTHING = "neither run.json nor a checkpoint records it"
 Records = Mapping[str, Any]
 
 
-def check_records(run: RunDirectory, config: Config, tokenizer: Tokenizer, info: Records) -> Iterator[Check]:
-    """The configuration, the model and the metrics, each against what is recorded of it."""
+def check_records(run: RunDirectory, stored: StoredRun, metrics: Metrics | LmkitError) -> Iterator[Check]:
+    """The configuration, the model and the metrics, each against what is recorded of it. metrics: or why they cannot be
+    read.
+    """
     checkpoint = run.checkpoints.newest(lambda fault: None)
     state = {} if checkpoint is None else _state(checkpoint)
-    ended = _end(run, info, checkpoint)
-    yield _configuration(run, config, tokenizer, info, state)
-    yield _model(run, run.model_sha256(config, tokenizer.vocab_size), checkpoint, state, ended)
-    yield _metrics(run, state, ended)
+    ended = _end(stored.record.info(), metrics, checkpoint)
+    yield _configuration(stored, state)
+    yield _model(run.model_sha256(stored.config, stored.tokenizer.vocab_size), metrics, checkpoint, state, ended)
+    yield _metrics(metrics, state, ended)
 
 
 def _state(checkpoint: Checkpoint) -> Records:
     """What a checkpoint knows of the other files, nothing where it is another run's."""
-    with contextlib.suppress(ValueError, KeyError):
-        return unpack_plain(checkpoint.files[VALUES], ("config_sha256", "best_sha256", "log"))
+    with contextlib.suppress(ValueError):
+        return unpack_plain(checkpoint.files.get(VALUES, b""), ("config_sha256", "best_sha256", "log"))
     return {}
 
 
-def _end(run: RunDirectory, info: Records, checkpoint: Checkpoint | None) -> Records:
+def _end(info: Records, metrics: Metrics | LmkitError, checkpoint: Checkpoint | None) -> Records:
     """What run.json records of the end of the run, nothing where it continues, or was resumed since."""
     ended = info.get("ended")
-    if not isinstance(ended, Mapping) or not isinstance(ended.get("step"), int) or not run.has_ended:
+    if not isinstance(ended, Mapping) or not isinstance(ended.get("step"), int):
+        return {}
+    if isinstance(metrics, LmkitError) or not metrics.has_ended:
         return {}
     return ended if checkpoint is None or ended["step"] >= checkpoint.step else {}
 
 
-def _configuration(run: RunDirectory, config: Config, tokenizer: Tokenizer, info: Records, state: Records) -> Check:
-    name = "configuration's record"
+def _configuration(stored: StoredRun, state: Records) -> Check:
+    name, info = "configuration's record", stored.record.info()
     try:
-        edited = edited_options(config, tokenizer, info)
+        edited = edited_options(stored.config, stored.tokenizer, info)
     except ConfigError as error:
         return Check(name, FAILED, "does not fit the tokenizer", None, (str(error),))
     if edited:
@@ -65,14 +65,14 @@ def _configuration(run: RunDirectory, config: Config, tokenizer: Tokenizer, info
     if "config_sha256" not in state:
         known = isinstance(info.get("resolved"), Mapping)
         return Check(name, OK, "as run.json records") if known else Check(name, SKIPPED, NOTHING)
-    if state["config_sha256"] in (config_hash(config), early_config_hash(run.config_values(), info)):
+    if state["config_sha256"] in (config_hash(stored.config), early_config_hash(stored.values, info)):
         return Check(name, OK, "the newest checkpoint's")
     advice_one = "config.json was edited, or is another run's: the run cannot be resumed with it."
     return Check(name, FAILED, "not the newest checkpoint's", None, (advice_one,))
 
 
 def _model(
-    run: RunDirectory, found: str | None, checkpoint: Checkpoint | None, state: Records, ended: Records
+    found: str | None, metrics: Metrics | LmkitError, checkpoint: Checkpoint | None, state: Records, ended: Records
 ) -> Check:
     """The sha256 of the best model: recorded at the end of the run, else by the checkpoint, which may be older."""
     name = "model's hash"
@@ -81,7 +81,7 @@ def _model(
     expected = ended.get("model_sha256")
     if expected is None and checkpoint is not None:
         best = checkpoint.manifest.get("best_step")
-        if isinstance(best, int) and _best_after(run, best):
+        if isinstance(best, int) and isinstance(metrics, Metrics) and metrics.best_after(best):
             return Check(name, SKIPPED, "it is newer than the newest checkpoint")
         expected = state.get("best_sha256") or sha256(checkpoint.files.get(WEIGHTS, b""))
     if expected is None:
@@ -92,26 +92,16 @@ def _model(
     return Check(name, FAILED, f"sha256 {found[:12]}… is not the recorded one", None, (advice,))
 
 
-def _best_after(run: RunDirectory, step: int) -> bool:
-    with contextlib.suppress(RunError):
-        return run.metrics().best_after(step)
-    return False
-
-
-def _metrics(run: RunDirectory, state: Records, ended: Records) -> Check:
+def _metrics(metrics: Metrics | LmkitError, state: Records, ended: Records) -> Check:
     """The metrics up to the newest checkpoint, all of them where the run has ended."""
     name, recorded = "metrics' hash", ended.get("metrics") or state.get("log")
     if not isinstance(recorded, Mapping) or not isinstance(recorded.get("length"), int):
         return Check(name, SKIPPED, NOTHING)
-    length = recorded["length"]
-    try:
-        with open_regular(run.path / METRICS) as file:
-            size = os.fstat(file.fileno()).st_size
-            whole = size == length or (size > length >= 0 and not ended)
-            found = hashlib.sha256(file.read(min(length, size))).hexdigest() if whole else ""
-    except OSError as error:
-        return Check(name, FAILED, "cannot be read", None, (f"{METRICS}: {error.strerror or error}.",))
-    if found == recorded.get("sha256"):
+    if isinstance(metrics, LmkitError):
+        return Check(name, FAILED, "cannot be read", None, (str(metrics),))
+    length, size = recorded["length"], len(metrics.content)
+    whole = size == length or (size > length >= 0 and not ended)
+    if whole and sha256(metrics.content[:length]) == recorded.get("sha256"):
         return Check(name, OK, f"the first {length:,} bytes are as recorded", length)
     advice = f"{METRICS} was edited, cut, or is another run's: its values need not be those of the training."
     return Check(name, FAILED, "not as the run left them", None, (advice,))

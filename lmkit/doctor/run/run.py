@@ -26,7 +26,8 @@ from lmkit.hardware import choose_device
 from lmkit.model.language_model import LanguageModel
 from lmkit.run.checkpoints.folder import CheckpointFolder
 from lmkit.run.directory import RunDirectory
-from lmkit.run.stored import check_text_is_there, check_vocabulary
+from lmkit.run.record import RunRecord
+from lmkit.run.stored import StoredRun, check_text_is_there, check_vocabulary, config_of
 from lmkit.text.cache.store import Cache
 from lmkit.text.cache.survey import survey_source
 from lmkit.text.corpus import Progress
@@ -46,20 +47,24 @@ def check_run(path: str | os.PathLike[str], device: str = "auto", progress: Prog
     Raises RunError if the path is no run of lmkit's.
     """
     run, chosen = RunDirectory.open(path), choose_device(device)
-    config, tokenizer, info = _attempt(run.config), _attempt(run.unchecked_tokenizer), _attempt(run.info)
+    record, values, tokenizer = RunRecord.read(run.path), _attempt(run.config_values), _attempt(run.unchecked_tokenizer)
+    config = values if isinstance(values, LmkitError) else _attempt(partial(config_of, run.path, values, record))
+    info, metrics = _attempt(record.info), _attempt(run.metrics)
     yield _opened("configuration", config, _config_finding)
     yield _opened("tokenizer", tokenizer, _tokenizer_finding)
     yield _opened("record of the run", info, lambda found: f"{len(found)} entries")
     if isinstance(config, LmkitError) or isinstance(tokenizer, LmkitError) or isinstance(info, LmkitError):
         yield Check("everything else", SKIPPED, "needs the files above")
         return
+    assert not isinstance(values, LmkitError)
+    stored = StoredRun(run.path, values, record, config, tokenizer)
     yield _tokenizer_hash(tokenizer, info)
-    yield from check_records(run, config, tokenizer, info)
+    yield from check_records(run, stored, metrics)
     corpus, text = _corpus(run, config, info, progress or (lambda stage, share: None))
     yield corpus
     yield round_trip(tokenizer, text)
     yield check_checkpoints(run.checkpoints)
-    model = _attempt(partial(_load_model, run, config, tokenizer.vocab_size, chosen))
+    model = _attempt(partial(_load_model, run, stored, chosen))
     yield _opened("weights", model, _weights_finding)
     if isinstance(model, LmkitError):
         yield Check("predictions", SKIPPED, "needs the weights")
@@ -73,14 +78,13 @@ def check_run(path: str | os.PathLike[str], device: str = "auto", progress: Prog
         yield from check_starts(NetworkPredictor(model), tokens, tokenizer.eos_id)
     documents = config.data.documents if policy == "document" else "file"
     yield from carried_state_checks(model, tokenizer, text, state=policy, documents=documents)
-    metrics = _attempt(run.metrics)
     if not isinstance(metrics, LmkitError):
         yield guessing_check(metrics.records, tokenizer.vocab_size)
 
 
-def _load_model(run: RunDirectory, config: Config, vocab_size: int, device: torch.device) -> LanguageModel:
-    check_vocabulary(run.path, run.config_values(), vocab_size)
-    return run.load_model(config, vocab_size, device)
+def _load_model(run: RunDirectory, stored: StoredRun, device: torch.device) -> LanguageModel:
+    check_vocabulary(run.path, stored.values, stored.tokenizer.vocab_size)
+    return run.load_model(stored.config, stored.tokenizer.vocab_size, device)
 
 
 def finite_weights(model: LanguageModel) -> Check:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lmkit.errors import RunError
-from lmkit.files import Check, always, is_folder, sync_folder
+from lmkit.files import Check, always, exists, is_folder, sync_folder
 from lmkit.run.checkpoints.manifest import MANIFEST, open_sealed, read_manifest, render_manifest, sha256
 
 __all__ = ["WEIGHTS", "Checkpoint", "CheckpointFolder"]
@@ -213,10 +213,9 @@ class CheckpointFolder:
 
     def _manifests(self) -> Iterator[tuple[int, dict[str, Any]]]:
         for step in self.steps():
-            with contextlib.suppress(RunError, OSError, ValueError):  # a name that no file can have
+            with contextlib.suppress(RunError):
                 manifest = read_manifest(self._folder(step))
-                sizes = {name: entry["size"] for name, entry in manifest["files"].items()}
-                if all((self._folder(step) / name).stat().st_size == size for name, size in sizes.items()):
+                if all(_size(self._folder(step) / name) == entry["size"] for name, entry in manifest["files"].items()):
                     yield step, manifest
 
     def _remove(self, folder: Path) -> None:
@@ -236,6 +235,13 @@ class CheckpointFolder:
 
 def reached(point: str) -> None:
     """Called at the points where a crash would hurt most; tests put one there."""
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a file, None where there is none, or no file can have this name."""
+    with contextlib.suppress(OSError):
+        return path.stat().st_size if exists(path) else None
+    return None
 
 
 def _write(path: Path, content: bytes) -> None:

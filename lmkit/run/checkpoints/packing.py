@@ -16,6 +16,11 @@ from torch import Tensor
 __all__ = ["pack", "unpack", "unpack_plain"]
 
 SCALARS = (str, int, float, bool, type(None))
+STRANGE = "it holds something else than a training state"
+
+
+class _OtherTensor(ValueError):
+    """A tensor that is not among those at hand."""
 
 
 def pack(value: Any) -> tuple[bytes, bytes]:
@@ -33,8 +38,8 @@ def unpack(plain: bytes, tensors: bytes) -> Any:
         loaded = load_tensors(tensors)
         # copies: tensors that share a file's buffer are not aligned, and arithmetic on them may give other last bits
         return _unpack(json.loads(plain), {name: tensor.clone() for name, tensor in loaded.items()})
-    except (SafetensorError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"it holds something else than a training state: {error!r}") from error
+    except (SafetensorError, RecursionError) as error:
+        raise ValueError(f"{STRANGE}: {error!r}") from error
 
 
 def unpack_plain(plain: bytes, names: Collection[str]) -> dict[str, Any]:
@@ -43,12 +48,12 @@ def unpack_plain(plain: bytes, names: Collection[str]) -> dict[str, Any]:
     """
     found = {}
     try:
-        for name, entry in json.loads(plain)["dict"]:
+        for name, entry in _pairs(json.loads(plain)):
             if name in names:
-                with contextlib.suppress(KeyError):
+                with contextlib.suppress(_OtherTensor):
                     found[name] = _unpack(entry, {})
-    except (KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"it holds something else than a training state: {error!r}") from error
+    except RecursionError as error:
+        raise ValueError(f"{STRANGE}: {error!r}") from error
     return found
 
 
@@ -80,14 +85,36 @@ def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
         return [_unpack(entry, tensors) for entry in value]
     if not isinstance(value, dict):
         return value
-    ((kind, content),) = value.items()
-    match kind:
-        case "tensor":
-            return tensors[content]
-        case "float":
-            return float(content)
-        case "dict":
-            return {_unpack(key, tensors): _unpack(entry, tensors) for key, entry in content}
-        case "tuple":
-            return tuple(_unpack(entry, tensors) for entry in content)
-    raise KeyError(kind)
+    match tuple(value.items()):
+        case (("tensor", str(name)),):
+            return _tensor(name, tensors)
+        case (("float", str(digits)),):
+            return float(digits)
+        case (("dict", _),):
+            return {_key(_unpack(key, tensors)): _unpack(entry, tensors) for key, entry in _pairs(value)}
+        case (("tuple", [*entries]),):
+            return tuple(_unpack(entry, tensors) for entry in entries)
+    raise ValueError(STRANGE)
+
+
+def _tensor(name: str, tensors: dict[str, Tensor]) -> Tensor:
+    if name not in tensors:
+        raise _OtherTensor(f"{STRANGE}: there is no tensor {name}")
+    return tensors[name]
+
+
+def _pairs(value: Any) -> list[Any]:
+    """Keys and entries of a packed dictionary."""
+    match value:
+        case {"dict": [*pairs]} if all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+            return pairs
+    raise ValueError(STRANGE)
+
+
+def _key(value: Any) -> Any:
+    """A value that can be a key of a dictionary."""
+    if isinstance(value, tuple):
+        return tuple(map(_key, value))
+    if not isinstance(value, SCALARS):
+        raise ValueError(STRANGE)
+    return value
