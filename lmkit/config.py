@@ -229,6 +229,15 @@ class ModelConfig(Section):
         maximum=MAX_SPAN,
         cells=("transformer",),
     )
+    attention: int | None = option(
+        None,
+        "Attend with one head to this many last outputs of the layers, the own included (default: no attention).",
+        minimum=1,
+        maximum=MAX_SPAN,
+    )
+    attention_kind: str = option(
+        "sha", "Attention: that of the SHA-RNN, or additive as Bahdanau's.", choices=("sha", "bahdanau")
+    )
     head: str = option(
         "full", "Output layer: full softmax, or adaptive for large vocabularies.", choices=("full", "adaptive")
     )
@@ -248,6 +257,10 @@ class ModelConfig(Section):
                 "--block residual needs a recurrent --cell: a layer of a transformer is a residual block."
             )
         self._check_projection()
+        if self.attention is None and self.attention_kind != "sha":
+            raise ConfigError(
+                f"--attention-kind {self.attention_kind} needs --attention: to how many outputs it attends."
+            )
         if self.cutoffs is not None and self.head != "adaptive":
             raise ConfigError("--cutoffs needs --head adaptive.")
         if self.cutoffs is not None and (not self.cutoffs or list(self.cutoffs) != sorted(set(self.cutoffs))):
@@ -273,9 +286,10 @@ class ModelConfig(Section):
 
     @property
     def shape(self) -> str:
-        """Block, cell, layers and units, for people."""
+        """Block, cell, layers, units and attention, for people."""
         block = "" if self.block == "plain" else f"{self.block} "
-        return f"{block}{self.cell} {self.num_layers} x {self.hidden_size}"
+        attention = "" if self.attention is None else f", {self.attention_kind} attention {self.attention}"
+        return f"{block}{self.cell} {self.num_layers} x {self.hidden_size}{attention}"
 
     @property
     def dropouts(self) -> tuple[float, float, float]:

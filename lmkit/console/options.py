@@ -52,6 +52,8 @@ class Options(TypedDict, total=False):
     conv_width: int | None
     heads: int | None
     context: int | None
+    attention: int | None
+    attention_kind: str
     head: str
     cutoffs: tuple[int, ...] | None
     sampler: str

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -11,8 +13,9 @@ from torch import Tensor, nn
 from lmkit.config import ModelConfig
 from lmkit.errors import ConfigError
 from lmkit.model import state as states
-from lmkit.model.cells import Cell
+from lmkit.model.cells import ATTENTIONS, Cell
 from lmkit.model.cells.band import ATTENTION
+from lmkit.model.cells.output_attention import OutputAttention
 from lmkit.model.dropout import dropout, type_dropout
 from lmkit.model.head import IGNORE, AdaptiveSoftmax, FullSoftmax, Head
 from lmkit.model.penalty import ActivationPenalty
@@ -78,6 +81,7 @@ class LanguageModel(nn.Module):
             dropout=layer_dropout,
             locked=config.locked_dropout,
             weight_drop=config.weight_drop,
+            make_attention=_attention_maker(config),
             options=_cell_options(config),
         )
         hidden_size = self.recurrent.output_size
@@ -187,6 +191,10 @@ class SequenceLoss(nn.Module):
         nll = self.model.head.nll_sum(hidden_TBD.flatten(0, 1), targets_TB.flatten())
         penalty = self.penalty(outputs_TBD, hidden_TBD, targets_TB)
         return WindowLoss(nll, penalty, (targets != IGNORE).sum(), state)
+
+
+def _attention_maker(config: ModelConfig) -> Callable[..., OutputAttention] | None:
+    return None if config.attention is None else partial(ATTENTIONS[config.attention_kind], context=config.attention)
 
 
 def _cell_options(config: ModelConfig) -> dict[str, Any]:

@@ -52,6 +52,7 @@ def computes_in(precision: torch.dtype, device: torch.device, config: ModelConfi
         heads=None,
         projection_size=None if config.projection_size is None else 8,
         context=None if config.context is None else 4,
+        attention=None if config.attention is None else 4,
     )
     return precision == torch.float32 or _try(precision, device, tiny)
 

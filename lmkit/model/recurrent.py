@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from lmkit.model.cells import CELLS, Cell
 from lmkit.model.cells.cell import CellState
+from lmkit.model.cells.output_attention import OutputAttention
 from lmkit.model.cells.residual import ResidualBlock
 from lmkit.model.dropout import dropout as drop
 from lmkit.model.state import State
@@ -23,7 +24,8 @@ class RecurrentStack(nn.Module):
     """Layers of one cell, with dropout between them, or on the branches of those that are residual.
 
     block: ``plain``, the cell as it is, or ``residual``, a block around it. options: the cell's own. weight_drop: share
-    of the recurrent matrices that is dropped in training.
+    of the recurrent matrices that is dropped in training. make_attention: makes a layer of attention that stands above
+    the others, from the size of their outputs; None for no such layer.
 
     One module per layer rather than torch's own multi-layer module: the state of each layer is then a value of its
     own, and every layer can take the fastest kernel.
@@ -40,6 +42,7 @@ class RecurrentStack(nn.Module):
         dropout: float = 0.0,
         locked: bool = False,
         weight_drop: float = 0.0,
+        make_attention: Callable[..., OutputAttention] | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -56,13 +59,16 @@ class RecurrentStack(nn.Module):
             layer = make_layer(input_size, hidden_size, **branches, **top)
             self.layers.append(layer)
             input_size = layer.output_size
+        self.attention = None if make_attention is None else make_attention(input_size, dropout=dropout, locked=locked)
         for layer in self.cells:
             layer.initialize()
 
     @property
     def cells(self) -> Iterator[Cell]:
         """The layers, from the input upwards."""
-        return iter(cast(Any, self.layers))
+        yield from cast(Any, self.layers)
+        if self.attention is not None:
+            yield self.attention
 
     @property
     def output_size(self) -> int:

@@ -32,7 +32,7 @@ from lmkit.training.state import TrainState
 
 __all__ = ["TrainingSetup", "absolute_corpus", "bytes_to_train", "prepare"]
 
-SIZES = ("hidden_size", "context")  # of a network that are suggested smaller
+SIZES = ("hidden_size", "context", "attention")  # of a network that are suggested smaller
 LEAST_VOCABULARY = 100  # a smaller one is not suggested
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lmkit.config import ModelConfig
-from lmkit.model.cells import CELLS
+from lmkit.model.cells import ATTENTIONS, CELLS
 from lmkit.model.cells.residual import ResidualBlock
 from lmkit.model.shapes import stored_shapes, stored_tensors
 
@@ -20,6 +20,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in CELLS},
     "transformer": ("transformer", {"context": 6}),  # less than a window
     "mingru in a block": ("mingru", {"block": "residual"}),
+    "sha attention": ("gru", {"attention": 6, "attention_kind": "sha"}),
+    "bahdanau attention": ("gru", {"attention": 6, "attention_kind": "bahdanau"}),
     "rnn, relu": ("rnn", {"nonlinearity": "relu"}),
     "rnn, sigmoid": ("rnn", {"nonlinearity": "sigmoid"}),
     "lstm, coupled": ("lstm", {"input_gate": "coupled"}),
@@ -32,6 +34,8 @@ on_every_cell = pytest.mark.parametrize("name", CASES)
 
 def new_cell(name):
     cell, options = CASES[name][0], dict(CASES[name][1])
+    if "attention" in options:
+        return ATTENTIONS[options["attention_kind"]](E, context=options["attention"]).double()
     block = options.pop("block", None)
     make = partial(CELLS[cell], **options)
     return (ResidualBlock(make, E, D) if block else make(E, D)).double()

@@ -107,3 +107,13 @@ def test_a_batch_that_cannot_fit_says_in_how_many_parts_it_would(monkeypatch: py
 def test_a_longest_window_and_penalties_are_in_the_estimate(option: dict[str, float]):
     config = Config()
     assert preparation.bytes_to_train(config, 50, CPU) < preparation.bytes_to_train(config.override(option), 50, CPU)
+
+
+@pytest.mark.parametrize("kind", ["sha", "bahdanau"])
+def test_an_attention_that_cannot_fit_says_what_would(monkeypatch: pytest.MonkeyPatch, kind: str):
+    monkeypatch.setattr(preparation, "memory_size", lambda device: 4 * GIB)
+    config = Config().override({"attention": 10**6, "attention_kind": kind})
+    with pytest.raises(ConfigError, match=r"takes about [0-9.,]+ GiB") as error:
+        preparation._check_memory(config, 100, CPU)
+    (fitting,) = re.findall(r"--attention ([0-9]+)", str(error.value))
+    preparation._check_memory(config.override({"attention": int(fitting)}), 100, CPU)

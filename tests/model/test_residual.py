@@ -125,6 +125,8 @@ def test_a_transformer_in_a_block_is_refused():
         ModelConfig(cell="transformer", block="residual")
 
 
-def test_a_shape_names_the_block():
+def test_a_shape_names_block_and_attention():
     assert ModelConfig(cell="gru", hidden_size=8).shape == "gru 1 x 8"
     assert ModelConfig(cell="gru", hidden_size=8, block="residual").shape == "residual gru 1 x 8"
+    attending = ModelConfig(hidden_size=8, attention=5, attention_kind="bahdanau")
+    assert attending.shape == "lstm 1 x 8, bahdanau attention 5"

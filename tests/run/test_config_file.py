@@ -72,6 +72,8 @@ FORMAT_1: dict[str, Any] = {
     "conv_width": None,
     "heads": None,
     "context": None,
+    "attention": None,
+    "attention_kind": "sha",
     "head": "full",
     "cutoffs": None,
     "sampler": "sequential",

@@ -58,7 +58,14 @@ RUNS: dict[str, dict[str, Any]] = {
         "window_jitter": 2,
         "drop_state": 0.2,
     },
-    "adamw, qrnn, residual": {"optimizer": "adamw", "cell": "qrnn", "block": "residual", "num_layers": 2, "lr": 0.01},
+    "adamw, qrnn, residual, attention": {
+        "optimizer": "adamw",
+        "cell": "qrnn",
+        "block": "residual",
+        "attention": 12,
+        "num_layers": 2,
+        "lr": 0.01,
+    },
     "sgd, lstm, adaptive": {"optimizer": "sgd", "cell": "lstm", "head": "adaptive", "cutoffs": (3, 7)},
 }
 

@@ -3,6 +3,7 @@
 Letters of shapes are those of ``lmkit.model``.
 """
 
+from lmkit.model.cells.additive import AdditiveAttention
 from lmkit.model.cells.cell import Cell, CellState
 from lmkit.model.cells.gru import GRU
 from lmkit.model.cells.irnn import IRNN
@@ -12,14 +13,16 @@ from lmkit.model.cells.mingru import MinGRU
 from lmkit.model.cells.minlstm import MinLSTM
 from lmkit.model.cells.mlstm import MLSTM
 from lmkit.model.cells.mogrifier import Mogrifier
+from lmkit.model.cells.output_attention import OutputAttention
 from lmkit.model.cells.qrnn import QRNN
 from lmkit.model.cells.rglru import RGLRU
 from lmkit.model.cells.rnn import RNN
+from lmkit.model.cells.single_head import SingleHeadAttention
 from lmkit.model.cells.slstm import SLSTM
 from lmkit.model.cells.sru import SRU
 from lmkit.model.cells.transformer import Transformer
 
-__all__ = ["CELLS", "Cell", "CellState"]
+__all__ = ["ATTENTIONS", "CELLS", "Cell", "CellState"]
 
 CELLS: dict[str, type[Cell]] = {
     "rnn": RNN,
@@ -37,3 +40,4 @@ CELLS: dict[str, type[Cell]] = {
     "mlstm": MLSTM,
     "transformer": Transformer,
 }
+ATTENTIONS: dict[str, type[OutputAttention]] = {"sha": SingleHeadAttention, "bahdanau": AdditiveAttention}
