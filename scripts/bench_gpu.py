@@ -155,7 +155,8 @@ def lmkit(case: Case, precision: str) -> float:
     train = TrainState(model, make_optimizer(model, config.training), scaler=scaler)
     stream = stream_of(case, case.batch * (case.window * (WARM + case.steps + 1) + 1))
     sampler = SequentialSampler(stream, eos_id=1, batch_size=case.batch, window=case.window)
-    update = Update(SequenceLoss(model), DEVICE, dtype, 0.25, read_every=Update.steps_per_reading(DEVICE, dtype, None))
+    every = Update.steps_per_reading(DEVICE, dtype, None, train.optimizer)
+    update = Update(SequenceLoss(model), DEVICE, dtype, 0.25, read_every=every)
     started = tokens = 0.0
     for record in fit(train, sampler, config.training, update, None):
         if record.step == WARM:
@@ -228,6 +229,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--only", nargs="*", help="cases, by the beginning of their names")
+    parser.add_argument("--sides", nargs="*", help="only these sides, by their names")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()
     DEVICE = choose_device(arguments.device)
@@ -245,12 +247,13 @@ def main() -> None:
         speeds: dict[str, list[float]] = {}
         for _ in range(arguments.rounds):
             for side, run in sides(case).items():
-                speeds.setdefault(side, []).append(run())
+                if arguments.sides is None or side in arguments.sides:
+                    speeds.setdefault(side, []).append(run())
         found[name] = speeds
         for side, values in speeds.items():
             spread = f"{min(values):,.0f} to {max(values):,.0f}"
             print(f"{name:24} {side:26} {statistics.median(values):12,.0f} tokens/s  {spread}", flush=True)
-    for streams in (1, 64, 1024):
+    for streams in (1, 64, 1024) if not arguments.only else ():
         found[f"sampling {streams}"] = sampling(streams)
         print(f"sampling {streams} streams: {found[f'sampling {streams}']}", flush=True)
     if arguments.json is not None:
