@@ -155,7 +155,7 @@ def lmkit(case: Case, precision: str) -> float:
     train = TrainState(model, make_optimizer(model, config.training), scaler=scaler)
     stream = stream_of(case, case.batch * (case.window * (WARM + case.steps + 1) + 1))
     sampler = SequentialSampler(stream, eos_id=1, batch_size=case.batch, window=case.window)
-    every = Update.steps_per_reading(DEVICE, dtype, None, train.optimizer)
+    every = Update.steps_per_reading(DEVICE, dtype, train.optimizer, None)
     update = Update(SequenceLoss(model), DEVICE, dtype, 0.25, read_every=every)
     started = tokens = 0.0
     for record in fit(train, sampler, config.training, update, None):
