@@ -159,6 +159,13 @@ class ModelConfig(Section):
         below=1,
         cells=WITH_MATRICES,
     )
+    zoneout: float = option(
+        0.0,
+        "Probability that a unit keeps its value at a step (Krueger et al. 2017).",
+        minimum=0,
+        below=1,
+        cells=("rnn", "irnn", "gru", "lstm", "lnlstm", "mogrifier", "mingru", "minlstm", "rglru"),
+    )
     nonlinearity: str | None = option(
         None, "Nonlinearity of the plain network (default: tanh).", choices=("tanh", "relu", "sigmoid"), cells=("rnn",)
     )

@@ -201,7 +201,7 @@ KINDS += [
 ]
 KINDS += [
     ("lstm", "sequential", {**PLATEAU, **REGULARISED, "window_jitter": 3}, "bfloat16"),
-    ("gru", "document", {**OPTIMIZERS[1], **REGULARISED}, "float32"),
+    ("gru", "document", {**OPTIMIZERS[1], **REGULARISED, "zoneout": 0.1}, "float32"),
 ]
 
 

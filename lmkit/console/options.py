@@ -41,6 +41,7 @@ class Options(TypedDict, total=False):
     locked_dropout: bool
     embedding_type_dropout: float
     weight_drop: float
+    zoneout: float
     nonlinearity: str | None
     irnn_form: str | None
     recurrent_init: str | None

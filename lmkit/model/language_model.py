@@ -25,7 +25,7 @@ from lmkit.model.state import State
 __all__ = ["LanguageModel", "SequenceLoss", "Trace", "WindowLoss", "cutoffs_of", "default_cutoffs"]
 
 
-OF_THE_STACK = {"weight_drop"}  # options that some cells have, and that the layers' stack carries out
+OF_THE_STACK = {"weight_drop", "zoneout"}  # options that some cells have, and that the layers' stack carries out
 
 
 class Trace(NamedTuple):
@@ -81,6 +81,7 @@ class LanguageModel(nn.Module):
             dropout=layer_dropout,
             locked=config.locked_dropout,
             weight_drop=config.weight_drop,
+            zoneout=config.zoneout,
             make_attention=_attention_maker(config),
             options=_cell_options(config),
         )

@@ -14,6 +14,7 @@ from lmkit.model.cells import CELLS, Cell
 from lmkit.model.cells.cell import CellState
 from lmkit.model.cells.output_attention import OutputAttention
 from lmkit.model.cells.residual import ResidualBlock
+from lmkit.model.cells.zoneout import Zoneout
 from lmkit.model.dropout import dropout as drop
 from lmkit.model.state import State
 
@@ -24,8 +25,9 @@ class RecurrentStack(nn.Module):
     """Layers of one cell, with dropout between them, or on the branches of those that are residual.
 
     block: ``plain``, the cell as it is, or ``residual``, a block around it. options: the cell's own. weight_drop: share
-    of the recurrent matrices that is dropped in training. make_attention: makes a layer of attention that stands above
-    the others, from the size of their outputs; None for no such layer.
+    of the recurrent matrices that is dropped in training. zoneout: probability that a unit keeps its value.
+    make_attention: makes a layer of attention that stands above the others, from the size of their outputs; None for no
+    such layer.
 
     One module per layer rather than torch's own multi-layer module: the state of each layer is then a value of its
     own, and every layer can take the fastest kernel.
@@ -42,6 +44,7 @@ class RecurrentStack(nn.Module):
         dropout: float = 0.0,
         locked: bool = False,
         weight_drop: float = 0.0,
+        zoneout: float = 0.0,
         make_attention: Callable[..., OutputAttention] | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -50,7 +53,8 @@ class RecurrentStack(nn.Module):
         self.locked = locked
         self.weight_drop = weight_drop
         self.layers = nn.ModuleList()
-        make = partial(CELLS[cell], **(options or {}))
+        make: Callable[..., Cell] = partial(CELLS[cell], **(options or {}))
+        make = partial(Zoneout, make, zoneout) if zoneout else make
         residual = block == "residual" or CELLS[cell].residual
         make_layer: Callable[..., Cell] = partial(ResidualBlock, make) if block == "residual" else make
         branches = {"dropout": dropout, "locked": locked} if residual else {}

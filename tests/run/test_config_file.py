@@ -61,6 +61,7 @@ FORMAT_1: dict[str, Any] = {
     "locked_dropout": False,
     "embedding_type_dropout": 0.0,
     "weight_drop": 0.0,
+    "zoneout": 0.0,
     "nonlinearity": None,
     "irnn_form": None,
     "recurrent_init": None,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Cell", "CellState"]
+__all__ = ["Cell", "CellState", "blend"]
 
 CellState = tuple[Tensor, ...]
 
@@ -84,6 +84,18 @@ class Cell(nn.Module, ABC):
             outputs.append(output_BD)
         return torch.stack(outputs), state
 
+    def blended(self, inputs: Tensor, state: CellState, kept: Sequence[Tensor]) -> tuple[Tensor, CellState]:
+        """``forward`` with a share of each value of the state staying what it was at each step; outputs are ``h``.
+
+        kept: the share, for each tensor of the state, (T, B, ...) or of sizes that expand to it.
+        """
+        outputs = []
+        for number, projected_BP in enumerate(self.project(inputs)):
+            _, after = self.step(projected_BP, state)
+            state = blend(state, after, [share[number] for share in kept])
+            outputs.append(state[self.state_names.index("h")])
+        return torch.stack(outputs), state
+
     def gates(self, inputs: Tensor, state: CellState) -> dict[str, Tensor]:
         """What ``look`` names at every step of inputs (T, B, E): (T, B, D) each."""
         seen = []
@@ -91,3 +103,10 @@ class Cell(nn.Module, ABC):
             seen.append(self.look(projected_BP, state))
             _, state = self.step(projected_BP, state)
         return {name: torch.stack([values[name] for values in seen]) for name in seen[0]}
+
+
+def blend(before: CellState, after: CellState, kept: Sequence[Tensor | float]) -> CellState:
+    """The state after a step with a share of each value that it had before: exactly one of the two where the share is
+    0 or 1.
+    """
+    return tuple(share * old + (1 - share) * new for old, new, share in zip(before, after, kept, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -33,6 +34,12 @@ class ScannedCell(Cell):
 
     def forward(self, inputs: Tensor, state: CellState) -> tuple[Tensor, CellState]:
         outputs_TBD = scan(*self.pair(self.project(inputs)), state[0])
+        return outputs_TBD, (outputs_TBD[-1],)
+
+    def blended(self, inputs: Tensor, state: CellState, kept: Sequence[Tensor]) -> tuple[Tensor, CellState]:
+        """By the same scan: k h + (1 - k) (a h + b) is a recurrence with coefficients k + (1 - k) a."""
+        (share,), (a, b) = kept, self.pair(self.project(inputs))
+        outputs_TBD = scan(share + (1 - share) * a, (1 - share) * b, state[0])
         return outputs_TBD, (outputs_TBD[-1],)
 
 
