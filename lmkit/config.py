@@ -61,6 +61,11 @@ AVERAGES: dict[str, dict[str, Any]] = {
 }
 SCHEDULES = {"sgd": "plateau", "adagrad": "constant"}  # where none is named; cosine for the other optimisers
 DOCUMENTS = ("file", "line", "blank-line")
+# Cells of whose states each number means something from the first step on, and none is a count or a stabiliser.
+WITH_REAL_STATES = (
+    *("rnn", "irnn", "gru", "lstm", "lnlstm", "mogrifier"),
+    *("qrnn", "sru", "mingru", "minlstm", "rglru"),
+)
 SAMPLER_STATES = {"sequential": ("carry", "reset"), "random": ("reset",), "document": ("document",)}
 
 
@@ -194,6 +199,12 @@ class ModelConfig(Section):
         minimum=-100,
         maximum=100,
         cells=("lstm", "lnlstm"),
+    )
+    initial_state: str | None = option(
+        None,
+        "State before any token: zero, or learned (default: zero).",
+        choices=("zero", "learned"),
+        cells=WITH_REAL_STATES,
     )
     input_gate: str | None = option(
         None,

@@ -47,6 +47,7 @@ class Options(TypedDict, total=False):
     recurrent_init: str | None
     recurrent_scale: float | None
     forget_bias: float | None
+    initial_state: str | None
     input_gate: str | None
     projection_size: int | None
     mogrifier_rounds: int | None

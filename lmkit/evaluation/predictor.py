@@ -75,9 +75,11 @@ class NetworkPredictor:
             return TOLERANCE_BFLOAT16
         return TOLERANCE if self.device.type == "cpu" else TOLERANCE_ON_GPU
 
+    @torch.no_grad()
     def initial_state(self, batch_size: int) -> State:
         return self.model.initial_state(batch_size)
 
+    @torch.no_grad()
     def reset(self, state: State, rows: Tensor) -> State:
         return self.model.reset(state, rows.to(self.device))
 

@@ -25,7 +25,8 @@ from lmkit.model.state import State
 __all__ = ["LanguageModel", "SequenceLoss", "Trace", "WindowLoss", "cutoffs_of", "default_cutoffs"]
 
 
-OF_THE_STACK = {"weight_drop", "zoneout"}  # options that some cells have, and that the layers' stack carries out
+# options that some cells have, and that the layers' stack carries out
+OF_THE_STACK = {"weight_drop", "zoneout", "initial_state"}
 
 
 class Trace(NamedTuple):
@@ -83,6 +84,7 @@ class LanguageModel(nn.Module):
             weight_drop=config.weight_drop,
             zoneout=config.zoneout,
             make_attention=_attention_maker(config),
+            learned_state=config.initial_state == "learned",
             options=_cell_options(config),
         )
         hidden_size = self.recurrent.output_size
@@ -94,7 +96,9 @@ class LanguageModel(nn.Module):
         )
 
     def initial_state(self, batch_size: int) -> State:
-        """The state before any token: of each layer its cell's own, tensors (B, ...)."""
+        """The state before any token: of each layer its cell's own, tensors (B, ...). A learned one has its graph: what
+        is trained from it trains it, too.
+        """
         return self.recurrent.initial_state(batch_size)
 
     def features(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -27,7 +28,8 @@ class RecurrentStack(nn.Module):
     block: ``plain``, the cell as it is, or ``residual``, a block around it. options: the cell's own. weight_drop: share
     of the recurrent matrices that is dropped in training. zoneout: probability that a unit keeps its value.
     make_attention: makes a layer of attention that stands above the others, from the size of their outputs; None for no
-    such layer.
+    such layer. learned_state: whether the state before any input is made of parameters, which start as the cell's own
+    initial state (Hinton 2012, Neural Networks for Machine Learning, lecture 7b); that of the attention is not.
 
     One module per layer rather than torch's own multi-layer module: the state of each layer is then a value of its
     own, and every layer can take the fastest kernel.
@@ -46,6 +48,7 @@ class RecurrentStack(nn.Module):
         weight_drop: float = 0.0,
         zoneout: float = 0.0,
         make_attention: Callable[..., OutputAttention] | None = None,
+        learned_state: bool = False,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -66,6 +69,7 @@ class RecurrentStack(nn.Module):
         self.attention = None if make_attention is None else make_attention(input_size, dropout=dropout, locked=locked)
         for layer in self.cells:
             layer.initialize()
+        self.initial = nn.ModuleList(map(_learned_state, cast(Any, self.layers)) if learned_state else ())
 
     @property
     def cells(self) -> Iterator[Cell]:
@@ -81,7 +85,10 @@ class RecurrentStack(nn.Module):
 
     def initial_state(self, batch_size: int) -> State:
         """The state before any input: of each layer its own, tensors (B, ...)."""
-        return tuple(cell.initial_state(batch_size) for cell in self.cells)
+        state = tuple(cell.initial_state(batch_size) for cell in self.cells)
+        pairs = zip(self.cells, cast(Iterable[nn.ParameterDict], self.initial), state, strict=False)
+        learned = tuple(_with_learned(*values) for values in pairs)
+        return learned + state[len(learned) :]
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run over inputs (T, B, E) from the state; return the last layer's outputs (T, B, D) and the new state."""
@@ -107,3 +114,18 @@ class RecurrentStack(nn.Module):
             matrices = {name: F.dropout(cell.get_parameter(name), self.weight_drop) for name in cell.recurrent_matrices}
             computed = functional_call(cell, matrices, (inputs, values))
         return computed
+
+
+def _learned_state(cell: Cell) -> nn.ParameterDict:
+    """Parameters (...) for the tensors of a cell's initial state, by their names; none for what is empty."""
+    first = zip(cell.state_names, cell.initial_state(1), strict=True)
+    return nn.ParameterDict({name: nn.Parameter(tensor[0].clone()) for name, tensor in first if tensor.numel()})
+
+
+def _with_learned(cell: Cell, learned: nn.ParameterDict, state: CellState) -> CellState:
+    """The learned values (...) in each row of a state: copies, because parameters change in place."""
+    pairs = zip(cell.state_names, state, strict=True)
+    return tuple(
+        learned[name].expand_as(own).clone(memory_format=torch.contiguous_format) if name in learned else own
+        for name, own in pairs
+    )

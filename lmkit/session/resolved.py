@@ -77,6 +77,7 @@ def _values(config: Config, tokenizer: Tokenizer) -> dict[str, Any]:
         "embedding_dropout": embedding,
         "layer_dropout": layer,
         "output_dropout": output,
+        "initial_state": model.initial_state or "zero",
         "state": training.state_policy,
         "schedule": training.schedule_name,
         "epochs": training.epoch_limit,

@@ -140,7 +140,7 @@ def _read_step(train: TrainState, update: Update, given: StepInputs, tokens: int
     if not bool(nonfinite | spike):  # a step that is left out is told of with its own norms
         nn.utils.clip_grads_with_norm_(train.model.parameters(), update.max_grad_norm or math.inf, norm)
     set_learning_rate(train.optimizer, given.lr)
-    carried = _update_now(train, given.state, after, nonfinite, spike)
+    carried = _update_now(train, states.detach(given.state), after, nonfinite, spike)
     train.model.constrain()
     return torch.stack([nll, norm.to(nll), nonfinite.to(nll), spike.to(nll)]), carried
 
@@ -152,7 +152,7 @@ def _unread_step(train: TrainState, update: Update, given: StepInputs, tokens: i
     spike = train.guard.judge(loss, norm) & ~nonfinite if update.skip_spikes else torch.zeros_like(nonfinite)
     nn.utils.clip_grads_with_norm_(train.model.parameters(), update.max_grad_norm or math.inf, norm)
     set_learning_rate(train.optimizer, given.lr)
-    carried = _update_unread(train, given.state, after, nonfinite, spike, update)
+    carried = _update_unread(train, states.detach(given.state), after, nonfinite, spike, update)
     train.model.constrain()
     return torch.stack([nll, norm.to(nll), nonfinite.to(nll), spike.to(nll)]), carried
 

@@ -67,6 +67,7 @@ FORMAT_1: dict[str, Any] = {
     "recurrent_init": None,
     "recurrent_scale": None,
     "forget_bias": None,
+    "initial_state": None,
     "input_gate": None,
     "projection_size": None,
     "mogrifier_rounds": None,

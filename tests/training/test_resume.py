@@ -47,6 +47,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "adamw, rnn, random": {"optimizer": "adamw", "cell": "rnn", "sampler": "random", "lr": 0.01},
     "sgd, irnn, documents": {"optimizer": "sgd", "cell": "irnn", "sampler": "document", "lr": 0.5},
     "adamw, lstm, coupled": {"optimizer": "adamw", "input_gate": "coupled", "projection_size": 5, "lr": 0.01},
+    "sgd, lstm, learned state": {"optimizer": "sgd", "sampler": "document", "initial_state": "learned", "lr": 1.0},
     "sgd, lstm, regularised": {
         "optimizer": "sgd",
         "cell": "lstm",

@@ -75,8 +75,8 @@ class DynamicPredictor:
     def initial_state(self, batch_size: int) -> DynamicState:
         if batch_size != 1:
             raise ConfigError(ONE_STREAM)
-        zero = self.model.initial_state(1)
-        return DynamicState(self.trained, zero, NOTHING_READ, zero)
+        first = self.predictor.initial_state(1)
+        return DynamicState(self.trained, first, NOTHING_READ, first)
 
     def reset(self, state: DynamicState, rows: Tensor) -> DynamicState:
         return self.initial_state(1) if bool(rows[0]) else state

@@ -131,6 +131,21 @@ def test_dynamic_evaluation_equals_updates_written_out(model, squares):
     assert ours == pytest.approx(total, rel=1e-5)
 
 
+def test_dynamic_evaluation_leaves_a_learned_initial_state_as_it_was_trained():
+    torch.manual_seed(0)
+    config = ModelConfig(hidden_size=HIDDEN, initial_state="learned", cell="gru")
+    model = LanguageModel(config, VOCAB).eval()
+    torch.nn.init.normal_(model.get_parameter("recurrent.initial.0.h"))
+    predictor = dynamic(model, [torch.ones_like(parameter) for parameter in model.parameters()], lr=0.1, decay=0.0)
+    first = predictor.initial_state(1)
+    tokens = torch.tensor([STREAM.tolist()])
+    _, state = predictor.score(tokens[:, :-1], tokens[:, 1:], first)
+    after = predictor.reset(state, torch.tensor([True]))
+    weights = dict(zip(dict(model.named_parameters()), state.weights, strict=True))
+    assert weights["recurrent.initial.0.h"].equal(first.current[0][0][0])
+    assert after.current[0][0].equal(first.current[0][0])
+
+
 def test_dynamic_evaluation_refuses_rows_side_by_side(model, squares):
     with pytest.raises(ConfigError, match="--rows 1"):
         evaluate(dynamic(model, squares), windows(rows=2))
