@@ -23,6 +23,7 @@ __all__ = [
     "CheckpointConfig",
     "Config",
     "DataConfig",
+    "FineTuning",
     "ModelConfig",
     "RuntimeConfig",
     "TrainingConfig",
@@ -35,6 +36,11 @@ MAX_WIDTH = 65536  # a network wider than this fits no machine that lmkit runs o
 MAX_SPAN = 2**20  # positions: their keys and values take gigabytes
 # What a resume may change: when it ends, and how often it is saved. All else would make it another run.
 RESUMABLE = ("epochs", "max_steps", "max_seconds", "checkpoint_every", "checkpoint_seconds", "keep_checkpoints")
+# Options of the network that act in training alone, so that a fine-tuning may choose them anew.
+REGULARISERS = (
+    *("dropout", "embedding_dropout", "layer_dropout", "output_dropout", "locked_dropout"),
+    *("embedding_type_dropout", "weight_drop"),
+)
 PLACEMENT = ("device", "precision", "threads")  # of RuntimeConfig: --allow-inexact may change them
 CELLS = (
     *("rnn", "irnn", "gru", "lstm", "lnlstm", "mogrifier"),
@@ -552,6 +558,24 @@ class RuntimeConfig(Section):
         choices=("auto", "float32", "bfloat16", "float16"),
     )
     threads: int | None = option(None, "Threads on the CPU (default: its physical cores).", minimum=1, maximum=1024)
+
+
+@dataclass(frozen=True)
+class FineTuning(Section):
+    """What a fine-tuning begins from. It is no part of a configuration: run.json records where a run came from."""
+
+    init_from: str | None = option(None, "Begin from the network and the tokenizer of this run (fine-tuning).")
+    init_checkpoint: str = option("best", "Which model of that run: best, last, or a step.")
+    extend_vocab: str = option(
+        "none",
+        "What of the training text joins that run's vocabulary, if it occurs --min-count times.",
+        choices=("none", "characters", "words"),
+    )
+
+    def check(self) -> None:
+        for item in dataclasses.fields(self):
+            if self.init_from is None and getattr(self, item.name) != item.default:
+                raise ConfigError(f"{flag_of(item)} needs --init-from RUN.")
 
 
 @dataclass(frozen=True)

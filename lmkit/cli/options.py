@@ -28,6 +28,7 @@ __all__ = [
     "SectionedCommand",
     "checkpoint_option",
     "chosen",
+    "chosen_options",
     "config_options",
     "make_config",
     "progress_line",
@@ -186,12 +187,14 @@ def checkpoint_option(function: F) -> F:
 
 def make_config(preset: str | None, file: Path | None, given: Mapping[str, Any]) -> Config:
     """Defaults, then the preset, then the file, then the options that were given."""
-    config = Config()
-    if preset is not None:
-        config = config.override(read_preset(preset).options)
-    if file is not None:
-        config = config.override(_read_toml(file))
-    return config.override({name: value for name, value in given.items() if value is not None})
+    return Config().override(chosen_options(preset, file, given))
+
+
+def chosen_options(preset: str | None, file: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What was chosen: by the preset, then by the file, then by options on the command line."""
+    options = {} if preset is None else dict(read_preset(preset).options)
+    options |= {} if file is None else _read_toml(file)
+    return options | {name: value for name, value in given.items() if value is not None}
 
 
 def progress_line() -> ProgressLine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lmkit.cli.completers import complete_corpora, complete_presets, complete_runs
-from lmkit.cli.options import SectionedCommand, config_options, make_config
+from lmkit.cli.options import SectionedCommand, chosen, chosen_options, config_options, make_config, section_options
+from lmkit.config import FineTuning
 from lmkit.errors import ConfigError, FailedError
 from lmkit.files import exists
 from lmkit.presets.preset import preset_names
@@ -41,13 +43,16 @@ SHORT = (
     "device",
     "preset",
     "out",
+    "init_from",
     "resume",
 )
+FINE_TUNING = tuple(item.name for item in dataclasses.fields(FineTuning))
 
 
 @click.command(cls=SectionedCommand, short=SHORT)
 @click.argument("texts", metavar="[TEXT]", nargs=-1, shell_complete=complete_corpora)
 @config_options
+@section_options(FineTuning, "Fine-tuning", FINE_TUNING)
 @click.option("--preset", shell_complete=complete_presets, help="Start from a preset: see `lmkit info --presets`.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="Read options from a TOML file.")
 @click.option(
@@ -74,25 +79,34 @@ def command(
     """Train a language model on a text: a file, a folder, - for standard input, or a name from `lmkit corpora`.
 
     Without a text it trains on the embedded corpus. Ctrl-C and SIGTERM save the run and end; `lmkit train --resume
-    RUN` continues it, after a crash too. Option names of older toolkits (--nhid, --emsize, --bptt,
-    --learning-rate) are taken as well.
+    RUN` continues it, after a crash too. `lmkit train TEXT --init-from RUN` fine-tunes a run's model on another text.
+    Option names of older toolkits (--nhid, --emsize, --bptt, --learning-rate) are taken as well.
     """
     given["corpus"] = _corpus(texts, given["corpus"])
     if resume is not None and (preset, config_file, out) != (None, None, None):
         raise ConfigError("--resume takes no --preset, --config or --out: the run has its own.")
     if resume is None and allow_inexact:
         raise ConfigError("--allow-inexact needs --resume.")
-    config = make_config(preset, config_file, given) if resume is None else None
+    start = FineTuning(**chosen(FineTuning, given))
+    given = {name: value for name, value in given.items() if name not in FINE_TUNING}
+    if resume is not None and start.init_from is not None:
+        raise ConfigError("--resume takes no --init-from: the run has its own weights.")
+    config = make_config(preset, config_file, given) if resume is None and start.init_from is None else None
     from lmkit.console.terminal.progress import ProgressLine
 
     with ProgressLine() as line:
         line("loading")
         from lmkit.console.training import TrainingDisplay
+        from lmkit.session.origin import Origin
         from lmkit.session.session import Session
 
     with TrainingDisplay() as display:
         listeners: dict[str, Any] = {"progress": display.line, "warn": display.say, "note": display.say}
-        if config is not None:
+        if start.init_from is not None:
+            origin = Origin.open(start)
+            config = origin.configure(chosen_options(preset, config_file, given))
+            session = Session.begin(config, out, origin=origin, **listeners)
+        elif config is not None:
             session = Session.begin(config, out, **listeners)
         else:
             changes = {name: value for name, value in given.items() if value is not None}
@@ -121,7 +135,10 @@ def _corpus(texts: tuple[str, ...], corpus: str | None) -> str | None:
         raise ConfigError(f"Give the text once: {text} or --corpus {corpus}, not both.")
     path = Path(text)
     if exists(path / "config.json") and exists(path / "tokenizer.json"):
-        raise ConfigError(f"{text} is a run, not a text: `lmkit train --resume {text}` continues it.")
+        raise ConfigError(
+            f"{text} is a run, not a text: `lmkit train --resume {text}` continues it, and `lmkit train TEXT "
+            f"--init-from {text}` fine-tunes it."
+        )
     if text in preset_names() and not exists(path):
         raise ConfigError(f"{text} is a preset, not a text: `lmkit train TEXT --preset {text}`.")
     return text

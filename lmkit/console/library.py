@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
 from lmkit.api import TrainedModel, load
-from lmkit.config import Config
+from lmkit.config import Config, FineTuning, flatten
 from lmkit.console.options import Changes, Options, shows_options
 from lmkit.console.training import TrainingDisplay
 from lmkit.errors import FailedError
+from lmkit.session.origin import Origin
 from lmkit.session.session import Session
 
 __all__ = ["resume", "train"]
@@ -39,6 +40,9 @@ def train(
     *,
     out: str | os.PathLike[str] | None = None,
     config: Config | None = None,
+    init_from: str | os.PathLike[str] | None = None,
+    init_checkpoint: str | int = FineTuning.init_checkpoint,
+    extend_vocab: str = FineTuning.extend_vocab,
     quiet: bool = False,
     warn: Say | None = None,
     **options: Unpack[Options],
@@ -47,15 +51,23 @@ def train(
 
     corpus: the text, as ``lmkit train`` takes it: a file, a folder, or a name from ``lmkit corpora`` (default: the
     embedded text). out: the run folder (default: the first free ``runs/<corpus>-<n>``). config: a whole configuration,
-    which the options change. quiet: train without the display on standard error. warn: receives a sentence for a full
-    disk and for skipped steps (default: the display, or Python's warnings). For records while it trains use
-    ``lmkit.Session``. Raises DataError for a text that is missing or cannot be used, ConfigError for options that
-    cannot be, and makes no folder then.
+    which the options change. init_from: a run to begin from (fine-tuning): its network and tokenizer are taken, with
+    the weights of its model ``init_checkpoint`` (best, last, or a step); ``extend_vocab`` (none, characters, words)
+    adds what its vocabulary lacks; of ``config`` those options count that differ from the defaults. quiet: train
+    without the display on standard error. warn: receives a sentence for a full disk and for skipped steps (default: the
+    display, or Python's warnings). For records while it trains use ``lmkit.Session``. Raises DataError for a text that
+    is missing or cannot be used, ConfigError for options that cannot be, RunError for a run that cannot be begun from,
+    and makes no folder then.
     """
     given: dict[str, Any] = {**options, **({} if corpus is None else {"corpus": os.fspath(corpus)})}
-    chosen = (config or Config()).override(given)
-    folder = None if out is None else Path(out)
-    with _listener(quiet, warn) as listener, Session.begin(chosen, folder, **listener.arguments()) as session:
+    how: dict[str, Any] = {"out": None if out is None else Path(out)}
+    start = FineTuning(None if init_from is None else os.fspath(init_from), str(init_checkpoint), extend_vocab)
+    if start.init_from is None:
+        chosen = (config or Config()).override(given)
+    else:
+        how["origin"] = origin = Origin.open(start)
+        chosen = origin.configure({**_changed(config or Config()), **given})
+    with _listener(quiet, warn) as listener, Session.begin(chosen, **how, **listener.arguments()) as session:
         return _trained(session, listener.display)
 
 
@@ -78,6 +90,12 @@ def resume(
         how = {"allow_inexact": allow_inexact, **listener.arguments()}
         with Session.resume(Path(run), {**changes}, **how) as session:
             return _trained(session, listener.display)
+
+
+def _changed(config: Config) -> dict[str, Any]:
+    """The options of a configuration that differ from the defaults."""
+    defaults = flatten(Config().to_dict())
+    return {name: value for name, value in flatten(config.to_dict()).items() if value != defaults[name]}
 
 
 @contextlib.contextmanager

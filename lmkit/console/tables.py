@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -222,6 +222,8 @@ def show_run(run: RunSummary) -> None:
         str(info.get("cpu") or ""),
     ]
     console.print(escape("; ".join(fact for fact in facts if fact)), soft_wrap=True)
+    for line in _origins(info):
+        console.print(escape(line), soft_wrap=True)
     for section, values in config.to_dict().items():
         shown = ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
         console.print(f"[bold]{section}[/bold] {escape(shown)}", soft_wrap=True)
@@ -234,6 +236,21 @@ def show_run(run: RunSummary) -> None:
     for record in metrics:
         if record.get("kind") == "final":
             _show_final(record, console)
+
+
+def _origins(info: Mapping[str, Any]) -> Iterator[str]:
+    """The run that one was fine-tuned from, and those that this one was fine-tuned from, as run.json names them."""
+    while isinstance(origin := info.get("init_from"), Mapping):
+        corpus, step = origin.get("corpus"), origin.get("step")
+        facts = [
+            f"fine-tuned from {origin.get('path')}",
+            f"step {step:,}" if isinstance(step, int) else "",
+            f"corpus {corpus.get('name')}" if isinstance(corpus, Mapping) else "",
+            f"{origin.get('new_tokens')} new {origin.get('extend_vocab')}" if origin.get("new_tokens") else "",
+            f"weights sha256 {str(origin.get('weights_sha256'))[:12]}",
+        ]
+        yield "; ".join(fact for fact in facts if fact)
+        info = origin
 
 
 def _show_final(record: Mapping[str, Any], console: Console) -> None:

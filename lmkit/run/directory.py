@@ -23,7 +23,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -89,8 +89,17 @@ class RunDirectory:
         self.check = check
 
     @classmethod
-    def create(cls, path: Path, config: Config, tokenizer: Tokenizer, info: Mapping[str, Any]) -> RunDirectory:
-        """Make the folder with its first files, whole or not at all. Raises RunError if it exists already."""
+    def create(
+        cls,
+        path: Path,
+        config: Config,
+        tokenizer: Tokenizer,
+        info: Mapping[str, Any],
+        fill: Callable[[Path], None] = lambda folder: None,
+    ) -> RunDirectory:
+        """Make the folder with its first files, whole or not at all. fill: adds more of them before the folder has its
+        name. Raises RunError if it exists already.
+        """
         check_new_folder(path)
         staging = lock = None
         try:
@@ -104,6 +113,7 @@ class RunDirectory:
             write_atomically(staging / RUN, _json(dict(info)))
             (staging / METRICS).touch()
             (staging / TIMINGS).touch()
+            fill(staging)
             staging.chmod(default_mode(0o777))
             lock.release()
             (staging / LOCK).unlink()
@@ -210,6 +220,21 @@ class RunDirectory:
         # names were compared above: only second names of tied weights are absent
         model.load_state_dict(tensors, strict=False)
         return model.to(device).eval()
+
+    def model_file(self, which: str, config: Config, vocab_size: int) -> tuple[int | None, tuple[str, bytes]]:
+        """The step of a model (``best``, ``last`` or a step), and its file as ``load_model`` takes it. The step is None
+        where metrics.jsonl does not name it. Raises RunError where there is no such model.
+        """
+        if which != "best":
+            step, name, content = self.checkpoints.weights_at(which)
+            return step, (name, content)
+        try:
+            content = read_regular(self.path / MODEL, self.largest_model(config, vocab_size))
+        except FileNotFoundError:
+            raise RunError(f"{self.path} holds no trained model yet: {MODEL} is missing.") from None
+        except OSError as error:
+            raise RunError(f"{self.path / MODEL} is damaged: {error.strerror or error}.") from error
+        return self.metrics().best_step, (MODEL, content)
 
     def record_end(self, step: int, model_sha256: str | None, metrics: Mapping[str, Any]) -> None:
         """Record in run.json that the run has ended: at which step, with which model, and the length and sha256 of its

@@ -43,6 +43,13 @@ class Metrics:
         """Whether the run has written its closing record."""
         return self.closing_record is not None
 
+    @property
+    def best_step(self) -> int | None:
+        """The step that model.safetensors is of: of the closing record, else of the newest best validation."""
+        found = [record.get("step") for record in self.records if record.get("best") is True]
+        step = (self.closing_record or {}).get("step", found[-1] if found else None)
+        return step if isinstance(step, int) else None
+
     def best_after(self, step: int) -> bool:
         """Whether they have a best validation after a step: its model may be there without a checkpoint."""
         best = [record.get("step") for record in self.records if record.get("best") is True]

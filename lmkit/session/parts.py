@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,12 @@ from lmkit.files import check_new_folder
 from lmkit.run.directory import RunDirectory, free_run_path
 from lmkit.run.lock import FolderLock
 from lmkit.session.best_model import BestModel
+from lmkit.session.fine_tuning import notes_on_origin, prepare_from
 from lmkit.session.fingerprint import fingerprint
 from lmkit.session.guessing import GuessingAlarm
 from lmkit.session.log import SessionLog
 from lmkit.session.measurements import Measurements
+from lmkit.session.origin import Origin
 from lmkit.session.placement import Placement
 from lmkit.session.reports import Reports
 from lmkit.session.rollback import Rollback
@@ -77,15 +81,37 @@ class Parts:
         )
 
 
-def begin(config: Config, out: Path | None, *, progress: Progress | None, warn: Say, note: Say) -> Parts:
-    """A new run. Everything is checked and made before its folder appears."""
+def begin(
+    config: Config,
+    out: Path | None,
+    *,
+    origin: Origin | None = None,
+    progress: Progress | None,
+    warn: Say,
+    note: Say,
+) -> Parts:
+    """A new run, or with an origin one that begins from another run's weights. Everything is checked and made before
+    its folder appears.
+    """
     if out is not None:
         check_new_folder(out)
     runtime = config.runtime
     placement = Placement.choose(runtime.device, runtime.precision, runtime.threads, config.model)
-    setup = prepare(config, placement, progress=progress)
-    for text in setup.corpus.notes:
+    if origin is None:
+        setup = prepare(config, placement, progress=progress)
+    else:
+        setup = prepare_from(origin, config, placement, progress=progress)
+    origins = () if setup.init_from is None else notes_on_origin(setup.init_from, setup.corpus.tokenizer)
+    for text in (*origins, *setup.corpus.notes):
         note(text)
-    path = out or free_run_path(setup.corpus.name)
-    lock = FolderLock(RunDirectory.create(path, setup.config, setup.corpus.tokenizer, run_info(setup)).path)
-    return Parts.make(setup, lock, SessionLog(path, lock.check), fingerprint(placement), warn, progress)
+    path, machine = out or free_run_path(setup.corpus.name), fingerprint(placement)
+    first = [] if origin is None else [partial(_save_first, setup, machine)]
+    run = RunDirectory.create(path, setup.config, setup.corpus.tokenizer, run_info(setup), *first)
+    lock, saved = FolderLock(run.path), None if origin is None else Moment.of(setup)
+    return Parts.make(setup, lock, SessionLog(path, lock.check), machine, warn, progress, saved=saved)
+
+
+def _save_first(setup: TrainingSetup, machine: Mapping[str, Any], folder: Path) -> None:
+    """The checkpoint of step 0, which holds weights that no seed gives: they are in the run before the run is there."""
+    run, log, warn = RunDirectory(folder), SessionLog(folder), warnings.warn
+    Saver(setup, run, log, BestModel(setup, run, warn), Rollback(setup, run, warn), machine, warn).write()

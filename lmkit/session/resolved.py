@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from lmkit.run.stored import CONFIG, StoredRun
 from lmkit.session.placement import Placement, placement_options
 from lmkit.text.tokenizers.tokenizer import Tokenizer
 
-__all__ = ["edited_options", "resolved_options", "take_edits"]
+__all__ = ["edited_options", "model_options", "resolved_options", "take_edits"]
 
 
 def resolved_options(config: Config, tokenizer: Tokenizer, placement: Placement) -> dict[str, Any]:
@@ -68,12 +69,11 @@ def _values(config: Config, tokenizer: Tokenizer) -> dict[str, Any]:
     model, training = config.model, config.training
     options = {name: value for name, value in flatten(config.to_dict()).items() if name not in (*PLACEMENT, "corpus")}
     embedding, layer, output = model.dropouts
-    options |= _cell_options(model, tokenizer.vocab_size) | {
+    options |= model_options(model, tokenizer.vocab_size) | {
         "tokenizer": tokenizer.kind,
         "vocab_size": tokenizer.vocab_size,
         "eos_id": tokenizer.eos_id,
         "unk_id": tokenizer.unk_id,
-        "embedding_size": model.embedding_size or model.hidden_size,
         "embedding_dropout": embedding,
         "layer_dropout": layer,
         "output_dropout": output,
@@ -87,6 +87,12 @@ def _values(config: Config, tokenizer: Tokenizer) -> dict[str, Any]:
     if training.optimizer == "adamw":  # the name by which earlier runs recorded them
         options["adam_betas"] = options["betas"]
     return options | (_clusters(model, tokenizer.vocab_size) if model.head == "adaptive" else {})
+
+
+def model_options(model: ModelConfig, vocab_size: int) -> dict[str, Any]:
+    """The options of a network, with those that were left open as they are taken."""
+    own = {"embedding_size": model.embedding_size or model.hidden_size}
+    return {**dataclasses.asdict(model), **_cell_options(model, vocab_size), **own}
 
 
 def _cell_options(model: ModelConfig, vocab_size: int) -> dict[str, Any]:

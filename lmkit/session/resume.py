@@ -101,7 +101,7 @@ def _read(
     run: RunDirectory, log: SessionLog, warn: Say
 ) -> tuple[StoredRun, Checkpoint | None, CheckpointState | None, Metrics]:
     """All that a resume reads of a run but its model, each file once. Raises RunError where one is damaged, and for
-    a run that has ended and has no whole checkpoint.
+    a run that has ended or was fine-tuned and has no whole checkpoint.
     """
     stored = run.stored()
     stored.record.info()
@@ -114,6 +114,12 @@ def _read(
         raise RunError(
             f"{run.path} has ended, and none of its checkpoints is whole: to begin anew would put its model at "
             "risk. Train into a new folder."
+        )
+    origin = stored.record.values.get("init_from")
+    if checkpoint is None and isinstance(origin, Mapping):
+        raise RunError(
+            f"{run.path} was fine-tuned from {origin.get('path')}, and none of its checkpoints is whole: its weights "
+            "are lost. Fine-tune again, into a new folder."
         )
     return stored, checkpoint, state, metrics
 

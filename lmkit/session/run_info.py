@@ -24,7 +24,9 @@ def run_info(setup: TrainingSetup) -> dict[str, Any]:
         name: {"tokens": len(split), "sha256": split.sha256, **vars(split.counts)}
         for name, split in corpus.splits.items()
     }
+    origin = {} if setup.init_from is None else {"init_from": dict(setup.init_from)}
     return {
+        **origin,
         "corpus": {"name": corpus.name, **corpus.info},
         "splits": splits,
         "tokenizer_sha256": corpus.tokenizer.sha256,

@@ -89,7 +89,7 @@ class Saver:
         it did not, ``warn`` receives why. model: the file of the weights of now, where there is one already.
         """
         try:
-            self._write(model)
+            self.write(model)
         except OSError as error:
             self._warn(f"Step {self._setup.train.step:,} could not be saved: {error.strerror or error}.")
             return False
@@ -98,7 +98,8 @@ class Saver:
         self._rotate()
         return True
 
-    def _write(self, model: ModelFile | None) -> None:
+    def write(self, model: ModelFile | None = None) -> None:
+        """``save`` where the caller hears of a disk that refuses: raises OSError, and removes no older checkpoint."""
         moment = Moment.of(self._setup)
         if self.saved == moment:
             self._flush()

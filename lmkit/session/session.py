@@ -15,6 +15,7 @@ from lmkit.model.penalty import ActivationPenalty
 from lmkit.run.checkpoints.folder import CheckpointFolder
 from lmkit.run.directory import RunDirectory
 from lmkit.run.lock import FolderLock
+from lmkit.session.origin import Origin
 from lmkit.session.parts import Parts, Say, begin
 from lmkit.session.placement import Placement
 from lmkit.session.resume import resume
@@ -68,6 +69,7 @@ class Session:
         config: Config,
         out: Path | None = None,
         *,
+        origin: Origin | None = None,
         progress: Progress | None = None,
         warn: Say = silent,
         note: Say = silent,
@@ -78,9 +80,10 @@ class Session:
         nothing behind. Raises LmkitError for every mistake of the user. A disk that is full or cannot be written does
         not end the training: ``warn`` receives why, saving is tried again, and ``unsaved`` says at the end what the
         disk never took. ``note`` receives what the text has that nobody may want; ``progress(stage, share)`` is called
-        while a text is prepared or measured.
+        while a text is prepared or measured. origin: the run to begin from, whose ``configure`` made the configuration
+        (fine-tuning); its weights are in the new run's checkpoint of step 0.
         """
-        return cls(begin(config, out, progress=progress, warn=warn, note=note))
+        return cls(begin(config, out, origin=origin, progress=progress, warn=warn, note=note))
 
     @classmethod
     def resume(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -30,7 +31,7 @@ from lmkit.training.loop import is_finished, validation_is_due
 from lmkit.training.optimizers import make_optimizer, num_moments
 from lmkit.training.state import TrainState
 
-__all__ = ["TrainingSetup", "absolute_corpus", "bytes_to_train", "prepare"]
+__all__ = ["TrainingSetup", "absolute_corpus", "assemble", "bytes_to_train", "prepare", "with_absolute_paths"]
 
 SIZES = ("hidden_size", "context", "attention")  # of a network that are suggested smaller
 LEAST_VOCABULARY = 100  # a smaller one is not suggested
@@ -38,13 +39,16 @@ LEAST_VOCABULARY = 100  # a smaller one is not suggested
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """Everything that a training needs, made and checked, and nothing written yet. config: with absolute paths."""
+    """Everything that a training needs, made and checked, and nothing written yet. config: with absolute paths.
+    init_from: what run.json records of the run that a fine-tuning begins from, None for any other training.
+    """
 
     config: Config
     placement: Placement
     corpus: Corpus
     sampler: Sampler
     train: TrainState
+    init_from: Mapping[str, Any] | None = None
 
     @property
     def finished(self) -> bool:
@@ -69,8 +73,16 @@ def prepare(
 
     Raises LmkitError for every mistake of the user.
     """
-    config = _with_absolute_paths(config)
-    corpus = build_corpus(config.data, tokenizer=tokenizer, progress=progress)
+    config = with_absolute_paths(config)
+    return assemble(config, placement, build_corpus(config.data, tokenizer=tokenizer, progress=progress))
+
+
+def assemble(
+    config: Config, placement: Placement, corpus: Corpus, weights: Mapping[str, torch.Tensor] | None = None
+) -> TrainingSetup:
+    """A new model from the seed for a corpus that was read, or from ``weights`` by their stored names, and all that
+    trains it. Raises LmkitError for every mistake of the user.
+    """
     _check_length(config, corpus.splits["train"])
     if config.training.patience is not None and "valid" not in corpus.splits:
         raise ConfigError("--patience needs validation: the corpus has no valid split, and --valid-fraction is 0.")
@@ -80,9 +92,11 @@ def prepare(
         )
     _check_memory(config, corpus.tokenizer.vocab_size, placement.device)
     torch.manual_seed(config.runtime.seed)
-    model = LanguageModel(config.model, corpus.tokenizer.vocab_size, _frequency_order(config, corpus)).to(
-        placement.device
-    )
+    order = _frequency_order(config, corpus) if weights is None else None
+    model = LanguageModel(config.model, corpus.tokenizer.vocab_size, order)
+    if weights is not None:
+        model.load_state_dict(weights, strict=False)  # second names of tied weights are absent
+    model = model.to(placement.device)
     scaler = torch.amp.GradScaler(placement.device.type, enabled=placement.precision == torch.float16)
     train = TrainState(
         model, make_optimizer(model, config.training), scaler=scaler, average=make_average(config.training)
@@ -136,7 +150,7 @@ def absolute_corpus(name: str) -> str:
     return name if path is None else str(path.resolve())
 
 
-def _with_absolute_paths(config: Config) -> Config:
+def with_absolute_paths(config: Config) -> Config:
     """A local text and tokenizer by their absolute paths, so that the run finds them from any folder."""
     config = config.override({"corpus": absolute_corpus(config.data.corpus)})
     tokenizer = expanded(config.data.tokenizer)

@@ -77,6 +77,14 @@ class CutText:
         self.cache.store_text(path, seal(TOKENIZER_FORMAT, {"tokenizer": tokenizer.to_json()}))
         return tokenizer
 
+    def new_tokens(self, tokenizer: Tokenizer, min_count: int) -> list[str]:
+        """What the training split has at least ``min_count`` times and a tokenizer with a ``unit`` does not know, the
+        most frequent first.
+        """
+        texts = self.training_texts("looking for new tokens", separate=tokenizer.joins_chunks)
+        found = tokenizer.train(texts, min_count=min_count).vocabulary
+        return [token for token in found if tokenizer.token_to_id(token) is None]
+
     def training_texts(self, stage: str, *, separate: bool) -> Iterator[str]:
         """The training split in chunks; ``separate`` ends each document with a line end, so that no word reaches over
         two of them.

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator
 
 from lmkit.text.sources.source import Piece
 
-__all__ = ["MANY_DUPLICATES", "SHORTEST_LINE", "LineCounts", "LineHasher", "line_hashes"]
+__all__ = ["MANY_DUPLICATES", "MUCH_OVERLAP", "SHORTEST_LINE", "LineCounts", "LineHasher", "line_hashes"]
 
 SHORTEST_LINE = 40  # characters: shorter lines (names of speakers, headings) come again in honest texts
 MOST_LINES = 1 << 20  # different ones that are kept; with more, a fixed share of them
 MANY_DUPLICATES = 0.05
+MUCH_OVERLAP = 0.01  # of what is measured with what was trained on
 
 
 class LineCounts:
@@ -25,6 +26,14 @@ class LineCounts:
         self.most = most
         self.mask = 0
         self.counts: dict[int, int] = {}
+
+    @classmethod
+    def of(cls, pieces: Iterable[Piece]) -> LineCounts:
+        """Those of some documents."""
+        found = cls()
+        for line in line_hashes(pieces):
+            found.add(line)
+        return found
 
     def add(self, line: int) -> None:
         """Count a line."""

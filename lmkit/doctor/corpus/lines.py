@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from lmkit.doctor.check import OK, WARNING, Check
-from lmkit.text.lines import MANY_DUPLICATES, SHORTEST_LINE, LineCounts, line_hashes
+from lmkit.text.lines import MANY_DUPLICATES, MUCH_OVERLAP, SHORTEST_LINE, LineCounts, line_hashes
 from lmkit.text.sources.source import Slice
 from lmkit.text.traits import MEMORISED
 
 __all__ = ["line_checks"]
 
-MUCH_OVERLAP = 0.01
-
 
 def line_checks(slices: Mapping[str, Slice]) -> Iterator[Check]:
     """Duplicates in the training split, and the share of each other split's lines that are in it."""
-    train = LineCounts()
-    for line in line_hashes(slices["train"].pieces()):
-        train.add(line)
+    train = LineCounts.of(slices["train"].pieces())
     rate = train.duplicate_rate
     about = "about " if train.is_estimate else ""
     finding = f"{about}{rate:.2%} of the training lines of {SHORTEST_LINE} characters or more are repeated"

@@ -127,6 +127,11 @@ class CheckpointFolder:
         """The weights of ``last`` or of a step: the file's name inside the run, and its content. Raises RunError where
         there is no such checkpoint, or it is damaged.
         """
+        _, name, content = self.weights_at(which)
+        return name, content
+
+    def weights_at(self, which: str | int) -> tuple[int, str, bytes]:
+        """The same, with the step in front."""
         there = ", ".join(f"{step}" for step in self.steps()) or "none"
         if which == "last":
             found = self.newest(lambda fault: None)
@@ -140,7 +145,7 @@ class CheckpointFolder:
             )
         if WEIGHTS not in found.files:
             raise RunError(f"{self._folder(found.step)} holds no {WEIGHTS}.")
-        return f"{self.path.name}/{self._folder(found.step).name}/{WEIGHTS}", found.files[WEIGHTS]
+        return found.step, f"{self.path.name}/{self._folder(found.step).name}/{WEIGHTS}", found.files[WEIGHTS]
 
     def rotate(self, newest: int, keep: int, also: Collection[int] = ()) -> None:
         """Remove all but the newest ``keep``, the best ones that these name, and ``also``. Those whose manifest or

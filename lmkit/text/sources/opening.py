@@ -23,7 +23,7 @@ from lmkit.text.sources.reading import looks_like_text, read_text
 from lmkit.text.sources.registry import load_registry
 from lmkit.text.sources.source import WHOLE, Document, Source
 
-__all__ = ["local_path", "open_local", "open_source", "spool"]
+__all__ = ["is_at_hand", "local_path", "open_local", "open_source", "spool"]
 
 SPLIT_NAMES = {
     "train": ("train", "wiki.train", "ptb.train"),
@@ -61,6 +61,11 @@ def open_source(name: str, *, stdin: BinaryIO | None = None) -> Iterator[Source]
         yield _open_path(name)
     else:
         yield _open_remote(name, list(registry))
+
+
+def is_at_hand(name: str) -> bool:
+    """Whether ``open_source`` finds the text of a name again without a network."""
+    return name.partition(":")[0] in GENERATED or name in BUILT_IN or local_path(name) is not None
 
 
 def local_path(name: str) -> Path | None:

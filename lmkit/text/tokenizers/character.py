@@ -29,6 +29,7 @@ class CharacterTokenizer(Tokenizer):
     kind: ClassVar[str] = "char"
     joins_chunks: ClassVar[bool] = False
     ids_by_frequency: ClassVar[bool] = True
+    unit: ClassVar[str | None] = "characters"
     unk_id = 0
     eos_id = 1
     lossless = True

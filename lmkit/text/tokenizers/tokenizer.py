@@ -112,13 +112,15 @@ class Tokenizer(ABC):
     ``eos_id`` closes a document; ``unk_id`` stands for what is not in the vocabulary, None where nothing can miss.
     ``lossless``: text of known tokens survives the round trip. ``eos_is_line_end``: line ends in text are ``<eos>``.
     ``joins_chunks``: a token can reach over the border of two chunks. ``ids_by_frequency``: ids after the special ones
-    descend by their training frequency. ``id_dtype`` is the smallest unsigned type that holds every id.
+    descend by their training frequency. ``id_dtype`` is the smallest unsigned type that holds every id. ``unit``: what
+    its vocabulary is a list of, and can be extended by; None where tokens are made of each other.
     """
 
     kind: ClassVar[str]
     joins_chunks: ClassVar[bool] = True
     eos_is_line_end: ClassVar[bool] = False
     ids_by_frequency: ClassVar[bool] = False
+    unit: ClassVar[str | None] = None
     eos_id: int
     unk_id: int | None
     lossless: bool
@@ -139,6 +141,11 @@ class Tokenizer(ABC):
         ``vocab_size`` is the largest allowed size, special tokens included; what occurs fewer than ``min_count`` times
         is left out.
         """
+
+    def extended(self, tokens: Sequence[str]) -> Self:
+        """The same tokenizer with more tokens behind those that it has, whose ids stay; for kinds with a ``unit``."""
+        assert self.unit is not None, f"{self.kind} tokens are no list"
+        return type(self)([*self.vocabulary, *tokens])
 
     @classmethod
     def training_version(cls) -> str:

@@ -31,6 +31,7 @@ class WordTokenizer(Tokenizer):
     kind: ClassVar[str] = "word"
     eos_is_line_end: ClassVar[bool] = True
     ids_by_frequency: ClassVar[bool] = True
+    unit: ClassVar[str | None] = "words"
     unk_id = 0
     eos_id = 1
     lossless = False
