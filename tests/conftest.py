@@ -15,6 +15,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+pytest.register_assert_rewrite("tests.runs")  # what its assertions compared is shown, as in a test
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # deadline=None: no test asserts a time. In CI the same examples come every time, so a red run is the change's fault.

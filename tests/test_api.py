@@ -13,17 +13,10 @@ import torch
 
 import lmkit
 from lmkit.errors import ConfigError, DataError, LmkitError, RunError
+from tests.runs import SMALL
 
 TEXT = "The cat sat on the mat.\nThe dog ran to the tree, naïve as ever.\n" * 60
 OTHER = "The dog sat on the naïve cat.\nThe tree ran."
-SMALL: dict[str, Any] = {
-    "hidden_size": 8,
-    "batch_size": 4,
-    "window": 16,
-    "threads": 1,
-    "precision": "float32",
-    "device": "cpu",
-}
 KINDS: dict[str, dict[str, Any]] = {
     "char": {},
     "word": {"tokenizer": "word"},

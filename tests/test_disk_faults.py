@@ -6,7 +6,6 @@ import builtins
 import errno
 import json
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -31,18 +30,10 @@ from lmkit.session.measurements import Measurements
 from lmkit.session.session import Session
 from lmkit.training.loop import EvaluationRecord
 from lmkit.training.step import StepRecord
+from tests import runs
+from tests.runs import assert_same, everything, validations_on_a_curve, write_text
 
-SMALL: dict[str, Any] = {
-    "hidden_size": 8,
-    "batch_size": 4,
-    "window": 16,
-    "threads": 1,
-    "precision": "float32",
-    "device": "cpu",
-    "max_steps": 48,
-    "eval_every": 7,
-    "checkpoint_every": 5,
-}
+SMALL: dict[str, Any] = {**runs.SMALL, "max_steps": 48, "eval_every": 7, "checkpoint_every": 5}
 ERRORS = [errno.ENOSPC, errno.EDQUOT, errno.EROFS]
 Make = Callable[..., Session]
 
@@ -158,12 +149,7 @@ if not Path("/proc/self/fd").is_dir():
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    draw = random.Random(3)
-    words = ["the", "cat", "sat", "on", "a", "mat", "dog", "ran", "to", "tree"]
-    lines = [" ".join(draw.choice(words) for _ in range(draw.randint(2, 7))) + ".\n" for _ in range(70)]
-    path = tmp_path_factory.mktemp("text") / "text.txt"
-    path.write_text("".join(lines), encoding="utf-8", newline="")
-    return path
+    return write_text(tmp_path_factory.mktemp("text"))
 
 
 @pytest.fixture
@@ -184,17 +170,10 @@ def undisturbed(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def contents(run: Path) -> dict[str, bytes]:
-    last = max((run / "checkpoints").glob("step-*"))
-    kept = [path for path in last.iterdir() if path.name not in ("clock.json", "manifest.json")]
-    kept += [run / "model.safetensors", run / "metrics.jsonl"]
-    return {path.relative_to(run).as_posix(): path.read_bytes() for path in kept}
-
-
-def assert_same(run: Path, other: Path) -> None:
-    one, two = contents(run), contents(other)
-    assert one.keys() == two.keys()
-    assert [name for name in one if one[name] != two[name]] == []
+@pytest.fixture
+def on_a_curve() -> Iterator[None]:
+    with validations_on_a_curve():
+        yield
 
 
 def assert_nothing_left_over(run: Path) -> None:
@@ -363,9 +342,9 @@ def test_on_the_command_line_the_result_is_printed_and_the_exit_code_is_1(text: 
 
 
 @pytest.mark.parametrize("first", [pytest.param(20, marks=pytest.mark.slow), 21])
-def test_an_end_that_was_saved_late_can_be_extended_exactly(make: Make, disk: Disk, first: int):
+def test_an_end_that_was_saved_late_can_be_extended_exactly(make: Make, disk: Disk, first: int, on_a_curve: None):
     """The checkpoint of the last step is written after the closing validation here, and does not know of it."""
-    plateau = {"optimizer": "sgd", "schedule": "plateau", "lr": 30.0, "max_grad_norm": 0.0}
+    plateau = {"optimizer": "sgd", "schedule": "plateau", "lr": 1.0, "max_grad_norm": 0.0}
     whole = make("whole", **plateau, max_steps=60)
     list(whole.records())
     whole.close()
@@ -553,10 +532,6 @@ WRITES: dict[str, Callable[[Session], Any]] = {
     "the end": lambda session: session.close(),
     "a stop": lambda session: session.stop(),
 }
-
-
-def everything(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture

@@ -21,32 +21,21 @@ from click.testing import CliRunner
 
 import lmkit
 from lmkit.cli import main
-from lmkit.config import RESUMABLE, Config, TrainingConfig
+from lmkit.config import RESUMABLE, Config
 from lmkit.errors import ConfigError, LmkitError, RunError
 from lmkit.evaluation.measurement import Measurement
 from lmkit.evaluation.measurement import measure as measured
-from lmkit.evaluation.perplexity import Evaluation
 from lmkit.fields import flag_of
 from lmkit.model.cells import CELLS
 from lmkit.run.checkpoints.folder import CheckpointFolder
 from lmkit.session.fingerprint import fingerprint
 from lmkit.session.session import Session
-from lmkit.training import loop
 from lmkit.training.loop import EvaluationRecord
-from lmkit.training.state import TrainState
 from lmkit.training.step import StepRecord
+from tests import runs
+from tests.runs import assert_same, everything, validations_on_a_curve, write_text
 
-SMALL: dict[str, Any] = {
-    "hidden_size": 8,
-    "batch_size": 4,
-    "window": 16,
-    "dropout": 0.2,
-    "threads": 1,
-    "precision": "float32",
-    "device": "cpu",
-    "max_steps": 26,
-    "eval_every": 9,
-}
+SMALL: dict[str, Any] = {**runs.SMALL, "dropout": 0.2, "max_steps": 26, "eval_every": 9}
 PLATEAU = {"optimizer": "sgd", "schedule": "plateau", "lr": 1.0, "max_grad_norm": 0.0}
 PLACEMENT = ("device", "precision", "threads")
 Record = StepRecord | EvaluationRecord
@@ -57,13 +46,7 @@ Needs = Callable[..., None]
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some 1,300 characters in lines: an epoch of SMALL has 17 windows."""
-    draw = random.Random(3)
-    words = ["the", "cat", "sat", "on", "a", "mat", "dog", "ran", "to", "tree"]
-    lines = [" ".join(draw.choice(words) for _ in range(draw.randint(2, 7))) + ".\n" for _ in range(70)]
-    path = tmp_path_factory.mktemp("text") / "text.txt"
-    path.write_text("".join(lines), encoding="utf-8", newline="")
-    return path
+    return write_text(tmp_path_factory.mktemp("text"))
 
 
 @pytest.fixture
@@ -86,23 +69,7 @@ def _threads_as_before() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="module")
 def _validations_on_a_curve() -> Iterator[None]:
-    """Validations are made, and then get worse and better again at steps that are known, so that plateau schedule,
-    patience and best model have something to do however these trainings go.
-    """
-    validate = loop._validation
-
-    def curve(step: int) -> float:
-        worse = any(first <= step < last for first, last in ((16, 20), (30, 36), (46, 100)))
-        return 2.6 + step / 1000 if worse else 2.5 - step / 1000  # better than guessing, or a warning would come
-
-    def on_the_curve(
-        train: TrainState, config: TrainingConfig, validation: Callable[[], Evaluation]
-    ) -> EvaluationRecord:
-        found = validation()
-        return validate(train, config, lambda: dataclasses.replace(found, nll=found.tokens * curve(train.step)))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "_validation", on_the_curve)
+    with validations_on_a_curve():
         yield
 
 
@@ -144,27 +111,6 @@ def crash(session: Session, when: When) -> Path:
 
 def at_step(step: int) -> When:
     return lambda session, record: isinstance(record, StepRecord) and record.step == step
-
-
-def contents(run: Path) -> dict[str, bytes]:
-    """All that is a function of the run: the last checkpoint without its clocks, the best model, the metrics, the
-    reports.
-    """
-    last = max((run / "checkpoints").glob("step-*"))
-    kept = [path for path in last.iterdir() if path.name not in ("clock.json", "manifest.json")]
-    kept += [run / "model.safetensors", run / "metrics.jsonl", run / "tokenizer.json"]
-    kept += (run / "reports").glob("*.json")
-    return {path.relative_to(run).as_posix(): path.read_bytes() for path in kept if path.exists()}
-
-
-def assert_same(run: Path, other: Path) -> None:
-    one, two = contents(run), contents(other)
-    assert one.keys() == two.keys()
-    assert [name for name in one if one[name] != two[name]] == []
-
-
-def everything(run: Path) -> dict[str, bytes]:
-    return {path.relative_to(run).as_posix(): path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ import errno
 import json
 import math
 import os
-import random
 import shutil
 import warnings
 from collections.abc import Callable
@@ -30,32 +29,17 @@ from lmkit.run.directory import RunDirectory
 from lmkit.session.session import Session
 from lmkit.training.guard import Skipped
 from lmkit.training.step import StepRecord
+from tests import runs
+from tests.runs import assert_same, everything, make_text, write_text
 
-SMALL: dict[str, Any] = {
-    "hidden_size": 8,
-    "batch_size": 4,
-    "window": 16,
-    "threads": 1,
-    "precision": "float32",
-    "device": "cpu",
-    "max_steps": 26,
-    "eval_every": 9,
-}
+SMALL: dict[str, Any] = {**runs.SMALL, "max_steps": 26, "eval_every": 9}
 Make = Callable[..., Session]
 Values = dict[str, Any]
 
 
-def make_text(seed: int = 3) -> str:
-    draw = random.Random(seed)
-    words = ["the", "cat", "sat", "on", "a", "mat", "dog", "ran", "to", "tree"]
-    return "".join(" ".join(draw.choice(words) for _ in range(draw.randint(2, 7))) + ".\n" for _ in range(70))
-
-
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("text") / "text.txt"
-    path.write_text(make_text(), encoding="utf-8", newline="")
-    return path
+    return write_text(tmp_path_factory.mktemp("text"))
 
 
 @pytest.fixture
@@ -110,24 +94,6 @@ def ended(whole: Path, tmp_path: Path) -> Path:
 
 def go_on(run: Path, **changes: Any) -> Session:
     return Session.resume(run, changes, warn=pytest.fail)
-
-
-def everything(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def contents(run: Path) -> dict[str, bytes]:
-    """All that is a function of the run, without the clocks."""
-    last = max((run / "checkpoints").glob("step-*"))
-    kept = [path for path in last.iterdir() if path.name not in ("clock.json", "manifest.json")]
-    kept += [run / "model.safetensors", run / "metrics.jsonl"]
-    return {path.relative_to(run).as_posix(): path.read_bytes() for path in kept}
-
-
-def assert_same(run: Path, other: Path) -> None:
-    one, two = contents(run), contents(other)
-    assert one.keys() == two.keys()
-    assert [name for name in one if one[name] != two[name]] == []
 
 
 # links to other places

@@ -14,19 +14,9 @@ from lmkit.config import Config
 from lmkit.doctor.check import OK, SKIPPED, WARNING
 from lmkit.doctor.run.carried import guessing_check
 from lmkit.session.session import Session
+from tests import runs
 
-SMALL: dict[str, Any] = {
-    "hidden_size": 8,
-    "batch_size": 4,
-    "window": 16,
-    "threads": 1,
-    "precision": "float32",
-    "device": "cpu",
-    "cell": "irnn",
-    "max_steps": 1,
-    "valid_fraction": 0.0,
-    "test_fraction": 0.2,
-}
+SMALL: dict[str, Any] = {**runs.SMALL, "cell": "irnn", "max_steps": 1, "valid_fraction": 0.0, "test_fraction": 0.2}
 GROWTH = {"huge": 1.005, "broken": 4.0}  # of the state with each token, over some five hundred
 
 

@@ -26,9 +26,9 @@ from lmkit.evaluation.perplexity import Evaluation
 from lmkit.session.measurements import Measurements
 from lmkit.session.session import Session
 from lmkit.training.step import StepRecord
+from tests.runs import SMALL
 
 TEXT = "The cat sat on the mat. The dog ran to the tree.\n" * 80
-SMALL = {"hidden_size": 8, "batch_size": 4, "window": 16, "threads": 1, "precision": "float32", "device": "cpu"}
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 Show = Callable[..., tuple[str, str]]

@@ -15,17 +15,10 @@ import lmkit
 from lmkit.config import PLACEMENT, RESUMABLE, Config
 from lmkit.console.options import Changes, Options
 from lmkit.fields import fields_of
+from tests import runs
 
 TEXT = "The cat sat on the mat.\nThe dog ran to the tree.\n" * 60
-SMALL: dict[str, Any] = {
-    "hidden_size": 8,
-    "batch_size": 4,
-    "window": 16,
-    "threads": 1,
-    "precision": "float32",
-    "device": "cpu",
-    "max_steps": 2,
-}
+SMALL: dict[str, Any] = {**runs.SMALL, "max_steps": 2}
 
 
 def fields() -> dict[str, tuple[Any, Any]]:

@@ -16,19 +16,16 @@ from lmkit.doctor.check import FAILED, OK, SKIPPED, Check
 from lmkit.doctor.run.run import check_run
 from lmkit.session.session import Session
 from lmkit.training.loop import EvaluationRecord
+from tests import runs
 
 SMALL: dict[str, Any] = {
+    **runs.SMALL,
     "corpus": "markov:3000",
     "hidden_size": 4,
-    "batch_size": 4,
-    "window": 16,
     "lr": 0.01,
     "dropout": 0.0,
     "max_steps": 8,
     "eval_every": 2,
-    "threads": 1,
-    "precision": "float32",
-    "device": "cpu",
 }
 NAMES = ("configuration's record", "model's hash", "metrics' hash")
 STORED = Path(__file__).parent.parent / "stored_runs"

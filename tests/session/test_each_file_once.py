@@ -21,18 +21,9 @@ from lmkit.config import Config
 from lmkit.doctor.check import FAILED
 from lmkit.doctor.run.run import check_run
 from lmkit.session.session import Session
+from tests import runs
 
-SMALL: dict[str, Any] = {
-    "hidden_size": 8,
-    "batch_size": 4,
-    "window": 16,
-    "threads": 1,
-    "precision": "float32",
-    "device": "cpu",
-    "max_steps": 6,
-    "eval_every": 3,
-    "checkpoint_every": 3,
-}
+SMALL: dict[str, Any] = {**runs.SMALL, "max_steps": 6, "eval_every": 3, "checkpoint_every": 3}
 STORED = {"config.json", "run.json", "tokenizer.json", "model.safetensors"}
 RESUMED = STORED | {"metrics.jsonl", "timings.jsonl", "lock"}
 

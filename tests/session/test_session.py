@@ -26,16 +26,9 @@ from lmkit.run.weights import pack_weights
 from lmkit.session.session import Session
 from lmkit.training.loop import EvaluationRecord
 from lmkit.training.step import StepRecord
+from tests.runs import SMALL
 
 TEXT = "The cat sat on the mat. The dog ran to the tree.\n" * 80
-SMALL: dict[str, Any] = {
-    "hidden_size": 8,
-    "batch_size": 4,
-    "window": 16,
-    "threads": 1,
-    "precision": "float32",
-    "device": "cpu",
-}
 
 Make = Callable[..., Session]
 

@@ -25,6 +25,8 @@ from lmkit.session.session import Session
 from lmkit.training.guard import MAX_SKIPPED_IN_A_ROW, Guard
 from lmkit.training.loop import EvaluationRecord
 from lmkit.training.step import StepRecord, take_step, train_step
+from tests import runs
+from tests.runs import write_text
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {"sgd": {"lr": 1.0}, "adamw": {"lr": 0.01, "schedule": "cosine"}}
 Poison = Callable[[Mapping[int, str]], None]
@@ -400,28 +402,16 @@ def test_a_scaler_s_own_overflow_is_no_bad_step(make_training, poison: Poison):
 # whole runs, through their folders
 
 
-SMALL: dict[str, Any] = {
-    "hidden_size": 8,
-    "batch_size": 4,
-    "window": 16,
-    "threads": 1,
-    "precision": "float32",
-    "device": "cpu",
-    "max_steps": 30,
-    "eval_every": 9,
-}
+SMALL: dict[str, Any] = {**runs.SMALL, "max_steps": 30, "eval_every": 9}
 Make = Callable[..., Session]
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    draw = random.Random(3)
-    words = ["the", "cat", "sat", "on", "a", "mat", "dog", "ran", "to", "tree"]
-    lines = [" ".join(draw.choice(words) for _ in range(draw.randint(2, 7))) + ".\n" for _ in range(70)]
-    (tmp_path / "text.txt").write_text("".join(lines), encoding="utf-8", newline="")
+    text = write_text(tmp_path)
 
     def call(name: str, warn: Callable[[str], None] = lambda text: None, **options: Any) -> Session:
-        config = Config().override({**SMALL, "corpus": str(tmp_path / "text.txt"), **options})
+        config = Config().override({**SMALL, "corpus": str(text), **options})
         return Session(config, tmp_path / name, warn=warn)
 
     return call
