@@ -79,7 +79,8 @@ def _compute_exactly() -> None:
 
     By itself cuDNN rounds the inputs of an LSTM's products to TensorFloat-32, ten bits of mantissa, and sums of
     gradients come in the order in which their threads happen to end. A warning and not an error where torch has no
-    deterministic kernel: sampling needs a cumulative sum, which torch calls nondeterministic whatever its length.
+    deterministic kernel: sampling needs a cumulative sum, which torch calls nondeterministic whatever its length. No
+    warning where weights are not in one memory: those of a window with weight drop cannot be.
     """
     import torch
 
@@ -88,6 +89,7 @@ def _compute_exactly() -> None:
     torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the device is first used
     warnings.filterwarnings("ignore", message="cumsum_cuda_kernel")
+    warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 

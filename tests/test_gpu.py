@@ -72,6 +72,7 @@ KINDS: list[dict[str, Any]] = [
         "window_jitter": 1,
     },
     {"cell": "irnn", "optimizer": "adam"},
+    {"cell": "gru", "zoneout": 0.1, "weight_drop": 0.4, "drop_state": 0.2},
     {"cell": "transformer", "context": 20},
 ]
 
