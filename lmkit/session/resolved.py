@@ -11,7 +11,6 @@ from typing import Any
 from lmkit.config import PLACEMENT, RESUMABLE, Config, ModelConfig, flatten
 from lmkit.errors import RunError
 from lmkit.model.cells import CELLS
-from lmkit.model.cells.residual import ResidualBlock
 from lmkit.model.head import tail_width
 from lmkit.model.language_model import cutoffs_of
 from lmkit.model.shapes import shape_model
@@ -99,9 +98,10 @@ def _cell_options(model: ModelConfig, vocab_size: int) -> dict[str, Any]:
     """The cell's own options that were left open, with the values that it takes for them: what it keeps under their
     names, else its defaults.
     """
-    parameters = inspect.signature(CELLS[model.cell]).parameters
+    kind = CELLS[model.cell]
+    parameters = inspect.signature(kind).parameters
     layer = shape_model(model, vocab_size).cells[0]
-    cell = layer.cell if isinstance(layer, ResidualBlock) else layer
+    cell = next(module for module in layer.modules() if isinstance(module, kind))  # a block may stand around it
     left_open = [name for name in parameters if getattr(model, name, "") is None]
     return {name: getattr(cell, name, parameters[name].default) for name in left_open}
 

@@ -95,6 +95,7 @@ def test_the_filled_in_values_are_those_that_the_training_uses():
     assert resolved(cell="mlstm", hidden_size=6, heads=3)["heads"] == 3
     assert resolved(cell="mlstm", hidden_size=6, block="residual")["heads"] == 2
     assert resolved(cell="irnn")["recurrent_scale"] == 0.1
+    assert resolved(cell="irnn", zoneout=0.1, block="residual")["recurrent_scale"] == 0.1
     assert resolved(cell="irnn", irnn_form="paper")["recurrent_scale"] == 1.0
     tied = resolved(head="adaptive", hidden_size=64, embedding_size=32, tie_embeddings=True)
     assert tied["tail_widths"] == [32, 32]

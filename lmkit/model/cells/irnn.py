@@ -92,5 +92,5 @@ def bound_positive_part(matrix: Tensor, radius: float) -> None:
     excess = (found - radius).clamp_min(0)
     lowered = (positive - excess * torch.outer(left, right) / (left @ right)).clamp_min(0)
     rest, _ = perron_bound(lowered)
-    lowered = lowered * torch.where(rest > radius, MARGIN * radius / rest, 1.0)
+    lowered = lowered * torch.where(rest > radius, MARGIN * radius / rest, torch.ones_like(rest))
     matrix.copy_(torch.where(matrix > 0, lowered, matrix))
