@@ -125,12 +125,22 @@ def test_dropout_falls_on_the_branches_and_not_between_blocks(make_model):
     assert not noisy.equal(clean)
     assert state[0][0].equal(clean_state[0][0])
     assert not state[1][0].equal(clean_state[1][0])
-    with torch.no_grad():  # without branches a block is the identity, whatever is dropped
+
+
+@pytest.mark.parametrize("kept", ["attention", "feed-forward", "none"])
+def test_each_branch_of_a_block_drops_and_the_stream_does_not(make_model, kept):
+    tokens = torch.randint(12, (4, 3))
+    rates = {"embedding_dropout": 0.0, "layer_dropout": 0.5, "output_dropout": 0.0}
+    model = make_model("transformer", num_layers=2, **rates)
+    with torch.no_grad():
         for layer in model.cells:
-            for module in (layer.from_heads, layer.feed_forward.down):
-                module.weight.zero_()
-                module.bias.zero_()
-    assert model.train()(tokens, model.initial_state(4))[0].equal(model.eval()(tokens, model.initial_state(4))[0])
+            branches = {"attention": layer.from_heads, "feed-forward": layer.feed_forward.down}
+            for branch, module in branches.items():
+                for parameter in module.parameters():
+                    parameter.mul_(branch == kept)
+    noisy, _ = model.train()(tokens, model.initial_state(4))
+    clean, _ = model.eval()(tokens, model.initial_state(4))
+    assert noisy.equal(clean) == (kept == "none")
 
 
 def test_only_the_last_block_has_a_normalisation_on_top(make_model):

@@ -86,10 +86,12 @@ def test_a_context_that_cannot_fit_says_what_would(monkeypatch: pytest.MonkeyPat
         preparation._check_memory(config, 100, CPU)
     (fitting,) = re.findall(r"--context ([0-9]+)", str(error.value))
     preparation._check_memory(config.override({"context": int(fitting)}), 100, CPU)
-    rows = {"rows": 32, "steps": 64}
     with torch.device("meta"):
         short, long = (LanguageModel(ModelConfig(cell="transformer", context=size), 100) for size in (64, 10**5))
-    assert evaluation_bytes(long, **rows) - evaluation_bytes(short, **rows) > 4 * 32 * 2 * 256 * 9 * 10**4
+    states = 4 * 32 * 2 * 256 * (10**5 - 64)  # bytes of keys and values
+    assert evaluation_bytes(long, rows=32, steps=64) - evaluation_bytes(short, rows=32, steps=64) > states
+    needs = [training_bytes(model, moments=2, rows=32, steps=64, device=CPU) for model in (short, long)]
+    assert needs[1] - needs[0] > 4 * states
 
 
 def test_a_batch_that_cannot_fit_says_in_how_many_parts_it_would(monkeypatch: pytest.MonkeyPatch):

@@ -132,6 +132,19 @@ def test_the_decoders_rows_do_not_depend_on_each_other(make_model, kind):
 
 
 @on_each
+def test_what_is_found_is_dropped_and_the_outputs_below_are_not(make_model, kind):
+    rates = {"embedding_dropout": 0.0, "layer_dropout": 0.5, "output_dropout": 0.0}
+    model, tokens = make_model("gru", attention=4, attention_kind=kind, **rates), torch.randint(12, (4, 3))
+    found = []
+    for training in (True, False):
+        found.append(model.train(training).features(tokens, model.initial_state(4))[0])
+    assert not found[0].equal(found[1])
+    below = model.recurrent.attention.norm(model.trace(tokens, model.initial_state(4)).h[0])
+    kept = (found[0] - below).abs() < 1e-6  # half of the units have nothing added
+    assert 0.2 < kept.float().mean() < 0.8
+
+
+@on_each
 def test_an_attention_begins_and_learns_in_any_arithmetic(make_model, kind):
     model = make_model("gru", attention=4, attention_kind=kind, dropout=0.3, spread=None).train()
     tokens = torch.randint(12, (2, 6))

@@ -86,16 +86,19 @@ def test_a_cell_of_another_output_size_comes_in_by_a_linear_map():
     assert state[0].shape == (B, D + 2)
 
 
-def test_without_its_branches_a_block_is_the_identity_whatever_is_dropped():
+@pytest.mark.parametrize("kept", ["cell", "feed-forward", "none"])
+def test_each_branch_of_a_block_drops_and_the_stream_does_not(kept):
     block = ResidualBlock(partial(CELLS["mingru"]), D, D, dropout=0.5)
-    with torch.no_grad():
-        for parameter in (block.feed_forward.down.weight, block.feed_forward.down.bias):
-            parameter.zero_()
     block.leave = torch.nn.Linear(D, D)
-    torch.nn.init.zeros_(block.leave.weight)
-    torch.nn.init.zeros_(block.leave.bias)
+    with torch.no_grad():
+        for branch, module in {"cell": block.leave, "feed-forward": block.feed_forward.down}.items():
+            for parameter in module.parameters():
+                parameter.mul_(branch == kept)
     inputs = torch.randn(T, B, D)
-    assert block.train()(inputs, block.initial_state(B))[0].equal(inputs)
+    noisy, _ = block.train()(inputs, block.initial_state(B))
+    clean, _ = block.eval()(inputs, block.initial_state(B))
+    assert noisy.equal(clean) == (kept == "none")
+    assert clean.equal(inputs) == (kept == "none")
 
 
 def test_the_weight_drop_of_a_block_is_that_of_its_cell(make_model):
