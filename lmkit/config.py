@@ -411,6 +411,20 @@ class TrainingConfig(Section):
     decay_after: int | None = option(
         None, "Epochs schedule: epochs at the full rate before it falls (default: 1).", minimum=1
     )
+    lr_decay_per_layer: float = option(
+        1.0,
+        "Each part below the head, down to the embedding, has the rate of the one above divided by this.",
+        minimum=1,
+    )
+    freeze: tuple[str, ...] | None = option(
+        None, "Parts that are not trained, such as embedding,layers.0 (head, layers.N, embedding)."
+    )
+    unfreeze_every: int | str | None = option(
+        None,
+        "Train the head alone at first, and one part more below it every N steps, or each `epoch`.",
+        minimum=1,
+        words=("epoch",),
+    )
     average: str = option(
         "none",
         "Mean of the weights that is validated, kept and sampled (nt-asgd: from the first bad validation on).",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import reprlib
 import types
 import typing
@@ -32,9 +33,10 @@ def option(
     maximum: float | None = None,
     below: float | None = None,
     cells: tuple[str, ...] = (),
+    words: tuple[str, ...] = (),
 ) -> Any:
     """A dataclass field with its help text, its flags (the first is the primary one) and its bounds. cells: those that
-    take the option, where it is not for all.
+    take the option, where it is not for all. words: that stand for themselves where a number is taken, too.
     """
     metadata = {
         "help": help,
@@ -45,6 +47,7 @@ def option(
         "maximum": maximum,
         "below": below,
         "cells": cells,
+        "words": words,
     }
     return field(default=default, metadata=metadata)
 
@@ -85,8 +88,12 @@ def check_field(item: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
             return None
         raise ConfigError(f"{flag} must have a value.")
     kind = next(kind for kind in kinds if kind is not type(None))
+    if item.metadata["words"]:
+        return _check_number_or_word(item, flag, value)
     if typing.get_origin(kind) is tuple:
         entry_kind = typing.get_args(kind)[0]
+        if entry_kind is str:
+            return _check_names(flag, value)
         if isinstance(value, str) or not isinstance(value, (list, tuple)):
             raise ConfigError(f"{flag} must be a list of {'whole ' if entry_kind is int else ''}numbers.")
         return tuple(_check_number(item, flag, entry_kind, entry) for entry in value)
@@ -100,6 +107,24 @@ def check_field(item: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
     if isinstance(value, str):
         _check_text(flag, value)
     return value
+
+
+def _check_number_or_word(item: dataclasses.Field[Any], flag: str, value: Any) -> Any:
+    """A whole number, or one of the words of the field; a number may be written out."""
+    words = item.metadata["words"]
+    if value in words:
+        return value
+    if isinstance(value, str) and not re.fullmatch("[0-9]{1,18}", value):
+        raise ConfigError(f"{flag} must be a whole number or {' or '.join(words)}, not {_shown(value)}.")
+    return _check_number(item, flag, int, int(value) if isinstance(value, str) else value)
+
+
+def _check_names(flag: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, (list, tuple)) or not all(isinstance(one, str) for one in value):
+        raise ConfigError(f"{flag} must be a list of names.")
+    for one in value:
+        _check_text(flag, one)
+    return tuple(value)
 
 
 def _check_text(flag: str, value: str) -> None:

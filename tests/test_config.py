@@ -89,7 +89,7 @@ def test_every_number_is_bounded_and_finite(section: type, item: dataclasses.Fie
     bounds = item.metadata
     lowest = bounds["minimum"] if bounds["minimum"] is not None else bounds["above"]
     flag = flag_of(item)
-    wrong: list[Any] = [math.nan, math.inf, -math.inf, "5", True]
+    wrong: list[Any] = [math.nan, math.inf, -math.inf, True, "many" if bounds["words"] else "5"]
     if lowest is not None:
         wrong += [lowest - 1, -(10**6)]
         wrong += [lowest] if bounds["above"] is not None else []

@@ -141,6 +141,15 @@ class NumberList(click.ParamType[tuple[float, ...]]):
             self.fail(f"{value!r} is not a list of {kind} such as {example}.", param, ctx)
 
 
+class NameList(click.ParamType[tuple[str, ...]]):
+    """Names with commas between them."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        return value if isinstance(value, tuple) else tuple(value.split(","))
+
+
 def config_options(function: F) -> F:
     """Add an option for every field of every section, ``--cuda`` and ``--gpu`` as short ways to ``--device cuda``, and
     ``--max-minutes``.
@@ -257,13 +266,20 @@ def _option(item: dataclasses.Field[Any], hint: Any, section: str) -> Callable[[
         negative = "--no-" + names[0].removeprefix("--")
         names = (f"{names[0]}/{negative}", *names[1:])
         return click.option(*names, item.name, cls=ConfigOption, section=section, default=None, help=help)
-    choices = item.metadata["choices"]
-    plain: dict[Any, click.ParamType[Any]] = {int: click.INT, float: click.FLOAT, str: click.STRING}
-    kind_of_value = (
-        click.Choice(choices, case_sensitive=False)
-        if choices
-        else plain.get(kind) or NumberList(typing.get_args(kind)[0])
-    )
+    kind_of_value = _type(item, kind)
     completer: dict[str, Any] = {"shell_complete": COMPLETERS[item.name]} if item.name in COMPLETERS else {}
     how: dict[str, Any] = {"type": kind_of_value, "default": None, "help": help, **completer}
     return click.option(*names, item.name, cls=ConfigOption, section=section, **how)
+
+
+def _type(item: dataclasses.Field[Any], kind: Any) -> click.ParamType[Any]:
+    """How click reads a value of a field."""
+    choices, entries = item.metadata["choices"], typing.get_args(kind)
+    if choices:
+        return click.Choice(choices, case_sensitive=False)
+    if item.metadata["words"]:
+        return click.STRING
+    if entries:
+        return NameList() if entries[0] is str else NumberList(entries[0])
+    plain: dict[Any, click.ParamType[Any]] = {int: click.INT, float: click.FLOAT, str: click.STRING}
+    return plain[kind]

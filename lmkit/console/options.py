@@ -78,6 +78,9 @@ class Options(TypedDict, total=False):
     warmup: float
     lr_decay: float
     decay_after: int | None
+    lr_decay_per_layer: float
+    freeze: tuple[str, ...] | None
+    unfreeze_every: int | str | None
     average: str
     average_decay: float | None
     average_start: float | None

@@ -75,7 +75,13 @@ class Origin:
         data = self.stored.config.data
         base = dataclasses.replace(Config(), model=self.model)
         own = {"tokenizer": data.tokenizer, "vocab_size": data.vocab_size}
-        return base.override({**given, **own})
+        config = base.override({**given, **own})
+        for name in ("embedding", "head"):
+            if self.extends and name in (config.training.freeze or ()):
+                raise ConfigError(
+                    f"--freeze {name} would keep the rows of --extend-vocab's tokens as they begin: leave one out."
+                )
+        return config
 
     def _check_network(self, given: Mapping[str, Any]) -> None:
         own = model_options(self.model, self.stored.tokenizer.vocab_size)

@@ -27,6 +27,7 @@ from lmkit.text.token_file import TokenFile
 from lmkit.text.tokenizers.kinds import TOKENIZERS
 from lmkit.text.tokenizers.tokenizer import Tokenizer
 from lmkit.training.average import make_average
+from lmkit.training.freezing import freeze
 from lmkit.training.loop import is_finished, validation_is_due
 from lmkit.training.optimizers import make_optimizer, num_moments
 from lmkit.training.state import TrainState
@@ -97,6 +98,7 @@ def assemble(
     if weights is not None:
         model.load_state_dict(weights, strict=False)  # second names of tied weights are absent
     model = model.to(placement.device)
+    freeze(model, config.training.freeze or ())
     scaler = torch.amp.GradScaler(placement.device.type, enabled=placement.precision == torch.float16)
     train = TrainState(
         model, make_optimizer(model, config.training), scaler=scaler, average=make_average(config.training)

@@ -10,6 +10,7 @@ from typing import Any
 from lmkit.config import TrainingConfig
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.samplers import Sampler, Window
+from lmkit.training.freezing import unfreeze
 from lmkit.training.optimizers import learning_rate
 from lmkit.training.state import TrainState
 from lmkit.training.step import Pending, StepRecord, Update, sync, take_step
@@ -58,6 +59,7 @@ def fit(
             targets_per_window = sampler.num_targets / sampler.num_windows(train.epoch)
         progress = progress_of(train, sampler, config)
         lr = learning_rate(config, progress, train.validations.factor, train.epoch)
+        unfreeze(train, config)
         if train.average is not None:
             train.average.before_step(train.model, train.step, progress)
         steps.append(take_step(train, next(windows), update, lr=lr, targets_per_window=targets_per_window))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +12,7 @@ from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
 from lmkit.config import TrainingConfig
 from lmkit.model.cells import Cell
+from lmkit.model.parts import parts_by_depth
 from lmkit.training.muon import MOMENTUM, Muon
 
 __all__ = ["can_run_ahead", "learning_rate", "make_optimizer", "memory_names", "num_moments", "set_learning_rate"]
@@ -38,7 +39,8 @@ KINDS = {
 
 
 def make_optimizer(model: nn.Module, config: TrainingConfig) -> Optimizer:
-    """The optimiser of a configuration; weight decay falls on matrices only, not on biases.
+    """The optimiser of a configuration, of the parameters that require a gradient; weight decay falls on matrices only,
+    not on biases.
 
     Weight decay is decoupled in AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101); for all others it is a part of the
     gradient, as torch has it. RMSprop: Tieleman & Hinton 2012, Adagrad: Duchi et al. 2011, Adam: Kingma & Ba 2015,
@@ -54,21 +56,44 @@ def make_optimizer(model: nn.Module, config: TrainingConfig) -> Optimizer:
         if "capturable" in group:  # a CUDA graph counts its steps on the device
             group["capturable"] = device == "cuda"
     if config.optimizer == "sgd" and options["momentum"]:
-        for parameter in model.parameters():  # the fused kernel fills a buffer on its first step only if that is taken
-            optimizer.state[parameter][MOMENTUM] = torch.zeros_like(parameter)
+        for group in optimizer.param_groups:  # the fused kernel fills a buffer on its first step only if that is taken
+            for parameter in group["params"]:
+                optimizer.state[parameter][MOMENTUM] = torch.zeros_like(parameter)
     return optimizer
 
 
 def _groups(model: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:
-    """The parameters in groups: matrices, vectors, and for Muon the matrices of the recurrent layers by themselves."""
+    """The parameters that are trained, in groups: matrices, vectors, and for Muon the matrices of the recurrent layers
+    by themselves; for each depth where rates differ. Groups without parameters are left out.
+    """
     rows = _gate_rows(model) if config.optimizer == "muon" else {}
-    matrices = [parameter for parameter in model.parameters() if parameter.dim() > 1 and parameter not in rows]
-    vectors = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    if config.optimizer == "muon":
-        own = {"gate_rows": list(rows.values()), "lr_ratio": config.optimizer_options["muon_lr"] / config.lr}
-        groups.append({"params": list(rows), "weight_decay": config.weight_decay, **own})
-    return groups
+    groups = []
+    for ratio, parameters in _by_rate(model, config):
+        rate = {} if ratio == 1 else {"lr_ratio": ratio}
+        matrices = [parameter for parameter in parameters if parameter.dim() > 1 and parameter not in rows]
+        vectors = [parameter for parameter in parameters if parameter.dim() <= 1 and parameter not in rows]
+        groups += [
+            {"params": matrices, "weight_decay": config.weight_decay, **rate},
+            {"params": vectors, "weight_decay": 0.0, **rate},
+        ]
+        if config.optimizer == "muon":
+            own = [parameter for parameter in parameters if parameter in rows]
+            gates = {"gate_rows": [rows[parameter] for parameter in own]}
+            rate = {"lr_ratio": ratio * config.optimizer_options["muon_lr"] / config.lr}
+            groups.append({"params": own, "weight_decay": config.weight_decay, **gates, **rate})
+    return [group for group in groups if group["params"]]
+
+
+def _by_rate(model: nn.Module, config: TrainingConfig) -> Iterator[tuple[float, list[Tensor]]]:
+    """The parameters that are trained, with what their learning rate is multiplied by.
+
+    Discriminative rates (Howard & Ruder 2018, arXiv 1801.06146, section 3.1): the head has the rate itself, and each
+    part below it that of the one above divided by ``lr_decay_per_layer``.
+    """
+    everything: list[list[nn.Parameter]] = [list(model.parameters())]
+    groups = everything if config.lr_decay_per_layer == 1 else parts_by_depth(model)
+    for depth, group in enumerate(groups):
+        yield config.lr_decay_per_layer**-depth, [parameter for parameter in group if parameter.requires_grad]
 
 
 def _gate_rows(model: nn.Module) -> dict[Tensor, tuple[int, ...]]:

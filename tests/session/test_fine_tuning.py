@@ -113,7 +113,8 @@ def test_a_fine_tuning_begins_with_the_weights_and_the_tokenizer_and_with_a_new_
 
 
 def test_a_killed_fine_tuning_needs_its_origin_no_more_and_gives_the_same_bytes(trained, begin: Begin, tmp_path: Path):
-    options = {"extend": "characters", "checkpoint_every": 2, "eval_every": 3, "weight_drop": 0.2}
+    options: dict[str, Any] = {"extend": "characters", "checkpoint_every": 2, "eval_every": 3, "weight_drop": 0.2}
+    options |= {"unfreeze_every": 2, "lr_decay_per_layer": 2.0}
     whole = files(finish(begin(trained["plain"], "whole", **options)))
     for seen in (0, 1, 3):
         copy, name = tmp_path / "copy", f"killed after {seen} records"
@@ -222,6 +223,9 @@ def test_an_extended_word_model_with_an_adaptive_softmax_keeps_its_cutoffs_and_t
         ("adaptive", ["--extend-vocab", "characters"], ["characters", "words"]),
         ("adaptive", ["--cutoffs", "3,4"], ["--cutoffs 3,4", "--cutoffs"]),
         ("bpe", ["--extend-vocab", "characters"], ["characters", "bpe"]),
+        ("plain", ["--freeze", "head", "--extend-vocab", "characters"], ["--freeze head", "--extend-vocab"]),
+        ("plain", ["--freeze", "layers.1"], ["--freeze layers.1", "layers.0"]),
+        ("plain", ["--freeze", "embedding,layers.0,head"], ["--freeze embedding,layers.0,head", "nothing to train"]),
         ("plain", ["--init-checkpoint", 99], ["99", "steps"]),
     ],
 )
@@ -233,6 +237,27 @@ def test_what_contradicts_the_origin_is_refused_in_a_sentence_with_both_sides(
     result = command("train", texts / "new.txt", "--init-from", trained[run], "--out", tmp_path / "tuned", *given)
     assert result.exit_code == 2 and not (tmp_path / "tuned").exists()
     assert all(side in result.stderr for side in both) and result.stderr.count("\n") == 1, result.stderr
+
+
+def test_a_frozen_part_of_a_fine_tuning_is_to_its_end_what_the_origin_had(texts: Path, trained, tmp_path: Path):
+    arguments = ["train", texts / "new.txt", "--init-from", trained["plain"], "--out", tmp_path / "tuned"]
+    more = [
+        "--freeze",
+        "embedding,layers.0",
+        "--weight-decay",
+        0.5,
+        "--max-steps",
+        3,
+        "--batch-size",
+        4,
+        "--window",
+        16,
+    ]
+    result = command(*arguments, *more)
+    assert result.exit_code == 0, result.output
+    before, after = (stored_tensors(lmkit.load(run).model) for run in (trained["plain"], tmp_path / "tuned"))
+    kept = {name for name in before if torch.equal(before[name], after[name])}
+    assert kept == {name for name in before if not name.startswith("head.")}
 
 
 def test_an_origin_whose_special_tokens_are_not_those_it_was_trained_with_is_refused(trained, texts: Path, tmp_path):

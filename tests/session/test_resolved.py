@@ -28,7 +28,10 @@ SMALL: dict[str, Any] = {
 }
 TOKENIZER = CharacterTokenizer(["<unk>", "<eos>", *"abcdefghijklmnopqrstuvwxyz"])
 # With these null stands for "none", or for what the help says: an epoch between validations, torch's start values.
-OPEN = {"max_steps", "max_seconds", "eval_every", "patience", "checkpoint_every", "forget_bias", "cutoffs"}
+OPEN = {"max_steps", "max_seconds", "eval_every", "patience", "checkpoint_every", "forget_bias", "cutoffs"} | {
+    "freeze",
+    "unfreeze_every",
+}
 OPEN |= {"projection_size", "decay_after", "attention"}
 OF_OTHER_CELLS = {"nonlinearity", "irnn_form", "mogrifier_rounds", "conv_width", "heads", "context"}
 OF_OTHER_OPTIMISERS = {"betas", "eps", "momentum", "muon_lr"} | {"average_decay", "average_start", "average_n"}

@@ -16,6 +16,7 @@ from lmkit.model.language_model import LanguageModel, SequenceLoss
 from lmkit.model.penalty import ActivationPenalty
 from lmkit.samplers import SAMPLERS, Sampler, StateDropping
 from lmkit.training.average import make_average
+from lmkit.training.freezing import freeze
 from lmkit.training.loop import EvaluationRecord, fit
 from lmkit.training.optimizers import make_optimizer
 from lmkit.training.state import TrainState
@@ -60,6 +61,7 @@ def make_training() -> MakeTraining:
         vocab_size = int(stream.max()) + 2
         model = LanguageModel(ModelConfig(**{"hidden_size": 12, "dropout": 0.0, **shape}), vocab_size)
         config = TrainingConfig(**{"batch_size": 4, "window": 8, "optimizer": "sgd", "lr": 1.0, "epochs": 2, **rest})
+        freeze(model, config.freeze or ())
         documents = {"documents": np.arange(0, len(stream), 23)} if config.sampler == "document" else {}
         sequential = {"state": config.state_policy, "jitter": config.window_jitter}
         sampler = SAMPLERS[config.sampler](

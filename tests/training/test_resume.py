@@ -67,6 +67,16 @@ RUNS: dict[str, dict[str, Any]] = {
         "num_layers": 2,
         "lr": 0.01,
     },
+    "adamw, gru, unfrozen each epoch": {
+        "optimizer": "adamw",
+        "cell": "gru",
+        "num_layers": 2,
+        "freeze": ("layers.1",),
+        "unfreeze_every": "epoch",
+        "lr_decay_per_layer": 2.0,
+        "lr": 0.01,
+    },
+    "sgd, lstm, unfrozen by steps": {"optimizer": "sgd", "momentum": 0.5, "unfreeze_every": 4, "lr": 1.0},
     "sgd, lstm, adaptive": {"optimizer": "sgd", "cell": "lstm", "head": "adaptive", "cutoffs": (3, 7)},
 }
 
