@@ -78,9 +78,9 @@ def _compute_exactly() -> None:
     """Have a CUDA device compute float32 in float32, and the same bits in every run.
 
     By itself cuDNN rounds the inputs of an LSTM's products to TensorFloat-32, ten bits of mantissa, and sums of
-    gradients come in the order in which their threads happen to end. A warning and not an error where torch has no
-    deterministic kernel: sampling needs a cumulative sum, which torch calls nondeterministic whatever its length. No
-    warning where weights are not in one memory: those of a window with weight drop cannot be.
+    gradients come in the order in which their threads happen to end, those of fused attention among them. A warning and
+    not an error where torch has no deterministic kernel: sampling needs a cumulative sum, which torch calls
+    nondeterministic whatever its length. No warning where weights are not in one memory: those of a window with weight drop cannot be.
     """
     import torch
 
@@ -90,6 +90,9 @@ def _compute_exactly() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the device is first used
     warnings.filterwarnings("ignore", message="cumsum_cuda_kernel")
     warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
+    torch.backends.cuda.enable_flash_sdp(enabled=False)
+    torch.backends.cuda.enable_mem_efficient_sdp(enabled=False)
+    torch.backends.cuda.enable_cudnn_sdp(enabled=False)
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 

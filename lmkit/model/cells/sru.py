@@ -62,4 +62,5 @@ class SRU(Cell):
         c_TBH = torch.stack(values[1:])
         before_TBH = torch.cat([state[0][None].to(c_TBH.dtype), c_TBH[:-1]])
         reset_TBH = torch.sigmoid(torch.addcmul(r_TBH + bias_r, of_r, before_TBH))
-        return torch.lerp(self.highway(inputs), c_TBH, reset_TBH.to(c_TBH.dtype)), (c_TBH[-1],)
+        highway_TBH = self.highway(inputs).to(c_TBH.dtype)
+        return torch.lerp(highway_TBH, c_TBH, reset_TBH.to(c_TBH.dtype)), (c_TBH[-1],)
