@@ -80,7 +80,8 @@ def _compute_exactly() -> None:
     By itself cuDNN rounds the inputs of an LSTM's products to TensorFloat-32, ten bits of mantissa, and sums of
     gradients come in the order in which their threads happen to end, those of fused attention among them. A warning and
     not an error where torch has no deterministic kernel: sampling needs a cumulative sum, which torch calls
-    nondeterministic whatever its length. No warning where weights are not in one memory: those of a window with weight drop cannot be.
+    nondeterministic whatever its length. No warning where weights are not in one memory: those of a window with weight
+    drop cannot be.
     """
     import torch
 
