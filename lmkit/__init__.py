@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lmkit.api import ScoredToken, TrainedModel, load
     from lmkit.comparing import compare
-    from lmkit.config import CheckpointConfig, Config, DataConfig, ModelConfig, RuntimeConfig, TrainingConfig
+    from lmkit.config import (
+        CheckpointConfig,
+        Config,
+        DataConfig,
+        FineTuning,
+        ModelConfig,
+        RuntimeConfig,
+        TrainingConfig,
+    )
     from lmkit.console.library import resume, train
     from lmkit.errors import (
         ConfigError,
@@ -41,6 +49,7 @@ if TYPE_CHECKING:
     from lmkit.generation.generate import generate
     from lmkit.model.language_model import LanguageModel
     from lmkit.samplers import DocumentSampler, RandomSampler, SequentialSampler, Window
+    from lmkit.session.origin import Origin
     from lmkit.session.session import Session
     from lmkit.text.corpus import Corpus, build_corpus
     from lmkit.text.tokenizers.kinds import load_tokenizer
@@ -61,12 +70,14 @@ __all__ = [
     "EvalOptions",
     "Evaluation",
     "FailedError",
+    "FineTuning",
     "LanguageModel",
     "LmkitError",
     "LmkitWarning",
     "ModelConfig",
     "NetworkPredictor",
     "NonFiniteError",
+    "Origin",
     "Predictor",
     "RandomSampler",
     "RunError",
@@ -96,7 +107,15 @@ __all__ = [
 _HOMES = {
     "lmkit.api": ("ScoredToken", "TrainedModel", "load"),
     "lmkit.comparing": ("compare",),
-    "lmkit.config": ("CheckpointConfig", "Config", "DataConfig", "ModelConfig", "RuntimeConfig", "TrainingConfig"),
+    "lmkit.config": (
+        "CheckpointConfig",
+        "Config",
+        "DataConfig",
+        "FineTuning",
+        "ModelConfig",
+        "RuntimeConfig",
+        "TrainingConfig",
+    ),
     "lmkit.console.library": ("resume", "train"),
     "lmkit.errors": (
         "ConfigError",
@@ -120,6 +139,7 @@ _HOMES = {
     "lmkit.generation.generate": ("generate",),
     "lmkit.model.language_model": ("LanguageModel",),
     "lmkit.samplers": ("DocumentSampler", "RandomSampler", "SequentialSampler", "Window"),
+    "lmkit.session.origin": ("Origin",),
     "lmkit.session.session": ("Session",),
     "lmkit.text.corpus": ("Corpus", "build_corpus"),
     "lmkit.text.tokenizers.kinds": ("load_tokenizer",),

@@ -72,6 +72,7 @@ KINDS: list[dict[str, Any]] = [
         "window_jitter": 1,
     },
     {"cell": "irnn", "optimizer": "adam"},
+    {"cell": "gru", "freeze": ("layers.0",), "unfreeze_every": 15, "lr_decay_per_layer": 2.0},
     {"cell": "gru", "zoneout": 0.1, "weight_drop": 0.4, "drop_state": 0.2},
     {"cell": "transformer", "context": 20},
 ]

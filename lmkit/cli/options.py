@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from lmkit.cli.completers import complete_corpora, complete_files, complete_tokenizers
+from lmkit.cli.completers import complete_corpora, complete_files, complete_runs, complete_tokenizers
 from lmkit.config import CheckpointConfig, Config, DataConfig, ModelConfig, RuntimeConfig, TrainingConfig, flatten
 from lmkit.errors import ConfigError
 from lmkit.fields import fields_of, flag_of
@@ -46,7 +46,12 @@ TITLES: dict[type, str] = {
     CheckpointConfig: "Checkpoints",
     RuntimeConfig: "Machine",
 }
-COMPLETERS = {"corpus": complete_corpora, "tokenizer": complete_tokenizers, "arpa": complete_files}
+COMPLETERS = {
+    "corpus": complete_corpora,
+    "tokenizer": complete_tokenizers,
+    "arpa": complete_files,
+    "init_from": complete_runs,
+}
 OPTIONS, OWN = "Options", "Run"  # the only section of a help page; that of a command's own options
 ALL = "lmkit.help_all"  # in a click context: --help-all was asked for
 

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 
 import lmkit
 from lmkit.cli import main
-from lmkit.config import FineTuning
-from lmkit.errors import RunError
+from lmkit.config import Config, FineTuning
+from lmkit.errors import ConfigError, RunError
 from lmkit.model.shapes import stored_tensors
 from lmkit.session.origin import Origin
 from lmkit.session.session import Session
@@ -275,6 +275,16 @@ def test_an_origin_whose_special_tokens_are_not_those_it_was_trained_with_is_ref
 def test_options_of_a_fine_tuning_need_one(texts: Path, tmp_path: Path, option: list[str]):
     result = command("train", texts / "new.txt", "--out", tmp_path / "tuned", *option)
     assert result.exit_code == 2 and f"{option[0]} needs --init-from" in result.stderr
+
+
+def test_of_a_whole_configuration_those_options_count_that_are_not_the_defaults(texts: Path, trained, tmp_path: Path):
+    config = Config().override({**TRAINING, "lr": 0.5, "weight_drop": 0.1})
+    tuned = lmkit.train(texts / "new.txt", out=tmp_path / "tuned", config=config, init_from=trained["tied"], quiet=True)
+    assert (tuned.config.training.lr, tuned.config.model.weight_drop, tuned.config.model.cell) == (0.5, 0.1, "gru")
+    with pytest.raises(ConfigError, match="--hidden-size 7 contradicts --init-from"):
+        lmkit.train(
+            texts / "new.txt", config=config.override({"hidden_size": 7}), init_from=trained["tied"], quiet=True
+        )
 
 
 def test_a_resume_takes_no_origin(trained):
