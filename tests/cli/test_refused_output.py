@@ -5,15 +5,18 @@ exit code 1.
 from __future__ import annotations
 
 import itertools
-import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
+
+from lmkit.console.training import TrainingDisplay
+from lmkit.session.session import Session
+from tests import forks
 
 pytestmark = pytest.mark.skipif(
     not (hasattr(os, "fork") and Path("/dev/full").exists()), reason="needs fork and a device that is always full"
@@ -36,49 +39,6 @@ PRINTING = [
     ["sample", "RUN", "--length", "5"],
 ]
 
-# Imports lmkit once, then runs each command in a fork of its own, with standard output and standard error as told:
-# "full" is a device without room, "closed" a stream that was closed before the program began, "terminal" a terminal
-# that is closed when a training begins, all else the name of a file. Prints the exit codes.
-REFUSING = """
-import gc, json, os, pty, sys
-import lmkit.api, lmkit.cli, lmkit.console.tables
-from lmkit.console.training import TrainingDisplay
-if any(arguments[0] == "train" for arguments, _, _ in json.loads(sys.argv[1])):
-    import torch._dynamo  # slow to import, and torch does it behind the scenes: once here, not in each child
-codes = []
-gc.freeze()
-begin = TrainingDisplay.begin
-
-def direct(number, name, kind):
-    if kind == "closed":
-        os.close(number)
-        setattr(sys, name, None)
-        return
-    if kind == "terminal":
-        master, handle = pty.openpty()
-        def close(self, session):
-            assert self.console.is_terminal
-            begin(self, session)
-            os.close(master)
-        TrainingDisplay.begin = close
-    else:
-        path = "/dev/full" if kind == "full" else kind
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT)
-    os.dup2(handle, number)
-    os.close(handle)
-    setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))
-
-for arguments, out, err in json.loads(sys.argv[1]):
-    sys.stdout.flush()
-    child = os.fork()
-    if child == 0:
-        direct(1, "stdout", out)
-        direct(2, "stderr", err)
-        lmkit.cli.main(arguments, prog_name="lmkit")
-    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-print(json.dumps(codes))
-"""
-
 
 class Outcome(NamedTuple):
     code: int
@@ -91,31 +51,50 @@ Run = Callable[..., list[Outcome]]
 
 @pytest.fixture
 def run(trained: Path, work: Path) -> Run:
-    """Run commands, each with a place for standard output and for standard error: full, closed, terminal or file."""
+    """Run commands, each with a place for standard output and for standard error: "full" is a device without room,
+    "closed" a stream that was closed before the program began, "terminal" a terminal that is closed when a training
+    begins, "file" a file.
+    """
+    names = itertools.count()
 
-    def call(*cases: tuple[Sequence[str], str, str]) -> list[Outcome]:
-        names = itertools.count()
-        told: list[Any] = []
-        for command, *places in cases:
-            shown = [part.replace("RUN", str(trained)) for part in command]
-            told.append([shown, *(f"{place}{next(names)}" if place == "file" else place for place in places)])
-        done = subprocess.run(
-            [sys.executable, "-c", REFUSING, json.dumps(told)],
-            cwd=work,
-            env={**os.environ, "PYTHONUTF8": "1", "TERM": "xterm", "COLUMNS": "100"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            check=False,
-        )
-        assert done.stderr == ""
-        codes = json.loads(done.stdout)
-        return [Outcome(code, *map(read, places)) for code, (_, *places) in zip(codes, told, strict=True)]
+    def call(command: Sequence[str], *places: str) -> Outcome:
+        paths = {"full": Path("/dev/full"), "file": None, "closed": None, "terminal": None}
+        files = [paths[place] or work / f"file{next(names)}" for place in places]
+        shown = [part.replace("RUN", str(trained)) for part in command]
+        with open(files[0], "ab") as out, open(files[1], "ab") as err:
+            handles = {"stdout": out.fileno(), "stderr": err.fileno()}
+            code = forks.ended(forks.start(shown, work, **handles, before=partial(direct, places)))
+        texts = [path.read_text(encoding="utf-8") if path.parent == work else "" for path in files]
+        return Outcome(code, *texts)
 
-    def read(name: str) -> str:
-        return (work / name).read_text(encoding="utf-8") if name.startswith("file") else ""
+    return lambda *cases: [call(*case) for case in cases]
 
-    return call
+
+def direct(places: Sequence[str]) -> None:
+    """What no file that the parent opens can be."""
+    os.environ.update(TERM="xterm", COLUMNS="100")
+    for number, name, place in zip((1, 2), ("stdout", "stderr"), places, strict=True):
+        if place == "closed":
+            os.close(number)
+            setattr(sys, name, None)
+        elif place == "terminal":
+            assert name == "stderr"
+            close_when_a_training_begins(number)
+
+
+def close_when_a_training_begins(number: int) -> None:
+    begin = TrainingDisplay.begin
+    master, handle = os.openpty()
+    os.dup2(handle, number)
+    os.close(handle)
+    sys.stderr = forks.writer(number)
+
+    def close(self: TrainingDisplay, session: Session) -> None:
+        assert self.console.is_terminal
+        begin(self, session)
+        os.close(master)
+
+    TrainingDisplay.begin = close  # type: ignore[method-assign]
 
 
 def test_a_result_that_cannot_be_printed_is_one_line_and_exit_code_1(run: Run):
