@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lmkit.model import state as states
 from lmkit.model.head import IGNORE
+from lmkit.model.inference import inference
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.state import State
 
@@ -125,13 +126,6 @@ class NetworkPredictor:
 
     @contextmanager
     def _inference(self) -> Iterator[None]:
-        """Evaluation mode for the moment: a model in training is handed back as it was."""
-        modes = {module: module.training for module in self.model.modules()}
-        self.model.eval()
         lower = self.precision != torch.float32
-        try:
-            with torch.no_grad(), torch.autocast(self.device.type, self.precision, enabled=lower):
-                yield
-        finally:
-            for module, training in modes.items():
-                module.training = training
+        with inference(self.model), torch.autocast(self.device.type, self.precision, enabled=lower):
+            yield

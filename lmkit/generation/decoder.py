@@ -7,14 +7,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from lmkit.model.inference import inference
 from lmkit.model.language_model import LanguageModel
-from lmkit.model.state import State
+from lmkit.model.state import State, map_state
 
 __all__ = ["Step", "StepDecoder"]
 
 Step = Callable[[Tensor, State], tuple[Tensor, State]]
 ALIGNMENT = 64  # bytes: what torch allocates on a CPU begins at a multiple of it
 TABLE_ENTRIES = 2**22  # 16 MiB: the first layer's input products of every token, where the vocabulary is small enough
+LONG_PROMPT = 64  # tokens: longer prompts are read by the kernels that train
+WINDOW = 512  # tokens of a prompt that they read at a time
 
 
 class StepDecoder:
@@ -45,6 +48,21 @@ class StepDecoder:
             for layers in zip(*(row_state for _, row_state in rows), strict=True)
         )
         return torch.cat([logits for logits, _ in rows]), new_state
+
+    def read(self, prompt: Tensor, state: State) -> tuple[Tensor, State]:
+        """Read a prompt (T,) from a state of one row: logits (1, V) of what follows, and the new state.
+
+        Of a prompt of more than 64 tokens all but the last are read by the kernels that train, which gives the same to
+        rounding. Which way is taken depends on the length alone.
+        """
+        if len(prompt) > LONG_PROMPT:
+            with inference(self.model):
+                for window in prompt[:-1].split(WINDOW):
+                    _, state = self.model.features(window[None], map_state(_aligned, state))
+            prompt = prompt[-1:]
+        for token in prompt.split(1):
+            logits, state = self(token, state)
+        return logits, state
 
     def _row(self, token: Tensor, state: State, row: int) -> tuple[Tensor, State]:
         inputs: Tensor | None = None

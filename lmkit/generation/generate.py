@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from lmkit.generation.decoder import Step
+from lmkit.generation.decoder import Step, StepDecoder
 from lmkit.generation.decoding import Decoding, keyed_uniforms
 from lmkit.model.state import State, repeat
 
@@ -54,8 +54,7 @@ def generate(
     """
     assert prompt, "a prompt holds at least <eos>"
     device = state[0][0].device
-    for id in prompt:
-        logits, state = step(torch.tensor([id], device=device), state)
+    logits, state = _read(step, torch.tensor(prompt, device=device), state)
     logits, state = logits.expand(len(streams), -1), repeat(state, len(streams))
     finished = torch.zeros(len(streams), dtype=torch.bool, device=device)
     unwanted = torch.tensor(never, device=device) if never else None
@@ -92,6 +91,15 @@ def stream_text(ids: Iterator[int], decoder: StreamDecoder, stops: Sequence[str]
     held += decoder.flush()
     if held:
         yield held[: _first_stop(held, stops)]
+
+
+def _read(step: Step, prompt: Tensor, state: State) -> tuple[Tensor, State]:
+    """Logits (1, V) after a prompt (T,), and the state: by the decoder in its own way, by other steps one by one."""
+    if isinstance(step, StepDecoder):
+        return step.read(prompt, state)
+    for token in prompt.split(1):
+        logits, state = step(token, state)
+    return logits, state
 
 
 def _first_stop(text: str, stops: Sequence[str]) -> int | None:

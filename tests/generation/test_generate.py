@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lmkit.evaluation.predictor import NetworkPredictor
-from lmkit.generation.decoder import StepDecoder
+from lmkit.generation import decoder as decoder_module
+from lmkit.generation.decoder import LONG_PROMPT, StepDecoder
 from lmkit.generation.decoding import Decoding
 from lmkit.generation.generate import generate
 from lmkit.model.cells import CELLS
@@ -24,6 +25,12 @@ RULES = [Decoding(), Decoding(temperature=0.7, top_k=4), Decoding(temperature=0.
 def columns(model, length=30, prompt=(EOS,), decoding=Decoding(), state=None, **options):  # noqa: B008
     state = model.initial_state(1) if state is None else state
     return list(islice(generate(StepDecoder(model), prompt, state, decoding=decoding, **options), length))
+
+
+def stepwise(decoder, prompt, state):
+    for token in prompt.split(1):
+        logits, state = decoder(token, state)
+    return logits, state
 
 
 def ids(found):
@@ -189,3 +196,33 @@ def test_unwanted_tokens_are_not_chosen_and_the_log_probs_stay_the_models_own(ma
     logits, _ = model(text[:, :-1], model.initial_state(1))
     own = logits[0].double().log_softmax(-1).gather(1, text[0, 1:, None]).squeeze(1)
     assert torch.cat([column.log_probs for column in found]).tolist() == pytest.approx(own.tolist(), abs=1e-4)
+
+
+@pytest.mark.parametrize(("cell", "length"), [*((cell, 130) for cell in CELLS), ("lstm", LONG_PROMPT + 1)])
+@torch.no_grad()
+def test_a_long_prompt_read_by_the_kernels_gives_what_its_steps_give(make_model, monkeypatch, cell, length):
+    monkeypatch.setattr(decoder_module, "WINDOW", 50)
+    model = make_model(cell, num_layers=2, dropout=0.5).double().train()
+    decoder, prompt = StepDecoder(model), torch.randint(12, (length,))
+    logits, state = decoder.read(prompt, model.initial_state(1))
+    expected, stepped = stepwise(decoder, prompt, model.initial_state(1))
+    torch.testing.assert_close(logits.log_softmax(1), expected.log_softmax(1), rtol=1e-8, atol=1e-8)
+    for layer, other in zip(state, stepped, strict=True):
+        torch.testing.assert_close(layer, other, rtol=1e-8, atol=1e-8)
+    assert all(module.training for module in model.modules())
+    column = columns(model, 1, prompt=prompt.tolist(), decoding=Decoding(temperature=0.0))[0]
+    assert int(column.ids[0]) == int(logits.argmax())
+
+
+@torch.no_grad()
+def test_a_short_prompt_is_read_step_by_step_to_the_last_bit(make_model):
+    model = make_model("gru")
+    decoder, prompt = StepDecoder(model), torch.randint(12, (LONG_PROMPT,))
+    assert decoder.read(prompt, model.initial_state(1))[0].equal(stepwise(decoder, prompt, model.initial_state(1))[0])
+
+
+def test_texts_after_a_long_prompt_do_not_depend_on_how_many_are_made(make_model):
+    model, prompt = make_model("lstm"), torch.randint(12, (3 * LONG_PROMPT,)).tolist()
+    together = ids(columns(model, prompt=prompt, streams=range(4)))
+    for stream in range(4):
+        assert ids(columns(model, prompt=prompt, streams=[stream]))[0].equal(together[stream])
