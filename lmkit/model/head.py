@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lmkit.model.softmax_loss import IGNORE, linear_nll_sum, widened
+from lmkit.model.softmax_loss import IGNORE, linear_nll_sum
+from lmkit.model.widened import widened
 
 __all__ = ["IGNORE", "AdaptiveSoftmax", "FullSoftmax", "Head", "tail_width"]
 

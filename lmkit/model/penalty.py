@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lmkit.model.softmax_loss import IGNORE, widened
+from lmkit.model.softmax_loss import IGNORE
+from lmkit.model.widened import widened
 
 __all__ = ["ActivationPenalty"]
 

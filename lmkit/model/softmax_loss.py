@@ -16,16 +16,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-__all__ = ["IGNORE", "linear_nll_sum", "widened"]
+from lmkit.model.widened import widened
+
+__all__ = ["IGNORE", "linear_nll_sum"]
 
 IGNORE = -100  # a target of this value is not predicted; torch's own convention
 SMALL_VOCABULARY = 1024  # below it the plain composition is as quick
 LOGITS_AT_ONCE = 2**23  # 32 MiB of float32
-
-
-def widened(logits: Tensor) -> Tensor:
-    """Logits in the precision that a softmax is computed in: float32, or float64 where the network computes in it."""
-    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def linear_nll_sum(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:

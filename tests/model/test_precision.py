@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -54,6 +55,26 @@ def test_trying_a_precision_draws_no_number_and_takes_every_option_of_a_model(ce
     state = torch.get_rng_state()
     assert computes_in(torch.bfloat16, CPU, config) in (True, False)
     assert torch.get_rng_state().equal(state)
+
+
+@pytest.mark.parametrize(
+    ("cell", "gate", "bias"),
+    [("mingru", slice(0, 4), -7.0), ("minlstm", slice(4, 8), -7.0), ("qrnn", slice(4, 8), 7.0)],
+)
+@torch.no_grad()
+def test_a_scanned_state_is_kept_as_long_in_bfloat16_as_in_float32(cell, gate, bias):
+    """By a gate of 0.999, which bfloat16 would round to 1, and one of 0.998, which it would round to 0.996."""
+    layer: Any = CELLS[cell](4, 4)
+    for parameter in layer.parameters():
+        parameter.zero_()
+    layer.linear.bias[gate] = bias
+    inputs, state = torch.zeros(512, 1, 4), tuple(map(torch.ones_like, layer.initial_state(1)))
+    _, expected = layer(inputs, state)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, found = layer(inputs, state)
+        for projected in layer.project(inputs):
+            _, state = layer.step(projected, state)
+    torch.testing.assert_close((found[0], state[0]), (expected[0], expected[0]), rtol=1e-3, atol=0)
 
 
 def test_under_kernels_of_an_older_processor_bfloat16_trains_or_is_refused(tmp_path):

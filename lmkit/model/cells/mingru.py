@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lmkit.model.cells.cell import CellState
 from lmkit.model.cells.scanned import LinearScannedCell
+from lmkit.model.widened import widened
 
 __all__ = ["MinGRU", "positive"]
 
@@ -25,7 +26,7 @@ class MinGRU(LinearScannedCell):
         return {"update": torch.sigmoid(z), "candidate": positive(candidate)}
 
     def pair(self, projected: Tensor) -> tuple[Tensor, Tensor]:
-        z, candidate = projected.chunk(2, dim=-1)
+        z, candidate = widened(projected).chunk(2, dim=-1)
         return torch.sigmoid(-z), torch.sigmoid(z) * positive(candidate)
 
 

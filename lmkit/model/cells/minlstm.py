@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from lmkit.model.cells.cell import CellState
 from lmkit.model.cells.mingru import positive
 from lmkit.model.cells.scanned import LinearScannedCell
+from lmkit.model.widened import widened
 
 __all__ = ["MinLSTM"]
 
@@ -28,6 +29,6 @@ class MinLSTM(LinearScannedCell):
 
     def pair(self, projected: Tensor) -> tuple[Tensor, Tensor]:
         """f / (f + i) is sigmoid(log f - log i): no quotient of two numbers that may both be nothing."""
-        f, i, candidate = projected.chunk(3, dim=-1)
+        f, i, candidate = widened(projected).chunk(3, dim=-1)
         balance = F.logsigmoid(f) - F.logsigmoid(i)
         return torch.sigmoid(balance), torch.sigmoid(-balance) * positive(candidate)

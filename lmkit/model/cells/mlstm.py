@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from lmkit.model.cells.cell import Cell, CellState
 from lmkit.model.cells.heads import choose_heads
+from lmkit.model.widened import widened
 
 __all__ = ["MLSTM"]
 
@@ -80,7 +81,7 @@ class MLSTM(Cell):
         """q, k, v and the output gate (..., heads, d), log i and log f (..., heads), at least in float32."""
         wide, gates = projected.split((4 * self.output_size, 2 * self.heads), dim=-1)
         q, k, v, o = wide.unflatten(-1, (4, self.heads, -1)).unbind(-3)
-        log_i, f = gates.to(torch.promote_types(gates.dtype, torch.float32)).chunk(2, dim=-1)
+        log_i, f = widened(gates).chunk(2, dim=-1)
         return q, k * k.shape[-1] ** -0.5, v, torch.sigmoid(o), log_i, F.logsigmoid(f)
 
     def _chunk(self, projected: Tensor, state: CellState) -> tuple[Tensor, CellState]:

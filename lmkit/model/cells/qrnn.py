@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from lmkit.model.cells.cell import Cell, CellState
 from lmkit.model.scan import scan
+from lmkit.model.widened import widened
 
 __all__ = ["QRNN"]
 
@@ -37,7 +38,7 @@ class QRNN(Cell):
 
     def look(self, projected: Tensor, state: CellState) -> dict[str, Tensor]:
         seen = torch.cat([state[1].flatten(1), projected], dim=1)
-        z, f, o = self.linear(seen).chunk(3, dim=1)
+        z, f, o = widened(self.linear(seen)).chunk(3, dim=1)
         return {"candidate": torch.tanh(z), "forget": torch.sigmoid(f), "output": torch.sigmoid(o)}
 
     def step(self, projected: Tensor, state: CellState) -> tuple[Tensor, CellState]:
@@ -50,6 +51,6 @@ class QRNN(Cell):
         steps = len(inputs)
         stream_TBE = torch.cat([state[1].transpose(0, 1).to(inputs.dtype), inputs])
         seen = torch.cat([stream_TBE[first : first + steps] for first in range(self.conv_width)], dim=2)
-        z, f, o = self.linear(seen).chunk(3, dim=2)
+        z, f, o = widened(self.linear(seen)).chunk(3, dim=2)
         c_TBH = scan(torch.sigmoid(f), torch.sigmoid(-f) * torch.tanh(z), state[0])
         return torch.sigmoid(o) * c_TBH, (c_TBH[-1], stream_TBE[steps:].transpose(0, 1))
