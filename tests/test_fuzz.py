@@ -66,6 +66,6 @@ def test_a_fault_is_found_and_replayed():
 
 @pytest.mark.slow
 def test_a_traceback_of_a_command_is_a_fault():
-    outcome = fuzz("--damage", 6, "--seed", 7, broken="lmkit.run.directory:RunDirectory.config")
+    outcome = fuzz("--damage", 6, "--seed", 7, broken="lmkit.run.directory:RunDirectory.stored")
     assert outcome.returncode == 1, outcome.stdout + outcome.stderr
     assert "a traceback: KeyError: 'broken on purpose'" in outcome.stdout

@@ -422,7 +422,7 @@ def test_a_run_that_is_extended_is_the_longer_run(make: Make, first: int, option
     assert_same(short.run.path, whole.run.path)
     info = session.run.info()
     assert info["resumes"] == [{"step": first, "changed": {"max_steps": [first, 33]}, "inexact": []}]
-    assert session.run.config().training.max_steps == 33
+    assert session.run.stored().config.training.max_steps == 33
 
 
 @pytest.mark.parametrize("breaking", ["after the closing validation", "in the closing measurement"])

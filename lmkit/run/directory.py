@@ -56,7 +56,7 @@ from lmkit.run.lock import LOCK, FolderLock
 from lmkit.run.log import LARGEST_LOG, finite
 from lmkit.run.metrics import METRICS, Metrics
 from lmkit.run.record import RUN, RunRecord
-from lmkit.run.stored import CONFIG, TOKENIZER, StoredRun, config_of, read_tokenizer
+from lmkit.run.stored import CONFIG, TOKENIZER, StoredRun, read_tokenizer
 from lmkit.run.version import lmkit_version
 from lmkit.run.weights import load_weights, pack_weights, unpack_weights
 from lmkit.text.tokenizers.tokenizer import Tokenizer
@@ -162,10 +162,6 @@ class RunDirectory:
     def stored(self) -> StoredRun:
         """What the run's files say that it is, each read once. Raises RunError as ``StoredRun.read``."""
         return StoredRun.read(self.path)
-
-    def config(self) -> Config:
-        """The run's configuration alone, with absolute paths. Raises RunError if it is damaged or of a newer format."""
-        return config_of(self.path, self.config_values(), RunRecord.read(self.path))
 
     def config_values(self) -> dict[str, Any]:
         """The content of config.json, which names the text relative to the run folder."""

@@ -180,7 +180,7 @@ def test_the_precedence_holds_in_a_run(cli, work, small):
 def test_the_configuration_of_a_run_trains_it_again(cli, work, small):
     options = ("--cell", "gru", "--cutoffs", "5,10", "--head", "adaptive", "--tied", "--max-steps", 2)
     assert cli("train", "--corpus", "text.txt", *small, *options, "--out", "one").code == 0
-    sections = RunDirectory.open(work / "one").config().to_dict()  # with the text's place as seen from here
+    sections = RunDirectory.open(work / "one").stored().config.to_dict()  # with the text's place as seen from here
     lines = []
     for section in (item.name for item in dataclasses.fields(Config)):
         lines.append(f"[{section}]")

@@ -199,7 +199,7 @@ def test_a_run_that_was_moved_alone_finds_its_text_by_the_hash(project: Path, tm
     assert evaluated(run) == before
     lmkit.resume(run, warn=pytest.fail)
     (project / "book.txt").write_text(TEXT + "more", encoding="utf-8")
-    assert RunDirectory.open(run).config().data.corpus != str(project / "book.txt")
+    assert RunDirectory.open(run).stored().config.data.corpus != str(project / "book.txt")
 
 
 def test_a_text_that_was_cut_into_other_documents_is_refused(tmp_path: Path):

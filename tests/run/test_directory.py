@@ -58,7 +58,7 @@ def test_a_model_that_was_saved_and_loaded_gives_the_same_numbers(tmp_path: Path
     directory = create(tmp_path / "run", config(**values))
     directory.save_model(model)
     again = RunDirectory.open(tmp_path / "run")
-    loaded = again.load_model(again.config(), again.stored().tokenizer.vocab_size, CPU)
+    loaded = again.load_model(again.stored().config, again.stored().tokenizer.vocab_size, CPU)
     assert not loaded.training
     assert torch.equal(numbers(model), numbers(loaded))
 
@@ -135,7 +135,7 @@ def test_the_files_of_a_new_run_say_what_it_is(tmp_path: Path):
         "metrics.jsonl",
         "timings.jsonl",
     }
-    assert directory.config() == values
+    assert directory.stored().config == values
     assert directory.stored().tokenizer.vocabulary == VOCABULARY
     assert directory.info() == {"corpus": {"name": "none"}}
     assert directory.metrics().records == []
@@ -304,10 +304,10 @@ def test_a_run_of_a_later_version_is_refused_with_that_version(tmp_path: Path, c
     values = {**json.loads(path.read_text(encoding="utf-8")), **change}
     path.write_text(json.dumps({**values, "lmkit": version}), encoding="utf-8")
     with pytest.raises(RunError, match=rf"config\.json was written by lmkit {version}: install that version"):
-        directory.config()
+        directory.stored()
     path.write_text(json.dumps(values), encoding="utf-8")
     with pytest.raises(RunError, match=r"config\.json is damaged"):
-        directory.config()
+        directory.stored()
 
 
 def status(run: RunDirectory) -> str:

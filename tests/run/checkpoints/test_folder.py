@@ -14,6 +14,7 @@ import pytest
 
 from lmkit.errors import RunError
 from lmkit.run.checkpoints.folder import CheckpointFolder
+from lmkit.run.checkpoints.manifest import MANIFEST, render_manifest
 
 NAMES = ("model.safetensors", "training.safetensors", "training.json", "clock.json")
 STEPS = (5, 10, 15)
@@ -24,13 +25,18 @@ def files_of(step: int) -> dict[str, bytes]:
     return {name: draw.randbytes(100 + 37 * number) for number, name in enumerate(NAMES)}
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> CheckpointFolder:
-    """Three checkpoints."""
-    folder = CheckpointFolder(tmp_path / "checkpoints")
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = CheckpointFolder(tmp_path_factory.mktemp("saved") / "checkpoints")
     for step in STEPS:
         folder.save(step, files_of(step), {"best_step": 5})
-    return folder
+    return folder.path
+
+
+@pytest.fixture
+def folder(saved: Path, tmp_path: Path) -> CheckpointFolder:
+    """Three checkpoints: copies, because saving waits for the disk."""
+    return CheckpointFolder(Path(shutil.copytree(saved, tmp_path / "checkpoints")))
 
 
 def place(folder: CheckpointFolder, step: int) -> Path:
@@ -216,6 +222,12 @@ def test_a_damaged_checkpoint_does_not_count_among_the_newest(folder: Checkpoint
     assert folder.steps() == [5, 10]
 
 
+def test_a_manifest_with_a_name_that_no_file_can_have_does_not_count(folder: CheckpointFolder):
+    (place(folder, 15) / MANIFEST).write_bytes(render_manifest(15, {"a\0b": b"1"}, {"best_step": 5}))
+    folder.rotate(15, 1)
+    assert folder.steps() == [5, 10]
+
+
 def test_checkpoints_after_the_newest_are_removed(folder: CheckpointFolder):
     """A resume has passed over them."""
     folder.rotate(10, 2)
@@ -262,8 +274,8 @@ def flip(path: Path, bit: int) -> None:
 
 
 def flips(number: int) -> Callable[[Path, Path], None]:
-    """One bit, at one of 20 places spread over the file, the first and the last bit among them."""
-    return lambda path, other: flip(path, (path.stat().st_size * 8 - 1) * number // 19)
+    """One bit: the first, one in the middle, the last."""
+    return lambda path, other: flip(path, (path.stat().st_size * 8 - 1) * number // 2)
 
 
 def resize(change: Callable[[int], int]) -> Callable[[Path, Path], None]:
@@ -295,7 +307,7 @@ DAMAGES: dict[str, Callable[[Path, Path], None]] = {
     "deleted": delete,
     "swapped": swap,
     "made a folder": make_folder,
-    **{f"bit {number} of 20": flips(number) for number in range(20)},
+    **{f"bit {number} of 3": flips(number) for number in range(3)},
 }
 
 
