@@ -62,6 +62,7 @@ class Average:
         with torch.no_grad():
             for mean, weights in zip(self.model.parameters(), model.parameters(), strict=True):
                 mean.lerp_(weights, share.to(mean.dtype))
+        self.model.constrain()  # the mean of matrices within a spectral radius may be beyond it
 
     def _share(self, count: Tensor) -> Tensor:
         """How much the last of ``count`` weights counts in their mean."""

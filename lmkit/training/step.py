@@ -120,7 +120,7 @@ def take_step(train: TrainState, window: Window, update: Update, *, lr: float, t
         metrics, train.carried = _unread_step(train, update, given, tokens)
     set_learning_rate(train.optimizer, lr)
     if train.average is not None:
-        skipped = metrics[2:].any()
+        skipped = metrics[2:].any() | ~torch.isfinite(metrics[1])  # float16's scaler skips where the norm is not finite
         train.average.add(train.model, skipped if train.stopped is None else skipped | train.stopped)
     pending = Pending(train.step + 1, train.epoch, train.index, tokens, lr, metrics)
     train.step += 1
@@ -205,7 +205,7 @@ def sync(train: TrainState, steps: Sequence[Pending], update: Update) -> StepRec
             train.guard.skipped_in_a_row = 0
             continue
         reason = "nonfinite" if nonfinite else "spike"
-        norms = _norms(train.model) if len(steps) == 1 else {}
+        norms = _norms(train.model) if update.read_every == 1 else {}  # a graph's gradients are in memory of its own
         lost = Skipped(step.step, step.epoch, step.index, reason, loss / max(1, step.tokens), norm, norms)
         if nonfinite and update.on_nonfinite == "raise":
             raise _nonfinite_error(lost)

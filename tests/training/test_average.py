@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lmkit.config import Config, TrainingConfig
+from lmkit.config import Config, ModelConfig, TrainingConfig
 from lmkit.errors import ConfigError
+from lmkit.model.language_model import LanguageModel
 from lmkit.training.average import Average, make_average
 from lmkit.training.loop import EvaluationRecord
 from lmkit.training.step import StepRecord
@@ -104,6 +105,29 @@ def test_the_training_continues_from_the_weights_and_the_mean_is_measured(
     averaged = [one.averaged for one in records if isinstance(one, EvaluationRecord)]
     assert averaged == {"ema": [3, 6, 9, 12], "swa": [0, 0, 2, 5], "nt-asgd": [0, 0, 0, 4]}[kind]
     assert not measured[-1].equal(flat(train.model))
+
+
+def test_the_mean_of_a_bounded_network_is_bounded():
+    """The mean of a chain and its transpose, whose radius is zero, is a cycle."""
+    model, average = LanguageModel(ModelConfig(cell="irnn", hidden_size=2), 5), Average("swa")
+    matrix = model.get_parameter("recurrent.layers.0.weight_hh_l0")
+    for number, chain in enumerate(torch.tensor([[[0.0, 3.0], [0.0, 0.0]], [[0.0, 0.0], [3.0, 0.0]]])):
+        with torch.no_grad():
+            matrix.copy_(chain)
+        average._begin(model, 1) if number == 0 else average.add(model, torch.tensor(False))
+    assert average.model is not None
+    mean = average.model.get_parameter("recurrent.layers.0.weight_hh_l0")
+    assert torch.linalg.eigvals(mean).abs().max() < 1
+
+
+def test_a_step_that_the_scale_of_float16_skips_is_not_in_the_mean(make_training):
+    training = make_training(average="ema", max_steps=3, epochs=None)
+    training.train.scaler = torch.amp.GradScaler("cpu")
+    training.train.model.head.bias.register_hook(lambda gradient: gradient * math.inf)
+    before = flat(training.train.model)
+    list(training.run())
+    assert flat(training.train.model).equal(before)
+    assert int(training.train.average.count) == 1
 
 
 def test_a_tied_network_with_clusters_has_a_mean_that_is_whole(make_training):
