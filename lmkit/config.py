@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lmkit.errors import ConfigError
-from lmkit.fields import Section, flag_of, option
+from lmkit.fields import Section, alternatives, arguments_of, flag_of, option
 
 __all__ = [
     "CONFIG_FORMAT",
@@ -114,18 +114,23 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """The shape of the network."""
 
-    cell: str = option("lstm", "Recurrent cell.", flags=("--cell", "--model", "--model-type"), choices=CELLS)
+    cell: str = option(
+        "lstm",
+        "Recurrent cell, or a transformer to compare with.",
+        flags=("--cell", "--model", "--model-type"),
+        choices=CELLS,
+    )
     block: str = option(
         "plain",
         "Layer: the bare cell, or a block around it with residual branches, normalisations and a convolution.",
         choices=("plain", "residual"),
     )
     num_layers: int = option(
-        1, "Recurrent layers.", flags=("--layers", "--num-layers", "--nlayers", "--n-layers"), minimum=1, maximum=64
+        1, "Number of layers.", flags=("--layers", "--num-layers", "--nlayers", "--n-layers"), minimum=1, maximum=64
     )
     hidden_size: int = option(
         256,
-        "Units in a recurrent layer.",
+        "Units in a layer.",
         flags=("--hidden-size", "--nhid", "--rnn-size", "--hidden-dim", "--hidden"),
         minimum=1,
         maximum=MAX_WIDTH,
@@ -182,7 +187,7 @@ class ModelConfig(Section):
     )
     irnn_form: str | None = option(
         None,
-        "Rectified network that cannot grow without bound, or the paper's (default: bounded).",
+        "An IRNN whose state cannot grow without bound, or the paper's (default: bounded).",
         choices=("bounded", "paper"),
         cells=("irnn",),
     )
@@ -214,7 +219,7 @@ class ModelConfig(Section):
     )
     input_gate: str | None = option(
         None,
-        "How an LSTM's input gate hangs on its forget gate: i = 1 - f, or min(i, 1 - f) (default: untied).",
+        "An LSTM's input gate: its own, 1 - f of the forget gate f, or at most 1 - f (default: untied).",
         choices=("untied", "coupled", "capped"),
         cells=("lstm",),
     )
@@ -227,7 +232,7 @@ class ModelConfig(Section):
     )
     mogrifier_rounds: int | None = option(
         None,
-        "Turns in which input and state gate each other (default: 5).",
+        "Rounds in which input and state gate each other (default: 5).",
         minimum=0,
         maximum=64,
         cells=("mogrifier",),
@@ -241,7 +246,7 @@ class ModelConfig(Section):
     )
     heads: int | None = option(
         None,
-        "Parts that the units are kept in (default: 4, or fewer where that does not divide the hidden size).",
+        "Heads that share the units (default: 4, or fewer where 4 does not divide the hidden size).",
         minimum=1,
         maximum=MAX_WIDTH,
         cells=("slstm", "mlstm", "transformer"),
@@ -255,7 +260,7 @@ class ModelConfig(Section):
     )
     attention: int | None = option(
         None,
-        "Attend with one head to this many last outputs of the layers, the own included (default: no attention).",
+        "Attend with one head to this many last outputs of the layers, the current one included (default: none).",
         minimum=1,
         maximum=MAX_SPAN,
     )
@@ -273,7 +278,7 @@ class ModelConfig(Section):
         for item in dataclasses.fields(self):
             cells = item.metadata["cells"]
             if cells and getattr(self, item.name) != item.default and self.cell not in cells:
-                raise ConfigError(f"{flag_of(item)} needs --cell {' or '.join(cells)}: {self.cell} does not have it.")
+                raise ConfigError(f"{flag_of(item)} needs --cell {alternatives(cells)}: {self.cell} does not have it.")
         if self.heads is not None and self.hidden_size % self.heads:
             raise ConfigError(f"--heads {self.heads} does not divide --hidden-size {self.hidden_size}.")
         if self.block != "plain" and self.cell == "transformer":
@@ -397,7 +402,9 @@ class TrainingConfig(Section):
         0.0, "Penalty on the mean square of the last layer's outputs after dropout (AR, Merity et al. 2017).", minimum=0
     )
     tar_beta: float = option(
-        0.0, "Penalty on the mean square of their change from step to step, before dropout (TAR).", minimum=0
+        0.0,
+        "Penalty on the mean square of the change of these outputs from step to step, before dropout (TAR).",
+        minimum=0,
     )
     schedule: str | None = option(
         None,
@@ -406,7 +413,7 @@ class TrainingConfig(Section):
     )
     warmup: float = option(0.02, "Share of the training in which a cosine schedule warms up.", minimum=0, below=1)
     lr_decay: float = option(
-        4.0, "Plateau schedule, after a bad validation, and epochs, per epoch: what the rate is divided by.", above=1
+        4.0, "What the rate is divided by: plateau, at each bad validation; epochs, at each epoch.", above=1
     )
     decay_after: int | None = option(
         None, "Epochs schedule: epochs at the full rate before it falls (default: 1).", minimum=1
@@ -417,11 +424,11 @@ class TrainingConfig(Section):
         minimum=1,
     )
     freeze: tuple[str, ...] | None = option(
-        None, "Parts that are not trained, such as embedding,layers.0 (head, layers.N, embedding)."
+        None, "Parts that are not trained, as in embedding,layers.0: head, attention, layers.N, embedding."
     )
     unfreeze_every: int | str | None = option(
         None,
-        "Train the head alone at first, and one part more below it every N steps, or each `epoch`.",
+        "Train the head alone at first, then one more part below it every N steps, or every `epoch`.",
         minimum=1,
         words=("epoch",),
     )
@@ -437,7 +444,7 @@ class TrainingConfig(Section):
         None, "Share of the training after which the mean begins (default: 0.75).", minimum=0, below=1
     )
     average_n: int | None = option(
-        None, "Last validations that a bad one is not compared with (default: 5).", minimum=1
+        None, "Newest validations that a bad one is not compared with (default: 5).", minimum=1
     )
     max_grad_norm: float = option(
         1.0,
@@ -482,7 +489,7 @@ class TrainingConfig(Section):
         allowed = SAMPLER_STATES[self.sampler]
         if self.state is not None and self.state not in allowed:
             raise ConfigError(
-                f"--sampler {self.sampler} cannot be used with --state {self.state}: it takes {' or '.join(allowed)}."
+                f"--sampler {self.sampler} cannot be used with --state {self.state}: it takes {alternatives(allowed)}."
             )
 
         if self.accumulate > self.batch_size:
@@ -582,7 +589,7 @@ class FineTuning(Section):
     init_checkpoint: str = option("best", "Which model of that run: best, last, or a step.")
     extend_vocab: str = option(
         "none",
-        "What of the training text joins that run's vocabulary, if it occurs --min-count times.",
+        "Add to that run's vocabulary what occurs --min-count times in the training text.",
         choices=("none", "characters", "words"),
     )
 
@@ -621,6 +628,12 @@ class Config:
         if unknown := sorted(set(values) - known):
             raise ConfigError(_unknown_key(unknown[0], known))
         return Config(**sections)
+
+    def arguments(self) -> list[str]:
+        """The options that are not the defaults, as the command line takes them."""
+        sections = [getattr(self, section.name) for section in dataclasses.fields(self)]
+        chosen = [(item, getattr(section, item.name)) for section in sections for item in dataclasses.fields(section)]
+        return [word for item, value in chosen if value != item.default for word in arguments_of(item, value)]
 
     def to_dict(self) -> dict[str, Any]:
         """Sections as plain dictionaries, ready for JSON."""
@@ -673,4 +686,4 @@ def _check_owned(section: Any, owner: str, table: Mapping[str, Mapping[str, Any]
     for item in dataclasses.fields(section):
         takers = [name for name, options in table.items() if item.name in options]
         if takers and getattr(section, item.name) is not None and kind not in takers:
-            raise ConfigError(f"{flag_of(item)} needs --{owner} {' or '.join(takers)}: {kind} does not have it.")
+            raise ConfigError(f"{flag_of(item)} needs --{owner} {alternatives(takers)}: {kind} does not have it.")

@@ -8,13 +8,13 @@ import re
 import reprlib
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import field
 from typing import Any
 
 from lmkit.errors import ConfigError
 
-__all__ = ["Section", "check_field", "fields_of", "flag_of", "option"]
+__all__ = ["Section", "alternatives", "arguments_of", "check_field", "fields_of", "flag_of", "option"]
 
 LONGEST_TEXT = 4096
 LARGEST_NUMBER = 2**63
@@ -79,6 +79,22 @@ def flag_of(item: dataclasses.Field[Any]) -> str:
     return flags[0] if flags else "--" + item.name.replace("_", "-")
 
 
+def arguments_of(item: dataclasses.Field[Any], value: Any) -> list[str]:
+    """A field's value as the command line takes it: a flag, or a flag and what follows it."""
+    flag = flag_of(item)
+    if isinstance(value, bool):
+        return [flag if value else f"--no-{flag.removeprefix('--')}"]
+    if isinstance(value, (list, tuple)):
+        return [flag, ",".join(map(str, value))]
+    return [flag, str(value)]
+
+
+def alternatives(names: Sequence[str]) -> str:
+    """Names in a sentence: a, a or b, a, b or c."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 def check_field(item: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
     """Return the value in the field's own type, or raise ConfigError with the flag's name and what it takes."""
     flag = flag_of(item)
@@ -115,7 +131,7 @@ def _check_number_or_word(item: dataclasses.Field[Any], flag: str, value: Any) -
     if value in words:
         return value
     if isinstance(value, str) and not re.fullmatch("[0-9]{1,18}", value):
-        raise ConfigError(f"{flag} must be a whole number or {' or '.join(words)}, not {_shown(value)}.")
+        raise ConfigError(f"{flag} must be a whole number or {alternatives(words)}, not {_shown(value)}.")
     return _check_number(item, flag, int, int(value) if isinstance(value, str) else value)
 
 

@@ -192,10 +192,15 @@ def test_an_optimizer_brings_its_schedule():
 
 
 def test_an_option_of_other_optimisers_is_refused_with_their_names():
-    with pytest.raises(ConfigError, match=r"^--betas needs --optimizer adamw or adam.*: rmsprop does not have it\.$"):
+    with pytest.raises(ConfigError, match=r"^--betas needs --optimizer adamw, adam or muon: rmsprop does not have it"):
         Config().override({"optimizer": "rmsprop", "betas": (0.9, 0.99)})
     taken = Config().override({"optimizer": "rmsprop", "momentum": 0.5}).training
     assert taken.optimizer_options == {"momentum": 0.5, "eps": 1e-8}
+
+
+def test_an_option_of_other_cells_is_refused_with_their_names():
+    with pytest.raises(ConfigError, match=r"^--heads needs --cell slstm, mlstm or transformer: lstm does not have it"):
+        ModelConfig(heads=2)
 
 
 def test_epochs_end_a_training_that_nothing_else_ends():

@@ -12,11 +12,11 @@ from lmkit.files import is_file
 
 __all__ = ["no_such_command", "no_such_option"]
 
-NEW_RUN = "a training starts from random weights; `lmkit train --resume RUN` continues a run."
+FROM_A_RUN = "use --init-from RUN to fine-tune a run's model, --resume RUN to continue the run."
 # Options that people know from other programs, with what to write here. Two that can mean one thing only, --gpu and
 # --max-minutes, are taken.
 HINTS = {
-    **dict.fromkeys(("--init", "--init-from", "--pretrained", "--finetune", "--restore", "--load"), NEW_RUN),
+    **dict.fromkeys(("--init", "--pretrained", "--finetune", "--restore", "--load"), FROM_A_RUN),
     **dict.fromkeys(("--max-hours", "--hours"), "use --max-seconds; an hour has 3600."),
     **dict.fromkeys(("--minutes", "--time"), "use --max-seconds, or --max-minutes."),
     **dict.fromkeys(("--output", "--out-dir", "--save", "--save-dir", "--name", "--run-name"), "use --out FOLDER."),

@@ -21,7 +21,9 @@ __all__ = ["command"]
 @click.option("--presets", is_flag=True, help="List the presets that come with lmkit, and what each is for.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(run: Path | None, presets: bool, as_json: bool) -> None:
-    """Show a run's configuration, corpus, size, validations, and whether it is in training, interrupted or finished."""
+    """Show a run's corpus, network, validations, the options that are not the defaults, and whether it is in training,
+    interrupted or finished; --json shows every option.
+    """
     if presets:
         from lmkit.console.tables import show_presets
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lmkit.config import Config
 from lmkit.console.terminal.numbers import joined, number, rows_of, size, sparkline
 from lmkit.console.terminal.output import open_console
 from lmkit.evaluation.adapters.levels import Adapted
@@ -207,35 +209,43 @@ def show_presets(presets: Sequence[Preset]) -> None:
 
 
 def show_run(run: RunSummary) -> None:
-    """Configuration, corpus, size and the curve of a run; what run.json or metrics.jsonl lack is left out."""
-    config, info, metrics = run.config, run.info, run.metrics.records
+    """Corpus, network, the options that are not the defaults, checkpoints and the curve of a run; what run.json or
+    metrics.jsonl lack is left out.
+    """
+    metrics = run.metrics.records
     console = open_console()
     console.print(f"[bold]{escape(str(run.path))}[/bold]", soft_wrap=True)
-    corpus = info.get("corpus")
-    name = corpus.get("name") if isinstance(corpus, dict) else None
-    rate = corpus.get("entropy_rate_nats_per_char") if isinstance(corpus, dict) else None
-    parameters = info.get("parameters")
-    facts = [
-        f"corpus {name or config.data.corpus}",
-        f"{parameters:,} parameters" if isinstance(parameters, int) else "",
-        f"entropy rate {rate / math.log(2):.4f} bits per character" if isinstance(rate, float) else "",
-        str(info.get("cpu") or ""),
-    ]
-    console.print(escape("; ".join(fact for fact in facts if fact)), soft_wrap=True)
-    for line in _origins(info):
+    console.print(escape(joined(*_facts(run.config, run.info))), soft_wrap=True)
+    for line in _origins(run.info):
         console.print(escape(line), soft_wrap=True)
-    for section, values in config.to_dict().items():
-        shown = ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
-        console.print(f"[bold]{section}[/bold] {escape(shown)}", soft_wrap=True)
-    saved = f"checkpoints at steps {', '.join(f'{step:,}' for step in run.steps)}" if run.steps else "no checkpoint"
+    options = shlex.join(run.config.arguments()) or "none; all have their defaults"
+    console.print(f"[bold]options[/bold] {escape(options)}", soft_wrap=True)
     go_on = f"`lmkit train --resume {run.path}` continues it" if run.status == "interrupted" else ""
-    console.print(escape(joined(run.status, saved, go_on)), soft_wrap=True)
+    console.print(escape(joined(run.status, _saved(run.steps), go_on)), soft_wrap=True)
     curve = [value for record in metrics if (value := _value(record, "evaluation", "nats_per_token")) is not None]
     if curve:
         console.print(f"validation {sparkline(curve)}  best {min(curve):.4f} nats per token", soft_wrap=True)
     for record in metrics:
         if record.get("kind") == "final":
             _show_final(record, console)
+
+
+def _facts(config: Config, info: Mapping[str, Any]) -> Iterator[str]:
+    """The text, the network and the machine of a run."""
+    corpus, parameters = info.get("corpus"), info.get("parameters")
+    known = corpus if isinstance(corpus, Mapping) else {}
+    rate = known.get("entropy_rate_nats_per_char")
+    yield f"corpus {known.get('name') or config.data.corpus}"
+    yield config.model.shape + (f", {parameters:,} parameters" if isinstance(parameters, int) else "")
+    yield f"entropy rate {rate / math.log(2):.4f} bits per character" if isinstance(rate, float) else ""
+    yield str(info.get("cpu") or "")
+
+
+def _saved(steps: Sequence[int]) -> str:
+    if not steps:
+        return "no checkpoint"
+    several = "s" if len(steps) > 1 else ""
+    return f"checkpoint{several} at step{several} {', '.join(f'{step:,}' for step in steps)}"
 
 
 def _origins(info: Mapping[str, Any]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lmkit.config import REGULARISERS, Config, FineTuning, ModelConfig
 from lmkit.errors import ConfigError
-from lmkit.fields import check_field, fields_of, flag_of
+from lmkit.fields import arguments_of, check_field, fields_of, flag_of
 from lmkit.model.language_model import cutoffs_of
 from lmkit.model.shapes import stored_tensors
 from lmkit.run.directory import RunDirectory
@@ -167,9 +167,4 @@ def _shown(specials: Mapping[str, int | None]) -> str:
 
 def _written(item: dataclasses.Field[Any], value: Any) -> str:
     """An option as it stands on the command line."""
-    flag = flag_of(item)
-    if isinstance(value, bool):
-        return flag if value else f"--no-{flag.removeprefix('--')}"
-    if isinstance(value, (list, tuple)):
-        return f"{flag} {','.join(map(str, value))}"
-    return f"no {flag}" if value is None else f"{flag} {value}"
+    return f"no {flag_of(item)}" if value is None else " ".join(arguments_of(item, value))

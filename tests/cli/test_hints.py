@@ -116,8 +116,9 @@ def test_a_file_in_the_place_of_a_command_is_one_to_train_on(refused, work):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("train", "--init", "x"), "lmkit train --resume RUN"),
+        (("train", "--init", "x"), "--resume RUN to continue"),
         (("train", "--max-hours", "2"), "--max-seconds"),
+        (("train", "--pretrained", "run"), "--init-from RUN"),
         (("train", "--output", "x"), "--out"),
         (("train", "--hiden-size", "5"), "did you mean --hidden-size?"),
         (("train", "--hiden_size", "5"), "did you mean --hidden-size?"),

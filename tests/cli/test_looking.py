@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
+from dataclasses import fields
 from typing import Any
 
 import pytest
+
+from lmkit.cli.train import command as train
+from lmkit.config import Config
 
 
 def rows(text: str) -> list[dict[str, Any]]:
@@ -77,10 +83,9 @@ def test_a_table_stays_whole_where_there_is_no_terminal(cli, work, trained):
 
 
 def test_a_line_of_info_stays_whole_where_there_is_no_terminal(cli, trained):
-    lines = cli("info", trained).stdout.splitlines()
-    for section, last in (("data", "split_at"), ("model", "head"), ("training", "epochs"), ("runtime", "threads")):
-        (line,) = [line for line in lines if line.startswith(section)]
-        assert last in line
+    (line,) = [line for line in cli("info", trained).stdout.splitlines() if line.startswith("options ")]
+    assert "--hidden-size 16" in line
+    assert "--threads 1" in line
 
 
 def test_corpora_are_listed_and_described(cli):
@@ -101,10 +106,33 @@ def test_info_shows_what_a_run_holds(cli, trained):
     stored = json.loads(cli("info", trained, "--json").stdout)
     assert set(stored) >= {"config", "run", "metrics"}
     assert stored["config"]["model"]["hidden_size"] == 16
-    assert "hidden_size 16" in shown.replace("\n", " ")
-    assert f"{stored['run']['parameters']:,} parameters" in shown
+    assert f"lstm 1 x 16, {stored['run']['parameters']:,} parameters" in shown
     best = min(record["nats_per_token"] for record in stored["metrics"] if record["kind"] == "evaluation")
     assert f"{best:.4f}" in shown
+
+
+def test_options_as_info_writes_them_make_the_same_configuration():
+    """Those of each kind: a word, a number, a flag, lists of numbers and of names, a path with a space."""
+    config = Config().override(
+        {"corpus": "my texts/a.txt", "cell": "lstm", "hidden_size": 48, "tie_embeddings": True, "lr": 1e-5}
+        | {"head": "adaptive", "cutoffs": (10, 20), "betas": (0.8, 0.99), "freeze": ("embedding",), "unfreeze_every": 7}
+    )
+    with train.make_context("train", shlex.split(shlex.join(config.arguments()))) as context:
+        given = {name: value for name, value in context.params.items() if value is not None}
+    names = {item.name for section in fields(config) for item in fields(getattr(config, section.name))}
+    assert Config().override({name: value for name, value in given.items() if name in names}) == config
+    assert Config().arguments() == []
+
+
+def test_info_names_one_checkpoint_as_one(cli, damaged):
+    newest, *others = sorted(
+        (damaged / "checkpoints").iterdir(), key=lambda path: -int(path.name.removeprefix("step-"))
+    )
+    for path in others:
+        shutil.rmtree(path)
+    step = f"{int(newest.name.removeprefix('step-')):,}"
+    assert f"; checkpoint at step {step}\n" in cli("info", damaged).stdout
+    assert f"step {step} is whole" in cli("doctor", damaged).stdout
 
 
 def test_info_says_what_has_become_of_a_run(cli, damaged):

@@ -110,7 +110,8 @@ def check_checkpoints(folder: CheckpointFolder) -> Check:
         whole = len(steps) - len(faults)
         advice = f"A resume skips them; {whole or 'none'} of {len(steps)} can be used."
         return Check("checkpoints", FAILED, "damaged", len(faults), (*map(str, faults), advice))
-    return Check("checkpoints", OK, f"steps {', '.join(f'{step:,}' for step in steps)} are whole", len(steps))
+    sound = f"steps {', '.join(f'{step:,}' for step in steps)} are" if len(steps) > 1 else f"step {steps[0]:,} is"
+    return Check("checkpoints", OK, f"{sound} whole", len(steps))
 
 
 def check_step_decoder(model: LanguageModel, ids: NDArray[np.int64], tolerance: float) -> Check:
