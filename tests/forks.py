@@ -69,7 +69,7 @@ def _direct(*handles: int | None) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for number, handle in enumerate(handles):
         os.dup2(null if handle is None else handle, number)
-    sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False), encoding="utf-8")
+    sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), "utf-8")
     sys.stdout, sys.stderr = map(writer, (1, 2))
 
 

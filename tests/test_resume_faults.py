@@ -258,8 +258,6 @@ def sizes(value: Any) -> Callable[[Values], object]:
 MANIFESTS: dict[str, Callable[[Values], object]] = {
     "the step is text": lambda manifest: manifest.update(step="13"),
     "sizes are huge": sizes(2**70),
-    "the values are not named": lambda manifest: manifest["files"].pop("training.json"),
-    "files are a list": lambda manifest: manifest.update(files=[]),
     "the weights are not named": lambda manifest: manifest["files"].pop("model.safetensors"),
     "the place is of numbers": lambda manifest: manifest.update(place={"device": 3, "threads": "x"}),
 }
@@ -289,9 +287,7 @@ VALUES: dict[str, Callable[[Values], object]] = {
     "the carried state is text": in_train("carried", "x"),
     "the log is huge": in_log("length", 2**46),
     "the window is far away": in_train("place", (0, 2**62, 13, 832)),
-    "the fingerprint is text": lambda values: values.update(fingerprint="x"),
     "the last step is a number": in_log("last", 3),
-    "the best model's sum is a number": lambda values: values.update(best_sha256=5),
 }
 
 

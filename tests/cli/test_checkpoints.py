@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 import lmkit
+from tests.runs import SMALL
 
 COMMANDS = (("eval", "--json"), ("score", "text.txt", "--per", "line"), ("sample", "--length", "20"))
 
 
-@pytest.fixture
-def run(cli, work: Path, small: tuple[str, ...]) -> Path:
+@pytest.fixture(scope="module")
+def run_once(tmp_path_factory: pytest.TempPathFactory, text: str) -> Path:
     """A run whose best model is not its last one."""
-    options = ("--optimizer", "sgd", "--lr", 30, "--schedule", "constant", "--clip", 0, "--cell", "rnn")
-    steps = ("--max-steps", 40, "--eval-every", 5, "--checkpoint-every", 4, "--keep-checkpoints", 3)
-    outcome = cli("train", "--corpus", "text.txt", *small, *options, *steps, "--out", "run")
-    assert outcome.code == 0, outcome.stderr
-    return work / "run"
+    folder = tmp_path_factory.mktemp("checkpoints")
+    (folder / "text.txt").write_text(text, encoding="utf-8", newline="")
+    options = {"optimizer": "sgd", "lr": 30.0, "schedule": "constant", "max_grad_norm": 0.0, "cell": "rnn"}
+    steps = {"max_steps": 40, "eval_every": 5, "checkpoint_every": 4, "keep_checkpoints": 3}
+    with pytest.warns(UserWarning, match="worse than guessing"):
+        lmkit.train(folder / "text.txt", out=folder / "run", quiet=True, **{**SMALL, **options, **steps})
+    return folder / "run"
+
+
+@pytest.fixture
+def run(run_once: Path, work: Path) -> Path:
+    """A copy of it, beside its text."""
+    return Path(shutil.copytree(run_once, work / "run"))
 
 
 def steps_of(run: Path) -> list[int]:

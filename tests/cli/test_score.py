@@ -8,14 +8,16 @@ import io
 import json
 import math
 import os
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import lmkit
+from tests import forks
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 TEXT = "The cat sat on the mat.\nA dog ran.\n\nThe cat sat on the mat.\nOne"
 TOKEN_HEADER = ["token", "id", "start", "end", "word", "line", "logprob_nats", "surprisal_bits", "oov"]
@@ -292,44 +294,34 @@ def test_a_text_of_unknown_tokens_alone_gets_a_note(cli, trained, per):
     assert outcome.stderr == "Note: all 3 tokens are <unk>: the scores say nothing about the text.\n"
 
 
+@needs_fork
 def test_a_pipe_that_is_closed_ends_it_quietly(trained, work):
     (work / "long.txt").write_text(TEXT * 3000, encoding="utf-8")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lmkit", "score", str(trained), "long.txt", "--threads", "1"],
-        cwd=work,
-        env={**os.environ, "PYTHONUTF8": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    assert process.stdout.readline().startswith(b"token\t")
-    process.stdout.close()
-    assert process.stderr.read() == b""
-    process.stderr.close()
-    assert process.wait(timeout=60) == 0
+    reading, writing = os.pipe()
+    arguments, before = ["score", str(trained), "long.txt", "--threads", "1"], partial(os.close, reading)
+    with open(work / "errors", "wb") as errors, open(writing, "wb"):
+        process = forks.start(arguments, work, stdout=writing, stderr=errors.fileno(), before=before)
+    with open(reading, "rb") as output:
+        assert output.readline().startswith(b"token\t")
+    assert forks.ended(process) == 0
+    assert (work / "errors").read_bytes() == b""
 
 
+@needs_fork
 def test_a_line_is_answered_before_the_next_one_is_written(trained, work):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lmkit", "score", str(trained), "--threads", "1", "--per", "line", "--state", "line"],
-        cwd=work,
-        env={**os.environ, "PYTHONUTF8": "1"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    with process.stdin, process.stdout:
+    asked, asking = os.pipe()
+    answered, answering = os.pipe()
+    arguments = ["score", str(trained), "--threads", "1", "--per", "line", "--state", "line"]
+    with open(asked, "rb"), open(answering, "wb"):
+        process = forks.start(arguments, work, stdin=asked, stdout=answering, before=partial(os.close, asking))
+    with open(asking, "wb") as questions, open(answered, "rb") as answers:
         for number in range(1, 4):
-            process.stdin.write(b"The cat.\n")
-            process.stdin.flush()
+            questions.write(b"The cat.\n")
+            questions.flush()
             if number == 1:
-                assert process.stdout.readline().startswith(b"line\t")
-            assert process.stdout.readline().startswith(f"{number}\t".encode())
-    assert process.wait(timeout=60) == 0
+                assert answers.readline().startswith(b"line\t")
+            assert answers.readline().startswith(f"{number}\t".encode())
+    assert forks.ended(process) == 0
 
 
 def test_no_threads_are_too_few(refused, trained):

@@ -178,7 +178,7 @@ def whole(tokens: TokenFile, **how: Any):
     return evaluation_windows(tokens, EOS, EvalOptions(**{"window": 50, **how}))
 
 
-@pytest.mark.parametrize("state", ["carry", "document"])
+@pytest.mark.parametrize("state", ["carry", pytest.param("document", marks=pytest.mark.slow)])
 def test_what_tuning_chooses_is_the_best_of_its_grids(parts, tokens, state):
     # of so few tokens that neither is so good, or so bad, that its share would be all or nothing
     two = [

@@ -10,7 +10,7 @@ import pytest
 from lmkit.evaluation.comparison.bootstrap import BlockBootstrap, default_block, holm, paired_test
 from lmkit.evaluation.comparison.student import t_quantile, two_sided_p
 
-DRAWS, TOKENS = 1000, 20_000
+DRAWS, TOKENS = 1000, 8_000
 
 
 def autoregressive(rho: float, draws: int = DRAWS, seed: int = 1) -> np.ndarray:

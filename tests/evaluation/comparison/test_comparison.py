@@ -20,6 +20,7 @@ from lmkit.evaluation.comparison.alignment import (
     token_offsets,
     token_units,
 )
+from lmkit.evaluation.comparison.bootstrap import paired_test
 from lmkit.evaluation.comparison.comparison import Interval, compare, count_blocks
 from lmkit.evaluation.comparison.losses import token_losses
 from lmkit.evaluation.measurement import measure
@@ -216,18 +217,14 @@ def test_pairing_finds_what_the_intervals_of_the_runs_cannot(tokenizers):
     assert result.differences[0].p_value < 0.001
 
 
-def test_the_test_rejects_a_true_null_with_dependent_tokens_in_3_to_7_percent(tokenizers):
-    draws, size = 1000, 4000
-    noise = np.random.default_rng(6).standard_normal((size, draws))
-    for step in range(1, size):
-        noise[step] += 0.8 * noise[step - 1]
-    base = noisy(size, 7, 5.0)
-    runs, _ = pair_of(tokenizers, [base, base])
-    found = []
-    for difference in noise.T:
-        pair = [runs[0], ScoredRun("other", runs[1].tokenizer, runs[1].tokens, base + difference)]
-        found.append(compare(pair, token_units(pair, None), resamples=100).differences[0])
-    assert 0.03 <= np.mean([row.p_value < 0.05 for row in found]) <= 0.07
+def test_the_test_is_that_of_the_differences_of_blocks(tokenizers):
+    """Its level where tokens hang together is tested in test_bootstrap.py."""
+    base, other = noisy(4000, 7, 5.0), noisy(4000, 6, 5.0)
+    runs, _ = pair_of(tokenizers, [base, other])
+    row = compare(runs, token_units(runs, None), resamples=100).differences[0]
+    expected = paired_test((other - base).reshape(16, 250).sum(axis=1), np.full(16, 250.0))
+    assert (row.t, row.p_value) == pytest.approx(expected)
+    assert 0.01 < row.p_value < 0.99
 
 
 def test_bands_put_together_are_the_whole(tokenizers):
