@@ -22,7 +22,7 @@ SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 def start(
-    arguments: Sequence[str],
+    program: Sequence[str] | Callable[[], object],
     folder: Path,
     *,
     stdin: int | None = None,
@@ -30,8 +30,8 @@ def start(
     stderr: int | None = None,
     before: Callable[[], None] = lambda: None,
 ) -> int:
-    """Begin ``lmkit ARGUMENTS`` in a folder; the child's process number. Streams are open files, by default those that
-    hold and keep nothing. before: called in the child, when its streams are in place.
+    """Begin ``lmkit PROGRAM``, or call it, in a folder; the child's process number. Streams are open files, by default
+    those that hold and keep nothing. before: called in the child, when its streams are in place.
     """
     import torch._dynamo  # noqa: F401  slow, and torch does it behind the scenes: once here, not in each child
 
@@ -47,7 +47,7 @@ def start(
         _direct(stdin, stdout, stderr)
         _as_at_the_start()
         before()
-        main(arguments, prog_name="lmkit")
+        program() if callable(program) else main(program, prog_name="lmkit")
         code = 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from lmkit.session.measurements import Measurements
 from lmkit.session.session import Session
 from lmkit.training.loop import EvaluationRecord
 from lmkit.training.step import StepRecord
-from tests import runs
+from tests import forks, runs
 from tests.runs import assert_same, everything, validations_on_a_curve, write_text
 
 SMALL: dict[str, Any] = {**runs.SMALL, "max_steps": 48, "eval_every": 7, "checkpoint_every": 5}
@@ -416,40 +417,36 @@ def test_a_log_keeps_what_the_disk_refused_and_never_half_a_line(tmp_path: Path,
 # a real limit, in a process of its own
 
 
-LIMITED = """
-import resource, sys
-from pathlib import Path
-from lmkit.config import Config
-from lmkit.session.session import Session
+def train_within_a_limit(text: Path, out: Path, end: int) -> None:
+    """From step 12 to this one no file can be longer than 700 bytes."""
+    import resource
 
-text, out, begin, end = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-options = dict(OPTIONS, corpus=text)
-session = Session(Config().override(options), out, warn=lambda line: print(line, file=sys.stderr))
-_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-for record in session.records():
-    if record.step == begin:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (700, hard))
-    if record.step == end:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-session.close()
-print(session.unsaved)
-"""
+    session = Session(
+        Config().override({**SMALL, "corpus": str(text)}), out, warn=lambda line: print(line, file=sys.stderr)
+    )
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for record in session.records():
+        if record.step in (12, end):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (700 if record.step == 12 else hard, hard))
+    session.close()
+    print(session.unsaved)
 
 
 @pytest.mark.parametrize("end", [33, pytest.param(1000, marks=pytest.mark.slow)])
 def test_a_limit_on_the_size_of_files_is_a_disk_that_refuses(text: Path, tmp_path: Path, undisturbed: Path, end: int):
     pytest.importorskip("resource")
-    code = LIMITED.replace("OPTIONS", repr(SMALL))
-    arguments = [sys.executable, "-c", code, str(text), str(tmp_path / "run"), "12", str(end)]
-    done = subprocess.run(arguments, capture_output=True, encoding="utf-8", check=False)
-    assert done.returncode == 0, done.stderr
-    assert "File too large" in done.stderr
+    written, said = tmp_path / "written", tmp_path / "said"
+    with open(written, "wb") as out, open(said, "wb") as err:
+        training = partial(train_within_a_limit, text, tmp_path / "run", end)
+        child = forks.start(training, tmp_path, stdout=out.fileno(), stderr=err.fileno())
+    assert forks.ended(child) == 0, said.read_text(encoding="utf-8")
+    assert "File too large" in said.read_text(encoding="utf-8")
     assert_nothing_left_over(tmp_path / "run")
     if end == 33:
-        assert done.stdout == "None\n"
+        assert written.read_text(encoding="utf-8") == "None\n"
         assert_same(tmp_path / "run", undisturbed)
     else:
-        assert "could not be saved" in done.stdout
+        assert "could not be saved" in written.read_text(encoding="utf-8")
         newest = CheckpointFolder(tmp_path / "run" / "checkpoints").newest(pytest.fail)
         assert newest is not None
         assert newest.step == 10
