@@ -59,7 +59,9 @@ class Muon(Optimizer):
         for parameter, rows in zip(group["params"], group["gate_rows"], strict=True):
             if parameter.grad is None:
                 continue
-            buffer = self.state[parameter].setdefault(MOMENTUM, torch.zeros_like(parameter))
+            if not self.state[parameter]:
+                self.state[parameter][MOMENTUM] = torch.zeros_like(parameter)
+            buffer = self.state[parameter][MOMENTUM]
             buffer.lerp_(parameter.grad, 1 - momentum)
             update = parameter.grad.lerp(buffer, momentum)
             parameter.mul_(1 - lr * group["weight_decay"])

@@ -68,6 +68,11 @@ class Update:
     read_every: int = 1
     accumulate: int = 1
 
+    @property
+    def reads_each_step(self) -> bool:
+        """Whether the host looks at every step before it updates."""
+        return self.read_every == 1
+
     @classmethod
     def steps_per_reading(
         cls, device: torch.device, precision: torch.dtype, optimizer: Optimizer, checkpoint_every: int | None
@@ -111,13 +116,11 @@ def take_step(train: TrainState, window: Window, update: Update, *, lr: float, t
     inputs = window.inputs.to(update.device, non_blocking=True)
     targets = window.targets.to(update.device, non_blocking=True)
     given = StepInputs(inputs, targets, before, targets_per_window, lr)
-    given = given.on_device() if update.device.type == "cuda" and update.read_every > 1 else given
-    if update.read_every == 1:
-        metrics, train.carried = _read_step(train, update, given, tokens)
-    elif _can_be_a_graph(train, update, before):
-        metrics, train.carried = train.graphs.run(given, lambda given: _unread_step(train, update, given, tokens))
+    given = given.on_device() if update.device.type == "cuda" and not update.reads_each_step else given
+    if _can_be_a_graph(train, update, before):
+        metrics, train.carried = train.graphs.run(given, lambda given: _step(train, update, given, tokens))
     else:
-        metrics, train.carried = _unread_step(train, update, given, tokens)
+        metrics, train.carried = _step(train, update, given, tokens)
     set_learning_rate(train.optimizer, lr)
     if train.average is not None:
         skipped = metrics[2:].any() | ~torch.isfinite(metrics[1])  # float16's scaler skips where the norm is not finite
@@ -129,30 +132,21 @@ def take_step(train: TrainState, window: Window, update: Update, *, lr: float, t
     return pending
 
 
-def _read_step(train: TrainState, update: Update, given: StepInputs, tokens: int) -> tuple[Tensor, states.State]:
-    """A step whose metrics the host looks at before it updates: the metrics (4,), and the state that follows."""
+def _step(train: TrainState, update: Update, given: StepInputs, tokens: int) -> tuple[Tensor, states.State]:
+    """The gradient and the update: the metrics of ``Pending``, and the state that follows. The device is looked at only
+    where every step is read.
+    """
     nll, norm, after = _gradient(train, update, given)
     loss, nonfinite = nll / max(1, tokens), _is_nonfinite(train, nll, norm)
-    if update.on_nonfinite == "raise" and bool(nonfinite):
+    if update.reads_each_step and update.on_nonfinite == "raise" and bool(nonfinite):
         position = (train.step + 1, train.epoch, train.index)
         raise _nonfinite_error(Skipped(*position, "nonfinite", float(loss), float(norm), _norms(train.model)))
     spike = train.guard.judge(loss, norm) & ~nonfinite if update.skip_spikes else torch.zeros_like(nonfinite)
-    if not bool(nonfinite | spike):  # a step that is left out is told of with its own norms
+    if not (update.reads_each_step and bool(nonfinite | spike)):  # else it is reported with its own norms
         nn.utils.clip_grads_with_norm_(train.model.parameters(), update.max_grad_norm or math.inf, norm)
     set_learning_rate(train.optimizer, given.lr)
-    carried = _update_now(train, states.detach(given.state), after, nonfinite, spike)
-    train.model.constrain()
-    return torch.stack([nll, norm.to(nll), nonfinite.to(nll), spike.to(nll)]), carried
-
-
-def _unread_step(train: TrainState, update: Update, given: StepInputs, tokens: int) -> tuple[Tensor, states.State]:
-    """The same without a look at the device."""
-    nll, norm, after = _gradient(train, update, given)
-    loss, nonfinite = nll / max(1, tokens), _is_nonfinite(train, nll, norm)
-    spike = train.guard.judge(loss, norm) & ~nonfinite if update.skip_spikes else torch.zeros_like(nonfinite)
-    nn.utils.clip_grads_with_norm_(train.model.parameters(), update.max_grad_norm or math.inf, norm)
-    set_learning_rate(train.optimizer, given.lr)
-    carried = _update_unread(train, states.detach(given.state), after, nonfinite, spike, update)
+    outcome = (states.detach(given.state), after, nonfinite, spike)
+    carried = _update_now(train, *outcome) if update.reads_each_step else _update_unread(train, update, *outcome)
     train.model.constrain()
     return torch.stack([nll, norm.to(nll), nonfinite.to(nll), spike.to(nll)]), carried
 
@@ -161,7 +155,7 @@ def _can_be_a_graph(train: TrainState, update: Update, before: states.State) -> 
     """Whether each step does the same with other numbers: no work whose size hangs on them, no gradient that goes on
     into what the state was made from.
     """
-    fixed = train.model.head.has_fixed_shapes and not update.skip_spikes
+    fixed = train.model.head.has_fixed_shapes and not update.reads_each_step and not update.skip_spikes
     return update.device.type == "cuda" and fixed and not any(one.requires_grad for layer in before for one in layer)
 
 
@@ -205,7 +199,7 @@ def sync(train: TrainState, steps: Sequence[Pending], update: Update) -> StepRec
             train.guard.skipped_in_a_row = 0
             continue
         reason = "nonfinite" if nonfinite else "spike"
-        norms = _norms(train.model) if update.read_every == 1 else {}  # a graph's gradients are in memory of its own
+        norms = _norms(train.model) if update.reads_each_step else {}  # a graph's gradients are in memory of its own
         lost = Skipped(step.step, step.epoch, step.index, reason, loss / max(1, step.tokens), norm, norms)
         if nonfinite and update.on_nonfinite == "raise":
             raise _nonfinite_error(lost)
@@ -247,7 +241,7 @@ def _update_now(
 
 
 def _update_unread(
-    train: TrainState, before: states.State, after: states.State, nonfinite: Tensor, spike: Tensor, update: Update
+    train: TrainState, update: Update, before: states.State, after: states.State, nonfinite: Tensor, spike: Tensor
 ) -> states.State:
     """The same without waiting for the device: torch's fused optimisers do nothing where ``found_inf`` is 1. Under the
     policy ``raise`` one step that is not finite stops all that follow it.
