@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from lmkit.model.cells.cell import CellState
 from lmkit.model.cells.kernel import KernelCell
+from lmkit.model.widened import widened
 
 __all__ = ["GRU"]
 
@@ -23,8 +24,8 @@ class GRU(KernelCell, nn.GRU):  # type: ignore[misc]  # forward has the signatur
     def look(self, projected: Tensor, state: CellState) -> dict[str, Tensor]:
         (h,) = state
         sizes = (2 * h.shape[1], h.shape[1])
-        input_gates, input_n = projected.split(sizes, dim=1)
-        state_gates, state_n = self.from_state(h).split(sizes, dim=1)
+        input_gates, input_n = widened(projected).split(sizes, dim=1)
+        state_gates, state_n = widened(self.from_state(h)).split(sizes, dim=1)
         r, z = torch.sigmoid(input_gates + state_gates).chunk(2, dim=1)
         return {"reset": r, "update": z, "candidate": torch.tanh(input_n + r * state_n)}
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from lmkit.model.cells.cell import Cell, CellState
 from lmkit.model.cells.kernel import KernelCell
+from lmkit.model.widened import widened
 
 __all__ = ["LSTM", "lstm_gates", "lstm_memory"]
 
@@ -100,7 +101,7 @@ class LSTM(KernelCell, nn.LSTM):
             return super().forward(inputs, state)
 
     def look(self, projected: Tensor, state: CellState) -> dict[str, Tensor]:
-        preactivation = projected + self.from_state(state[0])
+        preactivation = widened(projected) + widened(self.from_state(state[0]))
         if self.input_gate == "coupled":  # 1 - f is the sigmoid of the negative sum
             preactivation = torch.cat([-preactivation[:, : self.hidden_size], preactivation], dim=1)
         seen = lstm_gates(preactivation)
