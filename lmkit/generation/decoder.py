@@ -7,9 +7,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from lmkit.generation.blocks import Blocks
+from lmkit.generation.packed import packed
 from lmkit.model.inference import inference
 from lmkit.model.language_model import LanguageModel
-from lmkit.model.state import State, map_state
+from lmkit.model.state import State, concatenate, map_state, select
 
 __all__ = ["Step", "StepDecoder"]
 
@@ -24,30 +26,32 @@ class StepDecoder:
     """One step of a language model on the written-out cells: tokens (B,) and a state in, logits (B, V) and a state
     out.
 
-    Each row is computed by itself and from memory of one alignment, so a row's numbers, and with them a sampled text,
-    do not depend on which other rows are there. Torch's own LSTM prepares its weights again at every call, which makes
-    it several times slower than this at one step.
+    A row's numbers, and with them a sampled text, do not depend on which other rows are there: rows are computed
+    together in blocks whose size is known to give each row the bits that it has alone, else one by one, and from
+    memory of one alignment. Torch's own LSTM prepares its weights again at every call, which makes it several times
+    slower than this at one step.
+
+    Matrices are laid out for fast products when the decoder is made, which takes their memory once more; a decoder
+    knows nothing of later changes of the weights.
     """
 
     def __init__(self, model: LanguageModel) -> None:
         self.model = model
-        self.cells = model.cells
-        first = self.cells[0]
+        self.cells = [packed(cell) for cell in model.cells]
+        self.head = packed(model.head)
+        first = model.cells[0]
         self.table: Tensor | None = None
-        if model.vocab_size * first.projected_size <= TABLE_ENTRIES:
-            with torch.no_grad():
+        with torch.no_grad():
+            if model.vocab_size * first.projected_size <= TABLE_ENTRIES:
                 self.table = first.project(model.embedding.weight)
+        self.blocks = Blocks(self._rows, model.initial_state, model.vocab_size)
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        rows = [self._row(tokens[row : row + 1], state, row) for row in range(len(tokens))]
-        if len(rows) == 1:
-            return rows[0]
-        new_state = tuple(
-            tuple(torch.cat(parts) for parts in zip(*layers, strict=True))
-            for layers in zip(*(row_state for _, row_state in rows), strict=True)
-        )
-        return torch.cat([logits for logits, _ in rows]), new_state
+        parts = [self._block(tokens, state, rows, size) for rows, size in self.blocks.cut(len(tokens))]
+        if len(parts) == 1:
+            return parts[0]
+        return torch.cat([logits for logits, _ in parts]), concatenate([after for _, after in parts])
 
     def read(self, prompt: Tensor, state: State) -> tuple[Tensor, State]:
         """Read a prompt (T,) from a state of one row: logits (1, V) of what follows, and the new state.
@@ -64,25 +68,35 @@ class StepDecoder:
             logits, state = self(token, state)
         return logits, state
 
-    def _row(self, token: Tensor, state: State, row: int) -> tuple[Tensor, State]:
+    def _block(self, tokens: Tensor, state: State, rows: slice, size: int) -> tuple[Tensor, State]:
+        """Some of the rows, in a block that copies of its last row fill up."""
+        num_rows = rows.stop - rows.start
+        if num_rows == size:
+            return self._rows(tokens[rows], map_state(lambda value: value[rows], state))
+        index = torch.arange(rows.start, rows.start + size, device=tokens.device).clamp_max(rows.stop - 1)
+        logits, after = self._rows(tokens[index], select(state, index))
+        return logits[:num_rows], map_state(lambda value: value[:num_rows], after)
+
+    def _rows(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         inputs: Tensor | None = None
         new_state = []
         for cell, values in zip(self.cells, state, strict=True):
-            values = tuple(_aligned(value[row : row + 1]) for value in values)
+            values = tuple(_aligned(value) for value in values)
             if inputs is None and self.table is not None:
-                projected = self.table[token]
+                projected = self.table[tokens]
             else:
-                projected = cell.project(self.model.embedding(token) if inputs is None else inputs)
+                projected = cell.project(self.model.embedding(tokens) if inputs is None else inputs)
             inputs, values = cell.step(projected, values)
             new_state.append(values)
         assert inputs is not None
-        return self.model.head.logits(inputs), tuple(new_state)
+        return self.head.logits(inputs), tuple(new_state)
 
 
-def _aligned(row: Tensor) -> Tensor:
-    """A row in memory that begins where an allocation of torch's begins.
+def _aligned(rows: Tensor) -> Tensor:
+    """Rows one behind the other in memory that begins where an allocation of torch's begins.
 
-    Matrix kernels take another path, with other last bits, where their operands do not begin at such an address, and
-    the rows of a wider tensor begin wherever their number and size put them.
+    Kernels take another path, with other last bits, where their operands do not begin at such an address, and the
+    rows of a wider tensor begin wherever their number and size put them.
     """
-    return row if row.data_ptr() % ALIGNMENT == 0 else row.clone()
+    rows = rows.contiguous()
+    return rows if rows.data_ptr() % ALIGNMENT == 0 else rows.clone()
