@@ -36,7 +36,7 @@ from lmkit.evaluation.scoring.scoring import ScoredToken, score_text, scored_tok
 from lmkit.evaluation.scoring.words import ScoredWord, scored_words
 from lmkit.generation.decoder import StepDecoder
 from lmkit.generation.decoding import Decoding
-from lmkit.generation.generate import Column, generate, stream_text
+from lmkit.generation.generate import Column, SharedColumns, generate, stream_text
 from lmkit.hardware import choose_device
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.precision import choose_precision
@@ -52,6 +52,7 @@ from lmkit.text.tokenizers.tokenizer import StreamDecoder, Tokenizer
 __all__ = ["ScoredToken", "TrainedModel", "load"]
 
 GRADIENT_ROWS, GRADIENT_WINDOWS = 20, 50
+TOGETHER = 64  # texts that are computed at a time
 
 
 class TrainedModel:
@@ -161,6 +162,24 @@ class TrainedModel:
         **rules: Any,
     ) -> Iterator[str]:
         """The same text as ``sample``, in pieces as they are made: whole characters always."""
+        how: dict[str, Any] = {"decoding": decoding, "seed": seed, "stop": stop, **rules}
+        return next(self.streams(prompt, [stream], length=length, allow_unk=allow_unk, **how))
+
+    def streams(
+        self,
+        prompt: str,
+        streams: Sequence[int],
+        *,
+        length: int = 500,
+        decoding: Decoding | None = None,
+        seed: int = 0,
+        stop: str | Sequence[str] = (),
+        allow_unk: bool = False,
+        **rules: Any,
+    ) -> Iterator[Iterator[str]]:
+        """The texts that ``stream`` gives for each of the streams, one after the other, in pieces. Up to 64 of them are
+        computed together, as far as the first that is read needs it, which changes none of them and saves time.
+        """
         if length < 1:
             raise ConfigError(f"--length must be at least 1, not {length}.")
         if decoding is not None and rules:
@@ -174,8 +193,11 @@ class TrainedModel:
             chosen = decoding or Decoding(**rules)
         except TypeError as error:
             raise ConfigError(f"Unknown decoding rule: {error}.") from error
-        columns = self._columns(prompt, chosen, seed, stream, self.never_written(allow_unk=allow_unk))
-        return stream_text(_ids_of(columns, length), self._decoder_after(prompt), stops)
+        never = self.never_written(allow_unk=allow_unk)
+        groups = [streams[start : start + TOGETHER] for start in range(0, len(streams), TOGETHER)]
+        shared = ((SharedColumns(self._columns(prompt, chosen, seed, group, never)), group) for group in groups)
+        rows = (columns.row(number, length) for columns, group in shared for number in range(len(group)))
+        return (stream_text(ids, self._decoder_after(prompt), stops) for ids in rows)
 
     def evaluate(self, text: str, *, documents: str | None = None, **options: Unpack[EvalKeywords]) -> Evaluation:
         """Measure a text: nll in nats with all counts, from which every unit follows (``.perplexity``,
@@ -475,7 +497,7 @@ class TrainedModel:
         return decoder
 
     def _columns(
-        self, prompt: str, decoding: Decoding, seed: int, stream: int, never: Sequence[int]
+        self, prompt: str, decoding: Decoding, seed: int, streams: Sequence[int], never: Sequence[int]
     ) -> Iterator[Column]:
         if self._decoder is None:
             self._decoder = StepDecoder(self.model)
@@ -485,7 +507,7 @@ class TrainedModel:
             self.model.initial_state(1),
             decoding=decoding,
             seed=seed,
-            streams=[stream],
+            streams=streams,
             stop_id=self.stop_id,
             never=never,
         )
@@ -509,14 +531,6 @@ def _closing_perplexity(run: StoredRun) -> list[str]:
         return []
     perplexity = record.get("perplexity")
     return [f"{record.get('split')} perplexity {perplexity:.4g}"] if isinstance(perplexity, (int, float)) else []
-
-
-def _ids_of(columns: Iterator[Column], length: int) -> Iterator[int]:
-    """The ids of the only stream, up to its end."""
-    for column in islice(columns, length):
-        if bool(column.finished[0]):
-            return
-        yield int(column.ids[0])
 
 
 def load(path: str | os.PathLike[str], device: str = "auto", checkpoint: str | int = "best") -> TrainedModel:

@@ -138,6 +138,19 @@ def test_two_streams_side_by_side_do_not_disturb_each_other(get: Get, kind: str)
     assert found == expected
 
 
+def test_texts_that_are_made_together_are_those_made_alone(lm: lmkit.TrainedModel, monkeypatch):
+    monkeypatch.setattr("lmkit.api.TOGETHER", 3)
+    texts = ["".join(pieces) for pieces in lm.streams("a", range(5), length=20, seed=2)]
+    assert texts == [lm.sample("a", length=20, seed=2, stream=stream) for stream in range(5)]
+
+
+def test_of_a_text_that_is_not_read_no_more_is_made_than_the_others_need(lm: lmkit.TrainedModel):
+    texts = lm.streams("a", [4, 1], length=20)
+    next(next(texts))
+    second = next(texts)
+    assert "".join(second) == lm.sample("a", length=20, stream=1)
+
+
 @pytest.mark.parametrize("kind", ["char", "bpe"])
 def test_a_sample_is_what_a_score_would_expect(get: Get, kind: str):
     """Temperature 0 takes the most probable token: no other continuation scores higher at its first token."""

@@ -120,16 +120,8 @@ def command(
     _warn_of_unknown(lm, prompt, line)
     one_a_line = plain and not as_json and lm.config.data.documents == "line"
     stop = (*stop, "\n") if one_a_line else stop  # a line's end is its document's
-    for number in range(num):
-        pieces = lm.stream(
-            prompt,
-            length=length,
-            decoding=decoding,
-            seed=seed,
-            stream=number,
-            stop=stop,
-            allow_unk=allow_unk,
-        )
+    texts = lm.streams(prompt, range(num), length=length, decoding=decoding, seed=seed, stop=stop, allow_unk=allow_unk)
+    for number, pieces in enumerate(texts):
         if as_json:
             parts = []
             for piece in pieces:

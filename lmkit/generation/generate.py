@@ -13,7 +13,7 @@ from lmkit.generation.decoder import Step, StepDecoder
 from lmkit.generation.decoding import Decoding, keyed_uniforms
 from lmkit.model.state import State, repeat
 
-__all__ = ["Column", "StreamDecoder", "generate", "stream_text"]
+__all__ = ["Column", "SharedColumns", "StreamDecoder", "generate", "stream_text"]
 
 
 class Column(NamedTuple):
@@ -24,6 +24,24 @@ class Column(NamedTuple):
     ids: Tensor
     log_probs: Tensor
     finished: Tensor
+
+
+class SharedColumns:
+    """Columns that are made once and read row by row: no further than a row that is read needs them."""
+
+    def __init__(self, columns: Iterator[Column]) -> None:
+        self.columns = columns
+        self.made: list[Column] = []
+
+    def row(self, number: int, length: int) -> Iterator[int]:
+        """The ids of a stream, up to its end or so many."""
+        for position in range(length):
+            if position == len(self.made):
+                self.made.append(next(self.columns))
+            column = self.made[position]
+            if bool(column.finished[number]):
+                return
+            yield int(column.ids[number])
 
 
 class StreamDecoder(Protocol):
