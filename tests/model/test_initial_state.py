@@ -68,7 +68,7 @@ def test_a_state_does_not_change_with_the_parameters_that_it_came_from(make_mode
 
 def test_states_that_hold_counts_or_stabilisers_are_not_learned():
     for cell in CELLS.keys() - set(WITH_REAL_STATES):
-        with pytest.raises(ConfigError, match=rf"--initial-state needs --cell rnn or .*: {cell} does not have it"):
+        with pytest.raises(ConfigError, match=rf"--initial-state needs --cell rnn, .*: {cell} does not have it"):
             ModelConfig(cell=cell, initial_state="learned")
 
 

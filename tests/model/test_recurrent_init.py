@@ -83,7 +83,7 @@ def test_nothing_but_these_matrices_depends_on_their_start(start, name):
 def test_the_options_need_such_matrices():
     for name in CELLS.keys() - set(WITH_MATRICES):
         for options in ({"recurrent_init": "identity"}, {"recurrent_scale": 0.5}):
-            with pytest.raises(ConfigError, match=r"--recurrent-\w+ needs --cell rnn or irnn or .*does not have it"):
+            with pytest.raises(ConfigError, match=r"--recurrent-\w+ needs --cell rnn, irnn, .*does not have it"):
                 ModelConfig(cell=name, **options)
 
 
