@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,9 @@ import pytest
 
 import lmkit
 from lmkit.cli import main
+from lmkit.config import AVERAGES, CELLS, OPTIMIZERS, ModelConfig
+from lmkit.fields import fields_of, flag_of
+from lmkit.presets.preset import preset_names
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -172,6 +175,39 @@ def test_the_readme_has_a_line_for_every_room():
     rooms = {f"{path.name}/" for path in (ROOT / "lmkit").iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert shown == rooms
     assert set(re.findall(r"[\w.]+/", tree)) | set(re.findall(r"\w+\.py", tree)) <= paths()
+
+
+def first_column(name: str, heading: str) -> set[str]:
+    """What stands as code in the first column of the first table under a heading."""
+    section = (ROOT / name).read_text(encoding="utf-8").split(f"\n## {heading}\n")[1]
+    table = re.search(r"(?:^\|.*\n)+", section, re.MULTILINE)
+    assert table is not None
+    cells = [row.split("|")[1] for row in table[0].splitlines()[2:]]
+    return {span for cell in cells for span in re.findall(r"`([^`]+)`", cell)}
+
+
+@pytest.mark.parametrize(
+    ("heading", "names"),
+    [
+        ("Presets", preset_names()),
+        ("Cells", CELLS),
+        ("Optimisers and schedules", OPTIMIZERS),
+        ("Means of the weights", AVERAGES),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_table_of_the_page_on_training_names_all_there_are(heading: str, names: Iterable[str]):
+    assert first_column("docs/training.md", heading) == set(names)
+
+
+def test_the_table_of_cells_names_the_options_that_only_some_have():
+    """Those of one or some cells alone; what all cells with matrices or real states have is in the text below it."""
+    rows = re.findall(
+        r"^\| `(\w+)` \|[^|]+\|[^|]+\|([^|]*)\|$", (ROOT / "docs" / "training.md").read_text("utf-8"), re.M
+    )
+    shown = {cell: set(re.findall(r"`(--[a-z-]+)`", options)) for cell, options in rows if cell in CELLS}
+    own = [item for item, _ in fields_of(ModelConfig) if 0 < len(item.metadata["cells"]) <= 3]
+    assert shown == {cell: {flag_of(item) for item in own if cell in item.metadata["cells"]} for cell in CELLS}
 
 
 def test_the_architecture_has_a_row_for_every_room():

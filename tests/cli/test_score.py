@@ -227,7 +227,7 @@ def test_an_n_best_list_may_come_from_standard_input(cli, trained):
 @pytest.mark.parametrize(
     ("listed", "words"),
     [
-        ("1\t-1\ta\n1\tbad\tb\n", ["list.txt, line 2", "'bad' is not a number"]),
+        ("1\t-1\ta\n1\tbad\tb\n", ["list.txt, line 2", "'bad' is not a number; expected id, score and text"]),
         ("1\t-1\ta\n1\tnan\tb\n", ["list.txt, line 2", "not a number"]),
         ("1\t-1\ta\nonly words\n", ["list.txt, line 2", "expected id, score and text"]),
         ("", ["list.txt is empty"]),

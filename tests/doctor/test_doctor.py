@@ -23,6 +23,7 @@ from lmkit.doctor.check import FAILED, NOTE, OK, SKIPPED, WARNING, Check, judged
 from lmkit.doctor.corpus.corpus import check_corpus, count_specials
 from lmkit.doctor.corpus.encoding import ByteScan, byte_checks
 from lmkit.doctor.corpus.estimate import estimate
+from lmkit.doctor.run.carried import carried_state_checks
 from lmkit.doctor.run.predictions import check_predictor
 from lmkit.doctor.run.round_trip import round_trip
 from lmkit.doctor.run.run import check_run, check_step_decoder, finite_weights
@@ -183,6 +184,17 @@ def test_rows_of_a_broken_predictor_are_found(kind: type):
 
 def test_starts_need_a_text():
     assert {check.status for check in check_starts(NetworkPredictor(make_model()), IDS, EOS)} == {SKIPPED}
+
+
+@pytest.mark.parametrize(
+    ("state", "missing"), [("carry", "512 tokens of it"), ("document", "a document of 512 tokens")]
+)
+def test_a_carried_state_needs_a_long_text_or_document(state: str, missing: str):
+    text = "a b\n" * (100 if state == "carry" else 1000)
+    tokenizer, documents = CharacterTokenizer.train([text]), "file" if state == "carry" else "line"
+    (check,) = carried_state_checks(make_model(), tokenizer, text, state=state, documents=documents)
+    assert check.status == SKIPPED
+    assert missing in check.finding
 
 
 def test_a_step_decoder_with_other_weights_is_found(monkeypatch: pytest.MonkeyPatch):

@@ -27,7 +27,8 @@ def carried_state_checks(
         tokens = encode_text(tokenizer, text, documents=documents)
         found = read_carried_state(predictor, tokens, tokenizer.eos_id, state=state)
     if found is None:
-        yield Check(STATE, SKIPPED, f"needs the training text, and {LEAST} tokens of it")
+        stretch = f"a document of {LEAST} tokens in it" if state == "document" else f"{LEAST} tokens of it"
+        yield Check(STATE, SKIPPED, f"needs the training text, and {stretch}")
         return
     advice = tuple(found.notes())
     if found.grows:

@@ -81,7 +81,7 @@ def _hypothesis(line: str, where: str) -> Hypothesis:
     except ValueError:
         score = math.nan
     if math.isnan(score):
-        raise DataError(f"{where}: the score {fields[1].strip()[:80]!r} is not a number.")
+        raise DataError(f"{where}: the score {fields[1].strip()[:80]!r} is not a number; expected id, score and text.")
     text = fields[2] if len(fields) > 2 else ""
     return Hypothesis(fields[0].strip(), score, text if separator == "\t" else text.strip(" "))
 
