@@ -488,7 +488,10 @@ def test_a_number_of_parameters_that_is_not_the_recorded_one_is_found(run: Path)
     assert statuses(run)["number of parameters"] == FAILED
 
 
-def test_a_changed_text_is_found_and_an_absent_one_passed_over(run: Path, tmp_path: Path):
+def test_a_changed_text_is_found_and_an_absent_one_passed_over(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("LMKIT_CACHE", str(tmp_path / "cache"))  # whose index knows no other file with that text
     own = tmp_path / "own.txt"
     own.write_text(GOOD, encoding="utf-8")
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))
