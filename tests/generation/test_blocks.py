@@ -37,9 +37,9 @@ def steps(decoder, tokens, rows):
 @torch.no_grad()
 def test_a_row_has_the_same_bits_alone_in_any_company_and_at_any_place(make_model, cell, options):
     model = make_model(cell, num_layers=2, **options)
-    decoder, tokens = StepDecoder(model), torch.randint(model.vocab_size, (70, 3))
+    decoder, tokens = StepDecoder(model), torch.randint(model.vocab_size, (70, 2))
     together = steps(decoder, tokens, list(range(70)))
-    for rows in ([0], [37], [69, 2], torch.randperm(70).tolist(), list(range(50, 67)), list(range(5, 14))):
+    for rows in ([0], [69, 2], torch.randperm(70).tolist()[:66], list(range(53, 70))):
         for one, other in zip(steps(decoder, tokens, rows), together, strict=True):
             assert one.equal(other[rows])
 
