@@ -14,6 +14,7 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the threads of the few tests that have two sleep while they wait
 
 pytest.register_assert_rewrite("tests.runs")  # what its assertions compared is shown, as in a test
 
