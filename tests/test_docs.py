@@ -27,7 +27,15 @@ PLACEHOLDER = re.compile(r"[A-Z]+")  # RUN, TEXT, N: what a reader replaces
 IN_A_SENTENCE = re.compile(r"`([^`\n]+)`")
 A_FILE = re.compile(r"\.?[\w-]+(/[\w.-]+)*(/|\.(py|md|toml|txt))|(scripts|\.ci)/\w+")
 # Files of readers and of runs, in the examples.
-THEIRS = {"book.txt", "other.txt", "input.txt", "tinyshakespeare/input.txt", "names.txt", "chapter.txt"}
+THEIRS = {
+    "book.txt",
+    "other.txt",
+    "input.txt",
+    "tinyshakespeare/input.txt",
+    "timemachine/timemachine.txt",
+    "names.txt",
+    "chapter.txt",
+}
 THEIRS |= {"sentences.txt", "folder/", "train.txt", "valid.txt", "test.txt", "checkpoints/", "reports/", "RUN/reports/"}
 
 

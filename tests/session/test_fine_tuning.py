@@ -194,7 +194,9 @@ def test_new_characters_of_the_training_text_stand_behind_the_known_ones(trained
         found = record(session.run.path)
     assert found["new_tokens"] == len(expected)
     after = sum(one not in OLD and one not in expected for one in NEW)
-    assert sum(one["after"] for one in found["unknown"].values()) == after > 0
+    before = sum(one not in OLD for one in NEW)
+    counts = found["unknown"].values()
+    assert (sum(one["before"] for one in counts), sum(one["after"] for one in counts)) == (before, after) and after
     assert any(f"{after:,} (" in note for note in notes) and any("&" in note for note in notes)
 
 
