@@ -28,13 +28,13 @@ def test_overfits_one_window(make_training, cell, head):
     pytest.fail(f"{record.nll / record.tokens} nats per token are left")
 
 
-# steps 4, 8, 12, 16 and 20, float32 on one thread, torch 2.13
+# steps 4, 8, 12, 16 and 20
 GOLDEN = {
     "rnn": [2.3685696125030518, 2.276350259780884, 1.9287289210728236, 1.7551586627960205, 1.290894627571106],
     "irnn": [2.42396879196167, 2.456014394760132, 1.8011234828404017, 1.5599461793899536, 1.2651525735855103],
     "gru": [2.3942201137542725, 2.4818456172943115, 2.2319130216326033, 2.1353249549865723, 1.641950011253357],
     "lstm": [2.4219987392425537, 2.4553239345550537, 2.2714787891932895, 2.2274718284606934, 2.040848970413208],
-    "lnlstm": [2.4409279823303223, 2.34783935546875, 2.10680730002267, 1.8706347942352295, 1.4959419965744019],
+    "lnlstm": [2.440928485553744, 2.3478377482191792, 2.1067874018249784, 1.870601965305974, 1.495919990314173],
     "mogrifier": [2.425062656402588, 2.4548304080963135, 2.2576679502214705, 2.178582191467285, 1.8781449794769287],
     "qrnn": [2.4387168884277344, 2.4429516792297363, 2.2306410925728932, 2.057917356491089, 1.7617298364639282],
     "sru": [2.4431850910186768, 2.4074013233184814, 2.052595411028181, 1.6561592817306519, 1.053672194480896],
@@ -43,11 +43,8 @@ GOLDEN = {
     "rglru": [2.346888303756714, 2.9242279529571533, 2.4056579044886996, 2.6176722049713135, 2.307680130004883],
     "slstm": [2.418947458267212, 2.4580159187316895, 2.2219181060791016, 2.2275497913360596, 2.1204874515533447],
     "mlstm": [2.438960313796997, 2.455732583999634, 2.3299413408551897, 2.2677738666534424, 2.0784189701080322],
-    "transformer": [2.2226722240448, 2.4226760864257812, 2.00836603982108, 1.868011713027954, 1.2757785320281982],
+    "transformer": [2.222673671462176, 2.42268288819173, 2.008333837580183, 1.8681255863931951, 1.2762389699303858],
 }
-# A layer normalisation of a state of zero multiplies rounding by 1 / sqrt(1e-5). Of attention some gradients begin near
-# zero, and AdamW divides them by their own size.
-LOOSER = {"lnlstm": 316, "transformer": 10}
 DIGITS = np.tile(np.array([3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 10, 7, 0], np.uint8), 20)  # quickly learnt
 
 
@@ -63,8 +60,9 @@ def test_first_steps_are_golden(make_training, cell):
         epochs=None,
         max_steps=20,
     )
+    training.train.model.double()  # in float32 a training multiplies the rounding of a kernel, up to some thousand times
     losses = [record.nll / record.tokens for record in training.run()][3::4]
-    assert losses == pytest.approx(GOLDEN[cell], rel=5e-5 * LOOSER.get(cell, 1)), (
+    assert losses == pytest.approx(GOLDEN[cell], rel=1e-6), (
         f"The first losses of {cell} are {losses!r}. If a change of the initialisation, the sampler, the loss or the "
         "update was meant, put these numbers into GOLDEN and say so in the commit; if not, it is a bug."
     )
