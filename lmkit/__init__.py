@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from lmkit.generation.generate import generate
     from lmkit.model.language_model import LanguageModel
     from lmkit.samplers import DocumentSampler, RandomSampler, SequentialSampler, Window
-    from lmkit.session.origin import Origin
     from lmkit.session.session import Session
+    from lmkit.session.tuning.origin import Origin
     from lmkit.text.corpus import Corpus, build_corpus
     from lmkit.text.tokenizers.kinds import load_tokenizer
     from lmkit.text.tokenizers.tokenizer import Tokenizer
@@ -139,7 +139,7 @@ _HOMES = {
     "lmkit.generation.generate": ("generate",),
     "lmkit.model.language_model": ("LanguageModel",),
     "lmkit.samplers": ("DocumentSampler", "RandomSampler", "SequentialSampler", "Window"),
-    "lmkit.session.origin": ("Origin",),
+    "lmkit.session.tuning.origin": ("Origin",),
     "lmkit.session.session": ("Session",),
     "lmkit.text.corpus": ("Corpus", "build_corpus"),
     "lmkit.text.tokenizers.kinds": ("load_tokenizer",),

@@ -48,7 +48,7 @@ def main() -> None:
     import torch
 
     from lmkit.cli.options import make_config
-    from lmkit.session.best_model import ModelFile
+    from lmkit.session.saving.best_model import ModelFile
     from lmkit.session.session import Session
 
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:

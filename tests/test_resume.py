@@ -28,7 +28,7 @@ from lmkit.evaluation.measurement import measure as measured
 from lmkit.fields import flag_of
 from lmkit.model.cells import CELLS
 from lmkit.run.checkpoints.folder import CheckpointFolder
-from lmkit.session.fingerprint import fingerprint
+from lmkit.session.records.fingerprint import fingerprint
 from lmkit.session.session import Session
 from lmkit.training.loop import EvaluationRecord
 from lmkit.training.step import StepRecord

@@ -97,8 +97,8 @@ def command(
     with ProgressLine() as line:
         line("loading")
         from lmkit.console.training import TrainingDisplay
-        from lmkit.session.origin import Origin
         from lmkit.session.session import Session
+        from lmkit.session.tuning.origin import Origin
 
     with TrainingDisplay() as display:
         listeners: dict[str, Any] = {"progress": display.line, "warn": display.say, "note": display.say}

@@ -14,8 +14,8 @@ from lmkit.config import Config, FineTuning, flatten
 from lmkit.console.options import Changes, Options, shows_options
 from lmkit.console.training import TrainingDisplay
 from lmkit.errors import FailedError
-from lmkit.session.origin import Origin
 from lmkit.session.session import Session
+from lmkit.session.tuning.origin import Origin
 
 __all__ = ["resume", "train"]
 

@@ -13,19 +13,19 @@ from lmkit.config import Config
 from lmkit.files import check_new_folder
 from lmkit.run.directory import RunDirectory, free_run_path
 from lmkit.run.lock import FolderLock
-from lmkit.session.best_model import BestModel
-from lmkit.session.fine_tuning import notes_on_origin, prepare_from
-from lmkit.session.fingerprint import fingerprint
 from lmkit.session.guessing import GuessingAlarm
 from lmkit.session.log import SessionLog
 from lmkit.session.measurements import Measurements
-from lmkit.session.origin import Origin
 from lmkit.session.placement import Placement
+from lmkit.session.records.fingerprint import fingerprint
+from lmkit.session.records.run_info import run_info
 from lmkit.session.reports import Reports
-from lmkit.session.rollback import Rollback
-from lmkit.session.run_info import run_info
-from lmkit.session.saver import Moment, Saver
+from lmkit.session.saving.best_model import BestModel
+from lmkit.session.saving.rollback import Rollback
+from lmkit.session.saving.saver import Moment, Saver
 from lmkit.session.setup import TrainingSetup, prepare
+from lmkit.session.tuning.fine_tuning import notes_on_origin, prepare_from
+from lmkit.session.tuning.origin import Origin
 from lmkit.text.corpus import Progress
 
 __all__ = ["Parts", "Say", "begin"]

@@ -21,13 +21,13 @@ from lmkit.session.changes import (
     placement_of_run,
     without_same_placement,
 )
-from lmkit.session.checkpoint_state import CheckpointState, misfit, training_values
-from lmkit.session.config_hash import config_hash, early_config_hash
-from lmkit.session.fingerprint import check_fingerprint, fingerprint
 from lmkit.session.log import SessionLog
 from lmkit.session.parts import Parts, Say
-from lmkit.session.resolved import resolved_options, take_edits
-from lmkit.session.saver import Moment
+from lmkit.session.records.config_hash import config_hash, early_config_hash
+from lmkit.session.records.fingerprint import check_fingerprint, fingerprint
+from lmkit.session.records.resolved import resolved_options, take_edits
+from lmkit.session.saving.checkpoint_state import CheckpointState, misfit, training_values
+from lmkit.session.saving.saver import Moment
 from lmkit.session.setup import TrainingSetup, prepare
 from lmkit.text.corpus import Progress
 from lmkit.training.loop import reached_limits

@@ -15,10 +15,10 @@ from lmkit.model.penalty import ActivationPenalty
 from lmkit.run.checkpoints.folder import CheckpointFolder
 from lmkit.run.directory import RunDirectory
 from lmkit.run.lock import FolderLock
-from lmkit.session.origin import Origin
 from lmkit.session.parts import Parts, Say, begin
 from lmkit.session.placement import Placement
 from lmkit.session.resume import resume
+from lmkit.session.tuning.origin import Origin
 from lmkit.text.corpus import Progress
 from lmkit.training.guard import Skipped
 from lmkit.training.loop import EvaluationRecord, fit, progress_of, reached_limits

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from lmkit.session.best_model import BestModel
 from lmkit.session.measurements import Measurements
+from lmkit.session.saving.best_model import BestModel
 from tests import forks
 
 TRAIN = ["train", "--hidden-size", "8", "--batch-size", "4", "--window", "16", "--threads", "1"]

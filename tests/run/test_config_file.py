@@ -21,7 +21,7 @@ from lmkit.run import config_file
 from lmkit.run.checkpoints.manifest import render_manifest
 from lmkit.run.config_file import changed_values, config_from_values, format_defaults, values_of_config
 from lmkit.run.directory import RunDirectory
-from lmkit.session.config_hash import config_hash
+from lmkit.session.records.config_hash import config_hash
 from lmkit.session.session import Session
 from lmkit.text.sources.generated import Markov
 from lmkit.training.step import StepRecord

@@ -17,8 +17,8 @@ from lmkit.cli import main
 from lmkit.config import Config, FineTuning
 from lmkit.errors import ConfigError, RunError
 from lmkit.model.shapes import stored_tensors
-from lmkit.session.origin import Origin
 from lmkit.session.session import Session
+from lmkit.session.tuning.origin import Origin
 from lmkit.text import CharacterTokenizer
 from lmkit.text.lines import SHORTEST_LINE
 

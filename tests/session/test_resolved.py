@@ -13,7 +13,7 @@ import torch
 from lmkit.config import Config, flatten
 from lmkit.errors import RunError
 from lmkit.session.placement import Placement
-from lmkit.session.resolved import resolved_options
+from lmkit.session.records.resolved import resolved_options
 from lmkit.session.session import Session
 from lmkit.text import CharacterTokenizer
 

@@ -14,9 +14,9 @@ from lmkit.run.checkpoints.packing import unpack_plain
 from lmkit.run.directory import MODEL, RunDirectory
 from lmkit.run.metrics import METRICS, Metrics
 from lmkit.run.stored import StoredRun
-from lmkit.session.checkpoint_state import VALUES
-from lmkit.session.config_hash import config_hash, early_config_hash
-from lmkit.session.resolved import edited_options
+from lmkit.session.records.config_hash import config_hash, early_config_hash
+from lmkit.session.records.resolved import edited_options
+from lmkit.session.saving.checkpoint_state import VALUES
 
 __all__ = ["check_records"]
 

@@ -18,7 +18,7 @@ from lmkit.model.language_model import cutoffs_of
 from lmkit.model.shapes import stored_tensors
 from lmkit.run.directory import RunDirectory
 from lmkit.run.stored import StoredRun
-from lmkit.session.resolved import model_options
+from lmkit.session.records.resolved import model_options
 from lmkit.text.tokenizers.kinds import TOKENIZERS, load_tokenizer
 from lmkit.text.tokenizers.tokenizer import Tokenizer
 

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 from lmkit.errors import RunError
 from lmkit.run.checkpoints.folder import WEIGHTS
 from lmkit.run.directory import DISK_FULL, RunDirectory
-from lmkit.session.best_model import BestModel, ModelFile
-from lmkit.session.checkpoint_state import checkpoint_files
-from lmkit.session.config_hash import config_hash
 from lmkit.session.log import SessionLog
 from lmkit.session.placement import placement_options
-from lmkit.session.rollback import Rollback
-from lmkit.session.run_info import versions
+from lmkit.session.records.config_hash import config_hash
+from lmkit.session.records.run_info import versions
+from lmkit.session.saving.best_model import BestModel, ModelFile
+from lmkit.session.saving.checkpoint_state import checkpoint_files
+from lmkit.session.saving.rollback import Rollback
 from lmkit.session.setup import TrainingSetup
 
 __all__ = ["Moment", "Saver"]

@@ -8,10 +8,10 @@ from typing import Any
 
 from lmkit.config import Config
 from lmkit.model.growth import grown
-from lmkit.session.origin import Origin
-from lmkit.session.overlap import find_overlap
 from lmkit.session.placement import Placement
 from lmkit.session.setup import TrainingSetup, assemble, with_absolute_paths
+from lmkit.session.tuning.origin import Origin
+from lmkit.session.tuning.overlap import find_overlap
 from lmkit.text.corpus import corpus_of
 from lmkit.text.cut_text import Progress, open_cut
 from lmkit.text.lines import MUCH_OVERLAP, SHORTEST_LINE

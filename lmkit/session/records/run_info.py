@@ -9,9 +9,9 @@ import torch
 
 from lmkit.hardware import describe_cpu
 from lmkit.run.version import lmkit_version
-from lmkit.session.fingerprint import fingerprint
 from lmkit.session.placement import placement_options
-from lmkit.session.resolved import resolved_options
+from lmkit.session.records.fingerprint import fingerprint
+from lmkit.session.records.resolved import resolved_options
 from lmkit.session.setup import TrainingSetup
 
 __all__ = ["run_info", "versions"]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from lmkit.errors import NonFiniteError
 from lmkit.run.directory import RunDirectory
-from lmkit.session.checkpoint_state import CheckpointState, training_values
+from lmkit.session.saving.checkpoint_state import CheckpointState, training_values
 from lmkit.session.setup import TrainingSetup
 from lmkit.training.guard import Skipped
 from lmkit.training.step import StepRecord

@@ -1,0 +1,1 @@
+"""What is saved when: checkpoints, the best model, and the way back."""
