@@ -60,7 +60,7 @@ def test_first_steps_are_golden(make_training, cell):
         epochs=None,
         max_steps=20,
     )
-    training.train.model.double()  # in float32 a training multiplies the rounding of a kernel, up to some thousand times
+    training.train.model.double()  # in float32 a training multiplies what a kernel rounds, up to some thousand times
     losses = [record.nll / record.tokens for record in training.run()][3::4]
     assert losses == pytest.approx(GOLDEN[cell], rel=1e-6), (
         f"The first losses of {cell} are {losses!r}. If a change of the initialisation, the sampler, the loss or the "
