@@ -435,12 +435,16 @@ def train_within_a_limit(text: Path, out: Path, end: int) -> None:
 @pytest.mark.parametrize("end", [33, pytest.param(1000, marks=pytest.mark.slow)])
 def test_a_limit_on_the_size_of_files_is_a_disk_that_refuses(text: Path, tmp_path: Path, undisturbed: Path, end: int):
     pytest.importorskip("resource")
-    written, said = tmp_path / "written", tmp_path / "said"
-    with open(written, "wb") as out, open(said, "wb") as err:
+    written = tmp_path / "written"
+    reading, writing = os.pipe()  # the limit falls on files, of which what is said here would be one
+    with open(written, "wb") as out:
         training = partial(train_within_a_limit, text, tmp_path / "run", end)
-        child = forks.start(training, tmp_path, stdout=out.fileno(), stderr=err.fileno())
-    assert forks.ended(child) == 0, said.read_text(encoding="utf-8")
-    assert "File too large" in said.read_text(encoding="utf-8")
+        child = forks.start(training, tmp_path, stdout=out.fileno(), stderr=writing)
+    os.close(writing)
+    with open(reading, encoding="utf-8") as pipe:
+        said = pipe.read()
+    assert forks.ended(child) == 0, said
+    assert "File too large" in said
     assert_nothing_left_over(tmp_path / "run")
     if end == 33:
         assert written.read_text(encoding="utf-8") == "None\n"
