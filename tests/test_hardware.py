@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from lmkit.hardware import (
     has_fast_bfloat16,
     keep_freed_memory,
 )
+from tests import forks
 
 FLAGS = "flags\t\t: fpu sse avx2 {}"
 TWO_CORES = "\n".join(
@@ -108,3 +110,19 @@ def test_keeping_memory_does_no_harm_twice():
     keep_freed_memory()
     keep_freed_memory()
     assert float(torch.ones(1000, 1000).sum()) == 1e6
+
+
+def choose_a_gpu() -> None:
+    torch.cuda.is_available = lambda: True
+    assert choose_device("auto").type == "cuda"
+    assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+    assert torch.backends.cudnn.rnn.fp32_precision == "ieee"  # type: ignore[attr-defined]
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cuda.flash_sdp_enabled()
+
+
+def test_a_cuda_device_computes_true_float32_and_the_same_bits_in_every_run(tmp_path: Path):
+    said = tmp_path / "said"
+    with open(said, "wb") as err:  # in a child: these are settings of a whole process
+        child = forks.start(choose_a_gpu, tmp_path, stderr=err.fileno())
+    assert forks.ended(child) == 0, said.read_text(encoding="utf-8")

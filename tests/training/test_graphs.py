@@ -1,5 +1,6 @@
 """When a step is recorded as a graph and when a graph is used; what a graph computes needs a GPU: tests/test_gpu.py."""
 
+from contextlib import nullcontext
 from unittest.mock import Mock
 
 import torch
@@ -52,3 +53,19 @@ def test_a_training_keeps_few_graphs(monkeypatch):
         steps.run(given(1, length), computed)
     assert recorded.call_count == 2
     computed.assert_called_once()
+
+
+def test_a_graph_reads_its_inputs_where_it_was_recorded(monkeypatch):
+    graph = Mock()
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: graph)
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph: nullcontext())
+    first = given(2, 3).on_device()
+    recorded = graphs._Graph(first, lambda inputs: (torch.ones(4), inputs.state))
+    second = first._replace(tokens=torch.full((2, 3), 7), lr=torch.tensor(0.5), state=((torch.ones(2, 4),),))
+    addresses = [one.data_ptr() for one in recorded.given.tensors()]
+    metrics, after = recorded.replay(second)
+    assert [one.data_ptr() for one in recorded.given.tensors()] == addresses
+    assert all(mine.equal(other) for mine, other in zip(recorded.given.tensors(), second.tensors(), strict=True))
+    assert first.tokens.eq(0).all() and first.state[0][0].eq(0).all(), "what was recorded is a copy"
+    graph.replay.assert_called_once()
+    assert metrics.tolist() == [1, 1, 1, 1] and after[0][0].data_ptr() in addresses
