@@ -26,6 +26,7 @@ LEVELS = (
     ("training",),
     ("run",),
     ("session",),
+    ("classify",),
     ("api", "report", "doctor"),
     ("comparing",),
     ("console",),
