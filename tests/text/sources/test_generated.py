@@ -110,7 +110,7 @@ def test_the_nats_of_a_split_are_those_of_all_texts_that_go_on_so(generator, alp
     text = generator.sample(end)
     expected = math.log(odds(text[:begin])) - math.log(odds(text))
     for chunk in (1, 2, 100):
-        monkeypatch.setattr("lmkit.text.sources.generated.CHUNK", chunk)
+        monkeypatch.setattr("lmkit.text.sources.generated.generator.CHUNK", chunk)
         assert generator.nll_between(begin, end) == pytest.approx(expected, abs=1e-9)
 
 
