@@ -540,7 +540,6 @@ def load(path: str | os.PathLike[str], device: str = "auto", checkpoint: str | i
     """
     run = RunDirectory.open(path)
     stored = run.stored()
-    config, tokenizer = stored.config, stored.tokenizer
     weights = None if checkpoint == "best" else run.checkpoints.weights(checkpoint)
-    model = run.load_model(config, tokenizer.vocab_size, choose_device(device), weights)
-    return TrainedModel(model, tokenizer, config, stored, stored.record.counts("train"))
+    model = run.load_model(stored.blueprint, choose_device(device), weights)
+    return TrainedModel(model, stored.tokenizer, stored.config, stored, stored.record.counts("train"))

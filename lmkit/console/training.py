@@ -16,6 +16,7 @@ from lmkit.console.terminal.output import open_console
 from lmkit.console.terminal.progress import ProgressLine
 from lmkit.evaluation.measurement import Measurement
 from lmkit.session.session import Session
+from lmkit.session.setup import measured_language_model
 from lmkit.training.loop import EvaluationRecord
 from lmkit.training.step import StepRecord
 
@@ -183,7 +184,7 @@ def sample_of(session: Session, length: int) -> str:
     """What the model writes by now."""
     counts = vars(session.corpus.splits["train"].counts)
     return TrainedModel(
-        session.train.measured, session.corpus.tokenizer, session.config, training_counts=counts
+        measured_language_model(session.train), session.corpus.tokenizer, session.config, training_counts=counts
     ).sample(length=length, seed=session.config.runtime.seed, temperature=0.8)
 
 

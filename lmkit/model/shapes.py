@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,9 @@ from torch.overrides import TorchFunctionMode
 from lmkit.config import ModelConfig
 from lmkit.model.language_model import LanguageModel
 
-__all__ = ["shape_model", "stored_shapes", "stored_tensors"]
+__all__ = ["shape_model", "shapes_of", "stored_shapes", "stored_tensors", "without_memory"]
+
+N = TypeVar("N", bound=nn.Module)
 
 
 def stored_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -22,15 +24,25 @@ def stored_tensors(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in model.state_dict().items() if name in first}
 
 
+def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """The shapes of ``stored_tensors``."""
+    return {name: tuple(tensor.shape) for name, tensor in stored_tensors(model).items()}
+
+
 def stored_shapes(config: ModelConfig, vocab_size: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of ``stored_tensors`` of a model, known without memory for it."""
-    return {name: tuple(tensor.shape) for name, tensor in stored_tensors(shape_model(config, vocab_size)).items()}
+    """The shapes of ``stored_tensors`` of a language model, known without memory for it."""
+    return shapes_of(shape_model(config, vocab_size))
 
 
 def shape_model(config: ModelConfig, vocab_size: int) -> LanguageModel:
-    """A model of tensors that have a shape and no content, however large it is."""
+    """A language model of tensors that have a shape and no content, however large it is."""
+    return without_memory(lambda: LanguageModel(config, vocab_size))
+
+
+def without_memory(make: Callable[[], N]) -> N:
+    """A network of tensors that have a shape and no content."""
     with torch.device("meta"), _Unfilled():
-        return LanguageModel(config, vocab_size)
+        return make()
 
 
 class _Unfilled(TorchFunctionMode):

@@ -25,7 +25,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -47,8 +47,9 @@ from lmkit.files import (
     sync_folder,
     write_atomically,
 )
-from lmkit.model.language_model import LanguageModel
-from lmkit.model.shapes import stored_shapes, stored_tensors
+from lmkit.model.blueprint import Blueprint
+from lmkit.model.encoder import Encoder
+from lmkit.model.shapes import stored_tensors
 from lmkit.run.checkpoints.folder import CheckpointFolder
 from lmkit.run.config_file import FILES, changed_values, values_of_config
 from lmkit.run.json_files import read_object
@@ -78,6 +79,7 @@ DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 MODEL, TIMINGS = "model.safetensors", "timings.jsonl"
 REPORTS = "reports"
 UNFINISHED = ".unfinished-"
+N = TypeVar("N", bound=Encoder)
 RUNS = Path("runs")  # where runs are made unless --out says otherwise
 
 
@@ -182,11 +184,11 @@ class RunDirectory:
         except OSError as error:
             raise RunError(f"Cannot read {self.path / METRICS}: {error.strerror or error}.") from error
 
-    def save_model(self, model: LanguageModel) -> None:
+    def save_model(self, model: Encoder) -> None:
         """Write the weights, shared ones once."""
         write_atomically(self.path / MODEL, self.model_bytes(model), self.check)
 
-    def model_bytes(self, model: LanguageModel) -> bytes:
+    def model_bytes(self, model: Encoder) -> bytes:
         """The weights as the file of the run holds them: the same bytes for the same weights."""
         return pack_weights(stored_tensors(model), lmkit_version())
 
@@ -195,13 +197,13 @@ class RunDirectory:
         replace_file(self.path / MODEL, content, self.check)
 
     def load_model(
-        self, config: Config, vocab_size: int, device: torch.device, checkpoint: tuple[str, bytes] | None = None
-    ) -> LanguageModel:
+        self, blueprint: Blueprint[N], device: torch.device, checkpoint: tuple[str, bytes] | None = None
+    ) -> N:
         """The best model of the run, or that of a checkpoint: its file's name and content. Raises RunError if the file
         is missing, damaged, or does not fit the configuration.
         """
         path = self.path / (MODEL if checkpoint is None else checkpoint[0])
-        shapes = stored_shapes(config.model, vocab_size)
+        shapes = blueprint.shapes()
         if checkpoint is not None:
             tensors = unpack_weights(checkpoint[1], path, shapes, CONFIG)
         elif exists(path):
@@ -209,15 +211,15 @@ class RunDirectory:
         else:
             raise RunError(f"{self.path} holds no trained model yet: {MODEL} is missing.")
         order = tensors.get("head.order")
-        if order is not None and not torch.equal(order.sort().values, torch.arange(vocab_size)):
+        if order is not None and not torch.equal(order.sort().values, torch.arange(blueprint.vocab_size)):
             raise RunError(f"{path} is damaged: head.order does not name each token once.")
         with torch.random.fork_rng(devices=[]):
-            model = LanguageModel(config.model, vocab_size, order)
+            model = blueprint.make(order)
         # names were compared above: only second names of tied weights are absent
         model.load_state_dict(tensors, strict=False)
         return model.to(device).eval()
 
-    def model_file(self, which: str, config: Config, vocab_size: int) -> tuple[int | None, tuple[str, bytes]]:
+    def model_file(self, which: str, blueprint: Blueprint[Encoder]) -> tuple[int | None, tuple[str, bytes]]:
         """The step of a model (``best``, ``last`` or a step), and its file as ``load_model`` takes it. The step is None
         where metrics.jsonl does not name it. Raises RunError where there is no such model.
         """
@@ -225,7 +227,7 @@ class RunDirectory:
             step, name, content = self.checkpoints.weights_at(which)
             return step, (name, content)
         try:
-            content = read_regular(self.path / MODEL, self.largest_model(config, vocab_size))
+            content = read_regular(self.path / MODEL, self.largest_model(blueprint))
         except FileNotFoundError:
             raise RunError(f"{self.path} holds no trained model yet: {MODEL} is missing.") from None
         except OSError as error:
@@ -239,16 +241,16 @@ class RunDirectory:
         ended = {"step": step, "model_sha256": model_sha256, "metrics": dict(metrics)}
         replace_file(self.path / RUN, _json({**self.info(), "ended": ended}).encode(), self.check)
 
-    def model_sha256(self, config: Config, vocab_size: int) -> str | None:
+    def model_sha256(self, blueprint: Blueprint[Encoder]) -> str | None:
         """sha256 of the model's file, None where it is missing, cannot be read, or is too long to hold this model."""
         with contextlib.suppress(OSError, ConfigError), open_regular(self.path / MODEL) as file:
-            if os.fstat(file.fileno()).st_size <= self.largest_model(config, vocab_size):
+            if os.fstat(file.fileno()).st_size <= self.largest_model(blueprint):
                 return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
         return None
 
-    def largest_model(self, config: Config, vocab_size: int) -> int:
+    def largest_model(self, blueprint: Blueprint[Encoder]) -> int:
         """Bytes that a file of this model's weights has at most. Raises ConfigError for a model that cannot be."""
-        numbers = sum(math.prod(shape) for shape in stored_shapes(config.model, vocab_size).values())
+        numbers = sum(math.prod(shape) for shape in blueprint.shapes().values())
         return LARGEST_HEADER + BYTES_PER_NUMBER * numbers
 
     def record_change(
@@ -269,11 +271,11 @@ class RunDirectory:
         write_atomically(self.path / RUN, _json(info), self.check)
         write_atomically(self.path / CONFIG, _json(values), self.check)
 
-    def weights(self, content: bytes, name: str, config: Config, vocab_size: int) -> dict[str, Tensor]:
+    def weights(self, content: bytes, name: str, blueprint: Blueprint[Encoder]) -> dict[str, Tensor]:
         """The tensors of a file of weights that was read; ``name`` is the file's in messages. Raises RunError if they
         are not those of the configuration.
         """
-        return unpack_weights(content, self.path / name, stored_shapes(config.model, vocab_size), CONFIG)
+        return unpack_weights(content, self.path / name, blueprint.shapes(), CONFIG)
 
     def write_report(self, name: str, values: Mapping[str, Any]) -> Path:
         """A JSON file in the folder ``reports``; returns where it is. Raises OSError if the disk refuses."""

@@ -12,6 +12,7 @@ from typing import Any
 from lmkit.config import Config
 from lmkit.errors import ConfigError, RunError
 from lmkit.files import exists
+from lmkit.model.blueprint import LanguageBlueprint
 from lmkit.run.config_file import config_from_values
 from lmkit.run.json_files import read_object, read_text
 from lmkit.run.record import RUN, RunRecord
@@ -37,6 +38,11 @@ class StoredRun:
     record: RunRecord
     config: Config
     tokenizer: Tokenizer
+
+    @property
+    def blueprint(self) -> LanguageBlueprint:
+        """What its network is made from."""
+        return LanguageBlueprint(self.config.model, self.tokenizer.vocab_size)
 
     @classmethod
     def read(cls, folder: Path) -> StoredRun:

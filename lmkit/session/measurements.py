@@ -11,7 +11,7 @@ from lmkit.evaluation.measurement import Measurement, measure
 from lmkit.evaluation.options import EvalOptions
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.evaluation.predictor import NetworkPredictor
-from lmkit.session.setup import TrainingSetup
+from lmkit.session.setup import TrainingSetup, measured_language_model
 from lmkit.text.corpus import Progress
 from lmkit.text.sources.generated import known_entropy
 from lmkit.text.token_file import TokenFile
@@ -78,7 +78,7 @@ class Measurements:
             )
 
     def _predictor(self) -> NetworkPredictor:
-        return NetworkPredictor(self._setup.train.measured)
+        return NetworkPredictor(measured_language_model(self._setup.train))
 
     @contextlib.contextmanager
     def _interruptible(self) -> Iterator[None]:

@@ -10,8 +10,6 @@ from typing import Any
 from lmkit.config import Config
 from lmkit.errors import NonFiniteError, RunError
 from lmkit.evaluation.measurement import Measurement
-from lmkit.model.language_model import SequenceLoss
-from lmkit.model.penalty import ActivationPenalty
 from lmkit.run.checkpoints.folder import CheckpointFolder
 from lmkit.run.directory import RunDirectory
 from lmkit.run.lock import FolderLock
@@ -214,7 +212,7 @@ class Session:
     def _update(self) -> Update:
         training, device, precision = self.config.training, self.device, self.placement.precision
         return Update(
-            SequenceLoss(self.model, ActivationPenalty(training.ar_alpha, training.tar_beta)),
+            self.setup.loss,
             device,
             precision,
             training.max_grad_norm,

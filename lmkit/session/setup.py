@@ -16,8 +16,11 @@ from lmkit.config import Config
 from lmkit.errors import ConfigError, DataError
 from lmkit.files import expanded, is_file
 from lmkit.hardware import memory_size
-from lmkit.model.language_model import LanguageModel
+from lmkit.model.blueprint import Blueprint, LanguageBlueprint
+from lmkit.model.encoder import Encoder, LossOfWindows
+from lmkit.model.language_model import LanguageModel, SequenceLoss
 from lmkit.model.memory import largest, training_bytes
+from lmkit.model.penalty import ActivationPenalty
 from lmkit.model.shapes import shape_model
 from lmkit.samplers import SAMPLERS, Sampler, StateDropping, fitting_layout, window_lengths
 from lmkit.session.placement import Placement
@@ -32,7 +35,15 @@ from lmkit.training.loop import is_finished, validation_is_due
 from lmkit.training.optimizers import make_optimizer, num_moments
 from lmkit.training.state import TrainState
 
-__all__ = ["TrainingSetup", "absolute_corpus", "assemble", "bytes_to_train", "prepare", "with_absolute_paths"]
+__all__ = [
+    "TrainingSetup",
+    "absolute_corpus",
+    "assemble",
+    "bytes_to_train",
+    "measured_language_model",
+    "prepare",
+    "with_absolute_paths",
+]
 
 SIZES = ("hidden_size", "context", "attention")  # of a network that are suggested smaller
 LEAST_VOCABULARY = 100  # a smaller one is not suggested
@@ -47,8 +58,10 @@ class TrainingSetup:
     config: Config
     placement: Placement
     corpus: Corpus
+    blueprint: Blueprint[Encoder]
     sampler: Sampler
     train: TrainState
+    loss: LossOfWindows
     init_from: Mapping[str, Any] | None = None
 
     @property
@@ -94,7 +107,8 @@ def assemble(
     _check_memory(config, corpus.tokenizer.vocab_size, placement.device)
     torch.manual_seed(config.runtime.seed)
     order = _frequency_order(config, corpus) if weights is None else None
-    model = LanguageModel(config.model, corpus.tokenizer.vocab_size, order)
+    blueprint = LanguageBlueprint(config.model, corpus.tokenizer.vocab_size)
+    model = blueprint.make(order)
     if weights is not None:
         model.load_state_dict(weights, strict=False)  # second names of tied weights are absent
     model = model.to(placement.device)
@@ -103,7 +117,15 @@ def assemble(
     train = TrainState(
         model, make_optimizer(model, config.training), scaler=scaler, average=make_average(config.training)
     )
-    return TrainingSetup(config, placement, corpus, _training_sampler(config, corpus), train)
+    loss = SequenceLoss(model, ActivationPenalty(config.training.ar_alpha, config.training.tar_beta))
+    return TrainingSetup(config, placement, corpus, blueprint, _training_sampler(config, corpus), train, loss)
+
+
+def measured_language_model(train: TrainState) -> LanguageModel:
+    """The network that is measured in a training of a language model."""
+    model = train.measured
+    assert isinstance(model, LanguageModel), "not a training of a language model"
+    return model
 
 
 def _frequency_order(config: Config, corpus: Corpus) -> torch.Tensor | None:

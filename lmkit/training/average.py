@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lmkit.config import TrainingConfig
-from lmkit.model.language_model import LanguageModel
+from lmkit.model.encoder import Encoder
 from lmkit.training.mismatch import Mismatch
 
 __all__ = ["Average", "make_average"]
@@ -33,18 +33,18 @@ class Average:
 
     def __init__(self, kind: str, *, decay: float = math.nan, start: float = math.nan, n: int = 0) -> None:
         self.kind, self.decay, self.start, self.n = kind, decay, start, n
-        self.model: LanguageModel | None = None
+        self.model: Encoder | None = None
         self.count = torch.tensor(0)
         self.started_at = 0
         self.losses: list[float] = []
 
-    def before_step(self, model: LanguageModel, step: int, progress: float) -> None:
+    def before_step(self, model: Encoder, step: int, progress: float) -> None:
         """Begin where that is due before the next step. step: those that were taken; progress: in [0, 1]."""
         due = {"ema": step >= 1, "swa": step >= 1 and progress >= self.start, "nt-asgd": False}[self.kind]
         if self.model is None and due:
             self._begin(model, step)
 
-    def after_validation(self, model: LanguageModel, step: int, nats_per_token: float) -> None:
+    def after_validation(self, model: Encoder, step: int, nats_per_token: float) -> None:
         """Take note of a validation, and begin where it is the one that begins ``nt-asgd``."""
         if self.kind != "nt-asgd" or self.model is not None:
             return
@@ -53,7 +53,7 @@ class Average:
             self._begin(model, step)
         self.losses.append(loss)
 
-    def add(self, model: LanguageModel, skipped: Tensor) -> None:
+    def add(self, model: Encoder, skipped: Tensor) -> None:
         """Take the weights of now into the mean, unless the step was ``skipped`` (a 0-d bool that is never read)."""
         if self.model is None:
             return
@@ -71,7 +71,7 @@ class Average:
             return (self.decay - 1) / torch.expm1(number * math.log(self.decay))
         return 1 / number
 
-    def _begin(self, model: LanguageModel, step: int) -> None:
+    def _begin(self, model: Encoder, step: int) -> None:
         # moved to where it is, which puts the weights of torch's kernels into one piece of memory again
         self.model = copy.deepcopy(model).requires_grad_(False).to(next(model.parameters()).device)
         self.count, self.started_at = torch.tensor(1), step
@@ -85,7 +85,7 @@ class Average:
             "losses": tuple(self.losses),
         }
 
-    def load_mean(self, values: Mapping[str, Any], model: LanguageModel) -> None:
+    def load_mean(self, values: Mapping[str, Any], model: Encoder) -> None:
         """Take over the mean of ``state_dict``, but not the losses; ``model`` is trained beside it. Second names of
         tied weights may be absent. Raises Mismatch for one of another network.
         """

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from lmkit.config import TrainingConfig
 from lmkit.errors import ConfigError
-from lmkit.model.language_model import LanguageModel
+from lmkit.model.encoder import Encoder
 from lmkit.model.parts import named_parts, parts_by_depth
 from lmkit.training.state import TrainState
 
 __all__ = ["freeze", "num_open", "unfreeze"]
 
 
-def freeze(model: LanguageModel, names: Sequence[str]) -> None:
+def freeze(model: Encoder, names: Sequence[str]) -> None:
     """Take the parameters of some parts out of the training, before an optimiser is made: they get no gradient, so they
     keep their bits. A tied matrix stands still with the embedding or with the head. Raises ConfigError where the
     network has no such part, or nothing would be left to train.

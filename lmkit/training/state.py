@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lmkit.model.language_model import LanguageModel
+from lmkit.model.encoder import Encoder
 from lmkit.model.state import State, map_state
 from lmkit.training.average import Average
 from lmkit.training.graphs import StepGraphs
@@ -55,7 +55,7 @@ class TrainState:
     in a training without one.
     """
 
-    model: LanguageModel
+    model: Encoder
     optimizer: Optimizer
     carried: State | None = None
     epoch: int = 0
@@ -71,7 +71,7 @@ class TrainState:
     average: Average | None = None
 
     @property
-    def measured(self) -> LanguageModel:
+    def measured(self) -> Encoder:
         """The network that is validated, kept and sampled: the mean where one has begun, else the one in training."""
         mean = None if self.average is None else self.average.model
         return self.model if mean is None else mean

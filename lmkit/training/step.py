@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from lmkit.errors import NonFiniteError
 from lmkit.model import state as states
-from lmkit.model.language_model import SequenceLoss
+from lmkit.model.encoder import LossOfWindows
 from lmkit.samplers import IGNORE, Window
 from lmkit.training.graphs import StepInputs
 from lmkit.training.guard import MAX_SKIPPED_IN_A_ROW, Skipped
@@ -59,7 +59,7 @@ class Update:
     device. accumulate: parts of a window's rows whose gradients are added up.
     """
 
-    loss: SequenceLoss
+    loss: LossOfWindows
     device: torch.device
     precision: torch.dtype = torch.float32
     max_grad_norm: float = 0.0
@@ -155,7 +155,7 @@ def _can_be_a_graph(train: TrainState, update: Update, before: states.State) -> 
     """Whether each step does the same with other numbers: no work whose size hangs on them, no gradient that goes on
     into what the state was made from.
     """
-    fixed = train.model.head.has_fixed_shapes and not update.reads_each_step and not update.skip_spikes
+    fixed = train.model.has_fixed_shapes and not update.reads_each_step and not update.skip_spikes
     return update.device.type == "cuda" and fixed and not any(one.requires_grad for layer in before for one in layer)
 
 

@@ -17,6 +17,7 @@ from lmkit import files
 from lmkit.config import Config, ModelConfig
 from lmkit.errors import FailedError, LmkitError, RunError
 from lmkit.files import check_new_folder
+from lmkit.model.blueprint import LanguageBlueprint
 from lmkit.model.language_model import LanguageModel
 from lmkit.run.directory import RunDirectory, free_run_path
 from lmkit.run.lock import FolderLock
@@ -40,6 +41,10 @@ def config(**values: Any) -> Config:
     return Config().override({"hidden_size": 8, **values})
 
 
+def blueprint(**values: Any) -> LanguageBlueprint:
+    return LanguageBlueprint(config(**values).model, len(VOCABULARY))
+
+
 def create(path: Path, values: Config | None = None) -> RunDirectory:
     return RunDirectory.create(path, values or config(), CharacterTokenizer(VOCABULARY), {"corpus": {"name": "none"}})
 
@@ -58,7 +63,7 @@ def test_a_model_that_was_saved_and_loaded_gives_the_same_numbers(tmp_path: Path
     directory = create(tmp_path / "run", config(**values))
     directory.save_model(model)
     again = RunDirectory.open(tmp_path / "run")
-    loaded = again.load_model(again.stored().config, again.stored().tokenizer.vocab_size, CPU)
+    loaded = again.load_model(again.stored().blueprint, CPU)
     assert not loaded.training
     assert torch.equal(numbers(model), numbers(loaded))
 
@@ -71,7 +76,7 @@ def test_tied_weights_are_stored_once_and_stay_tied(tmp_path: Path, values: dict
         shapes = {name: tuple(stored.get_tensor(name).shape) for name in stored.keys()}  # noqa: SIM118
     width = values["embedding_size"] or 8
     assert [shape for shape in shapes.values()].count((len(VOCABULARY), width)) == 1
-    loaded = directory.load_model(config(**values), len(VOCABULARY), CPU)
+    loaded = directory.load_model(blueprint(**values), CPU)
     untied = {**values, "tie_embeddings": False}
     more = sum(item.numel() for item in LanguageModel(config(**untied).model, len(VOCABULARY)).parameters())
     assert sum(item.numel() for item in loaded.parameters()) < more
@@ -95,7 +100,7 @@ def test_loading_draws_nothing_from_torch_s_generator(tmp_path: Path):
     directory = create(tmp_path / "run")
     directory.save_model(LanguageModel(config().model, len(VOCABULARY)))
     before = torch.get_rng_state()
-    directory.load_model(config(), len(VOCABULARY), CPU)
+    directory.load_model(blueprint(), CPU)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -104,7 +109,7 @@ def test_a_better_model_takes_the_place_of_the_old_one(tmp_path: Path):
     models = [LanguageModel(config().model, len(VOCABULARY)) for _ in range(2)]
     for model in models:
         directory.save_model(model)
-        loaded = directory.load_model(config(), len(VOCABULARY), CPU)
+        loaded = directory.load_model(blueprint(), CPU)
         assert torch.equal(numbers(loaded), numbers(model))
     assert [path.name for path in (tmp_path / "run").glob("*model*")] == ["model.safetensors"]
 
@@ -121,7 +126,7 @@ def test_a_model_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monke
     with pytest.raises(FailedError, match="No space left"):
         directory.save_model(new)
     monkeypatch.undo()
-    assert torch.equal(numbers(directory.load_model(config(), len(VOCABULARY), CPU)), numbers(old))
+    assert torch.equal(numbers(directory.load_model(blueprint(), CPU)), numbers(old))
     assert not list((tmp_path / "run").glob(".*"))
 
 
@@ -252,9 +257,9 @@ def test_runs_in_the_neighbourhood_are_named(tmp_path: Path):
 def test_a_model_of_another_size_is_refused_before_memory_is_taken(tmp_path: Path):
     directory = create(tmp_path / "run")
     directory.save_model(LanguageModel(config().model, len(VOCABULARY)))
-    huge = config(hidden_size=60_000)  # 57 GB
+    huge = blueprint(hidden_size=60_000)  # 57 GB
     with pytest.raises(RunError, match=r"does not fit config\.json"):
-        directory.load_model(huge, len(VOCABULARY), CPU)
+        directory.load_model(huge, CPU)
     assert ModelConfig().hidden_size == 256
 
 

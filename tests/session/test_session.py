@@ -24,6 +24,7 @@ from lmkit.run.lock import is_locked
 from lmkit.run.summary import RunSummary
 from lmkit.run.weights import pack_weights
 from lmkit.session.session import Session
+from lmkit.session.setup import measured_language_model
 from lmkit.training.loop import EvaluationRecord
 from lmkit.training.step import StepRecord
 from tests.runs import SMALL
@@ -116,7 +117,7 @@ def test_validation_leaves_no_trace_in_the_training(make: Make):
 def test_sampling_and_scoring_leave_no_trace_in_the_training(make: Make):
     watched = make(max_steps=10, dropout=0.5)
     for _ in watched.records():
-        lm = lmkit.TrainedModel(watched.model, watched.corpus.tokenizer, watched.config)
+        lm = lmkit.TrainedModel(measured_language_model(watched.train), watched.corpus.tokenizer, watched.config)
         lm.sample("The", length=5)
         lm.perplexity("The cat.")
         lm.features("The cat.")

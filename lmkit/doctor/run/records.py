@@ -32,7 +32,7 @@ def check_records(run: RunDirectory, stored: StoredRun, metrics: Metrics | Lmkit
     state = {} if checkpoint is None else _state(checkpoint)
     ended = _end(stored.record.info(), metrics, checkpoint)
     yield _configuration(stored, state)
-    yield _model(run.model_sha256(stored.config, stored.tokenizer.vocab_size), metrics, checkpoint, state, ended)
+    yield _model(run.model_sha256(stored.blueprint), metrics, checkpoint, state, ended)
     yield _metrics(metrics, state, ended)
 
 

@@ -71,8 +71,7 @@ class BestModel:
         if self.waiting is not None:
             weights = self._weights(self.waiting.content)
         else:
-            vocab_size, device = self._setup.corpus.tokenizer.vocab_size, self._setup.placement.device
-            weights = self._run.load_model(self._setup.config, vocab_size, device).state_dict()
+            weights = self._run.load_model(self._setup.blueprint, self._setup.placement.device).state_dict()
         train.measured.load_state_dict(weights, strict=False)
         return step
 
@@ -84,7 +83,7 @@ class BestModel:
 
     def on_disk(self) -> str | None:
         """sha256 of the run's file, None where there is none that could be this model's."""
-        return self._run.model_sha256(self._setup.config, self._setup.corpus.tokenizer.vocab_size)
+        return self._run.model_sha256(self._setup.blueprint)
 
     def restore(self, checkpoint: Checkpoint, metrics: Metrics, left: str | None) -> None:
         """Put back the best model as it was at a checkpoint: a later one may have been written before a crash. left:
@@ -115,7 +114,7 @@ class BestModel:
 
     def _present(self) -> bytes | None:
         """The run's file, None where there is none that could be this model's: a stranger's may be of any size."""
-        most = self._run.largest_model(self._setup.config, self._setup.corpus.tokenizer.vocab_size)
+        most = self._run.largest_model(self._setup.blueprint)
         try:
             return read_regular(self._run.path / MODEL, most)
         except OSError:
@@ -125,15 +124,14 @@ class BestModel:
         """Whether a file of weights can be this model's."""
         if content is None:
             return False
-        vocab_size, device = self._setup.corpus.tokenizer.vocab_size, self._setup.placement.device
         try:
-            self._run.load_model(self._setup.config, vocab_size, device, (MODEL, content))
+            self._run.load_model(self._setup.blueprint, self._setup.placement.device, (MODEL, content))
         except RunError:
             return False
         return True
 
     def _weights(self, content: bytes) -> dict[str, Tensor]:
-        return self._run.weights(content, MODEL, self._setup.config, self._setup.corpus.tokenizer.vocab_size)
+        return self._run.weights(content, MODEL, self._setup.blueprint)
 
     def _try_to_flush(self, failure: str) -> None:
         try:

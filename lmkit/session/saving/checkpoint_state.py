@@ -105,7 +105,7 @@ def training_values(
     """
     name = f"checkpoints/step-{checkpoint.step:08d}/{WEIGHTS}"
     content = _file(checkpoint, WEIGHTS)
-    weights = run.weights(content, name, setup.config, setup.corpus.tokenizer.vocab_size)
+    weights = run.weights(content, name, setup.blueprint)
     values = {**state.train, "model": weights, "elapsed": state.elapsed}
     if setup.train.average is None:
         return values

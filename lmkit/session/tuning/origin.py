@@ -47,9 +47,8 @@ class Origin:
         stored = run.stored()
         _check_specials(stored)
         _check_extension(chosen, stored.tokenizer)
-        vocab_size = stored.tokenizer.vocab_size
-        step, (name, content) = run.model_file(chosen.init_checkpoint, stored.config, vocab_size)
-        model = run.load_model(stored.config, vocab_size, torch.device("cpu"), (name, content))
+        step, (name, content) = run.model_file(chosen.init_checkpoint, stored.blueprint)
+        model = run.load_model(stored.blueprint, torch.device("cpu"), (name, content))
         return cls(chosen, stored, step, stored_tensors(model), hashlib.sha256(content).hexdigest())
 
     @property

@@ -1,0 +1,42 @@
+"""What a network is made from: enough to make it, and to know what a file of its weights must hold."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from torch import Tensor
+
+from lmkit.config import ModelConfig
+from lmkit.model.encoder import Encoder
+from lmkit.model.language_model import LanguageModel
+from lmkit.model.shapes import shapes_of, without_memory
+
+__all__ = ["Blueprint", "LanguageBlueprint"]
+
+N = TypeVar("N", bound=Encoder, covariant=True)
+
+
+@dataclass(frozen=True)
+class Blueprint(ABC, Generic[N]):
+    """The configuration of a network, and the size V of the vocabulary that it reads."""
+
+    model: ModelConfig
+    vocab_size: int
+
+    @abstractmethod
+    def make(self, order: Tensor | None = None) -> N:
+        """A new network, its weights drawn. order: (V,) ids by falling frequency, where its head has them stored."""
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of its stored tensors by their names, known without memory for it."""
+        return shapes_of(without_memory(self.make))
+
+
+@dataclass(frozen=True)
+class LanguageBlueprint(Blueprint[LanguageModel]):
+    """Of a language model."""
+
+    def make(self, order: Tensor | None = None) -> LanguageModel:
+        return LanguageModel(self.model, self.vocab_size, order)
