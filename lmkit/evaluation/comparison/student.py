@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["t_quantile", "two_sided_p"]
+__all__ = ["incomplete_beta", "t_quantile", "two_sided_p"]
 
 TINY = 1e-300
 SMALLEST_STEP = 1e-15
 MOST_STEPS = 10_000
 
 
-def two_sided_p(t: float, freedom: int) -> float:
+def two_sided_p(t: float, freedom: float) -> float:
     """The probability that a t variable with this many degrees of freedom is at least as far from zero as ``t``.
 
     It is the regularised incomplete beta function I_x(freedom / 2, 1 / 2) at x = freedom / (freedom + t^2)
@@ -21,10 +21,10 @@ def two_sided_p(t: float, freedom: int) -> float:
         return math.nan
     if math.isinf(t):
         return 0.0
-    return _incomplete_beta(freedom / (freedom + t * t), freedom / 2, 0.5)
+    return incomplete_beta(freedom / (freedom + t * t), freedom / 2, 0.5)
 
 
-def t_quantile(probability: float, freedom: int) -> float:
+def t_quantile(probability: float, freedom: float) -> float:
     """The value that a t variable stays below with this probability, from 0.5 up to but without 1."""
     tail = 2 * (1 - probability)
     low, high = 0.0, 1.0
@@ -38,14 +38,16 @@ def t_quantile(probability: float, freedom: int) -> float:
     return high
 
 
-def _incomplete_beta(x: float, a: float, b: float) -> float:
-    """I_x(a, b) by its continued fraction (NIST Digital Library of Mathematical Functions, 8.17.22), which converges
+def incomplete_beta(x: float, a: float, b: float) -> float:
+    """The regularised incomplete beta function I_x(a, b).
+
+    By its continued fraction (NIST Digital Library of Mathematical Functions, 8.17.22), which converges
     quickly below (a + 1) / (a + b + 2); above, by the symmetry I_x(a, b) = 1 - I_(1-x)(b, a).
     """
     if x <= 0 or x >= 1:
         return 0.0 if x <= 0 else 1.0
     if x > (a + 1) / (a + b + 2):
-        return 1 - _incomplete_beta(1 - x, b, a)
+        return 1 - incomplete_beta(1 - x, b, a)
     log_front = a * math.log(x) + b * math.log1p(-x) + math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
     return math.exp(log_front) / (a * _continued_fraction(x, a, b))
 

@@ -1,0 +1,85 @@
+"""A comparison of classifiers: single runs by pairs, groups of seeds over texts and over seeds."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lmkit.classify.measures.comparison import compare_classifiers
+from lmkit.classify.measures.proportions import Pairs
+from lmkit.errors import ConfigError
+
+RIGHT: Any = np.random.default_rng(5).random((6, 40)) < 0.7
+
+
+def compare(**groups: Any) -> Any:
+    return compare_classifiers("test.csv", groups)
+
+
+def test_two_runs_are_compared_text_by_text():
+    found = compare(a=RIGHT[:1], b=RIGHT[1:2])
+    (row,) = found.differences
+    pairs = Pairs.of(RIGHT[0], RIGHT[1])
+    assert (row.pairs, row.over_texts, row.p_texts) == (pairs, pairs.difference(0.95), pairs.p_value)
+    assert (row.over_seeds, row.p_seeds) == (None, None)
+    assert [group.accuracies for group in found.groups] == [(RIGHT[0].mean(),), (RIGHT[1].mean(),)]
+    assert json.loads(json.dumps(found.as_dict(), allow_nan=False))["differences"][0]["pairs"]["both"] == pairs.both
+
+
+def test_groups_of_seeds_have_two_intervals():
+    """Welch's by hand: accuracies of three and two runs; the other is a t interval of the mean difference of texts."""
+    first, second = RIGHT[:3], RIGHT[3:5]
+    (row,) = compare(a=first, b=second).differences
+    mine, theirs = first.mean(1), second.mean(1)
+    a, b = mine.var(ddof=1) / 3, theirs.var(ddof=1) / 2
+    assert row.over_seeds.value == pytest.approx(theirs.mean() - mine.mean())
+    freedom = (a + b) ** 2 / (a**2 / 2 + b**2)
+    assert 1 < freedom < 3
+    reach = row.over_seeds.high - row.over_seeds.value
+    # the t distribution with 2 and with 1 degrees of freedom has 4.303 and 12.706 at 97.5 %
+    assert 3.182 < reach / math.sqrt(a + b) < 12.706
+    differences = second.mean(0) - first.mean(0)
+    error = differences.std(ddof=1) / math.sqrt(40)
+    assert (row.over_texts.high - row.over_texts.low) / 2 == pytest.approx(2.0227 * error, rel=1e-4)  # t, 39 degrees
+    assert row.over_texts.value == pytest.approx(row.over_seeds.value)
+    assert row.pairs is None
+
+
+def test_welch_agrees_with_a_published_example():
+    """Both groups of one size and variance: the degrees of freedom are those of the pooled test, 2 (n - 1) = 4, whose t
+    has 2.776 at 97.5 %.
+    """
+    runs = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0]], dtype=bool)
+    (row,) = compare(a=runs, b=runs).differences
+    assert row.over_seeds.high == pytest.approx(2.77645 * math.sqrt(2 * 0.0625 / 3), rel=1e-5)
+    assert (row.over_seeds.value, row.p_seeds, row.p_texts) == (0.0, 1.0, 1.0)
+
+
+def test_the_order_of_texts_and_of_seeds_changes_nothing():
+    order = np.random.default_rng(0).permutation(40)
+    expected = compare(a=RIGHT[:3], b=RIGHT[3:]).differences[0]
+    found = compare(a=RIGHT[[2, 0, 1]][:, order], b=RIGHT[[5, 3, 4]][:, order]).differences[0]
+    for mine, theirs in ((found.over_texts, expected.over_texts), (found.over_seeds, expected.over_seeds)):
+        assert (mine.low, mine.high) == pytest.approx((theirs.low, theirs.high))
+
+
+def test_several_groups_are_corrected_for_their_number():
+    nothing = np.zeros((1, 8), dtype=bool)
+    found = compare(a=nothing, b=~nothing, c=RIGHT[:1, :8]).differences
+    assert found[0].p_texts == pytest.approx(2 / 2**8)
+    assert found[0].p_holm == pytest.approx(4 / 2**8)
+    assert found[1].p_holm == found[1].p_texts
+
+
+def test_equal_runs_differ_by_nothing():
+    (row,) = compare(a=RIGHT[:2], b=RIGHT[:2][::-1]).differences
+    assert (row.over_texts.value, row.over_texts.low, row.p_texts) == (0.0, 0.0, 1.0)
+
+
+def test_one_run_is_no_comparison():
+    with pytest.raises(ConfigError, match="two runs or more"):
+        compare(a=RIGHT[:1])
