@@ -10,13 +10,13 @@ import pytest
 from lmkit.text.sources.generated import GENERATORS
 
 
-@pytest.mark.parametrize("corpus", ["markov", "brackets", "copy"])
+@pytest.mark.parametrize("corpus", ["markov", "brackets", "copy", "recall:20"])
 def test_train_eval_and_info_show_the_known_entropy_beside_the_perplexity(cli, work, small, corpus):
     options = ("--corpus", f"{corpus}:3000", *small, "--max-steps", 2, "--out", "run")
     trained = cli("train", *options)
     assert trained.code == 0, trained.stderr
     metrics = json.loads(cli("eval", "run", "--json", "--threads", 1).stdout)
-    generator = GENERATORS[corpus]
+    generator = GENERATORS[corpus.partition(":")[0]]
     text = generator.sample(3000)
     nll = generator.nll(text) - generator.nll(text[:2700])
     assert metrics["source_nll_nats"] == pytest.approx(nll)

@@ -6,7 +6,7 @@ from itertools import pairwise, product
 
 import pytest
 
-from lmkit.text.sources.generated import GENERATORS, Brackets, Copy, Markov, known_entropy
+from lmkit.text.sources.generated import GENERATORS, Brackets, Copy, Counting, Markov, known_entropy
 from lmkit.text.sources.opening import open_source
 
 NAMES = sorted(GENERATORS)
@@ -30,7 +30,8 @@ def test_a_seed_gives_one_text_and_another_seed_another(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_corpus_is_the_text_with_seed_zero(name):
-    with open_source(f"{name}:70000") as source:
+    setting = f"{GENERATORS[name].setting}:" if GENERATORS[name].takes else ""
+    with open_source(f"{name}:{setting}70000") as source:
         assert "".join(source.parts["text"][0].chunks()) == GENERATORS[name].sample(70_000)
         assert source.info["entropy_rate_nats_per_char"] == GENERATORS[name].entropy_rate
 
@@ -43,7 +44,12 @@ def test_the_odds_of_all_texts_of_one_length_sum_to_one(name, alphabet, length):
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("markov", "abz"), ("brackets", "(]"), ("brackets", "\n"), ("copy", "abcdefgh=x")]
+    ("name", "text"),
+    [
+        *(("markov", "abz"), ("brackets", "(]"), ("brackets", "\n"), ("copy", "abcdefgh=x")),
+        *(("recall", "a" + "." * 20 + "?b"), ("recall", "a" + "." * 19 + "?"), ("alphabet", "abd"), ("anbn", "aab\n")),
+        *(("anbn", "a" * 13), ("anbn", "aabbb"), ("agreement", "born in france speaks s"), ("grammar", "the near")),
+    ],
 )
 def test_a_text_that_cannot_be_written_is_infinitely_surprising(name, text):
     assert GENERATORS[name].nll(text) == math.inf
@@ -78,10 +84,11 @@ class TinyCopy(Copy):
     letters, width = "ab", 2
 
 
-TINY = [(TinyMarkov(), "ab"), (TinyBrackets(), "()\n"), (TinyCopy(), "ab=\n")]
+TINY = [(TinyMarkov(), "ab"), (TinyBrackets(), "()\n"), (TinyCopy(), "ab=\n"), (Counting(1, 2), "ab\n")]
+KINDS = ["markov", "brackets", "copy", "anbn"]
 
 
-@pytest.mark.parametrize(("generator", "alphabet"), TINY, ids=["markov", "brackets", "copy"])
+@pytest.mark.parametrize(("generator", "alphabet"), TINY, ids=KINDS)
 def test_a_text_has_the_odds_of_all_its_continuations_together(generator, alphabet):
     def odds(text: str, more: int) -> float:
         return sum(math.exp(-generator.nll(text + "".join(rest))) for rest in product(alphabet, repeat=more))
@@ -91,7 +98,7 @@ def test_a_text_has_the_odds_of_all_its_continuations_together(generator, alphab
     assert odds(text, 3) == pytest.approx(math.exp(-generator.nll(text)))
 
 
-@pytest.mark.parametrize(("generator", "alphabet"), TINY, ids=["markov", "brackets", "copy"])
+@pytest.mark.parametrize(("generator", "alphabet"), TINY, ids=KINDS)
 def test_texts_come_as_often_as_their_odds_say(generator, alphabet):
     number = 2000
     found = Counter(generator.sample(4, seed) for seed in range(number))
@@ -100,7 +107,7 @@ def test_texts_come_as_often_as_their_odds_say(generator, alphabet):
         assert abs(found[text] / number - odds) <= 5 * math.sqrt(odds / number), text
 
 
-@pytest.mark.parametrize(("generator", "alphabet"), TINY, ids=["markov", "brackets", "copy"])
+@pytest.mark.parametrize(("generator", "alphabet"), TINY, ids=KINDS)
 @pytest.mark.parametrize(("begin", "end"), [(0, 3), (2, 5), (1, 6), (4, 4)])
 def test_the_nats_of_a_split_are_those_of_all_texts_that_go_on_so(generator, alphabet, begin, end, monkeypatch):
     def odds(text: str) -> float:

@@ -241,6 +241,21 @@ def test_a_generated_corpus_needs_a_whole_length(name):
     assert "whole number of characters" in message(name, CorpusError)
 
 
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        *(("recall:0", "a lag from 1 to 10,000"), ("recall:50:x", "a lag from"), ("recall::300", "a lag from")),
+        *(("alphabet:sideways", "forward, backward, both, from-letter"), ("anbn:5-3", "the largest number of a")),
+        *(
+            ("agreement:-1", "words between"),
+            ("recall:500:100", "lines of up to 504 characters: ask for a longer text"),
+        ),
+    ],
+)
+def test_a_generated_corpus_needs_its_setting(name, what):
+    assert what in message(name, CorpusError)
+
+
 def test_pydoc_is_one_document_of_prose_and_always_the_same():
     (first,) = read("pydoc")[WHOLE]
     assert first == read("pydoc")[WHOLE][0]

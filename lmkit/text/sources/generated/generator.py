@@ -7,8 +7,9 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice, pairwise
+from typing import ClassVar
 
-__all__ = ["Generator", "draw_index"]
+__all__ = ["Generator", "draw_index", "whole_number"]
 
 CHUNK = 1 << 16
 
@@ -18,8 +19,34 @@ def draw_index(draw: random.Random, table: Sequence[float]) -> int:
     return min(bisect_right(table, draw.random()), len(table) - 1)
 
 
+def whole_number(text: str, most: int) -> int | None:
+    """The number 1..most that a text writes in digits, None where it is none."""
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else 0
+    return number if 1 <= number <= most else None
+
+
 class Generator(ABC):
-    """A machine that writes characters with known odds."""
+    """A machine that writes characters with known odds.
+
+    takes: what the name of such a text says between the machine and the length, as in ``recall:50:100000``; empty for
+    machines that have no setting.
+    """
+
+    takes: ClassVar[str] = ""
+
+    @property
+    def setting(self) -> str:
+        """The setting of this machine, as its name has it."""
+        return ""
+
+    @property
+    def longest_line(self) -> int:
+        """Characters of the longest line of a machine with a setting; a text is no shorter."""
+        return 1
+
+    def with_setting(self, setting: str) -> Generator | None:
+        """The machine with the setting that a name gives; None where it is no setting."""
+        return None
 
     @property
     @abstractmethod
