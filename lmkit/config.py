@@ -572,6 +572,12 @@ class RuntimeConfig(Section):
     """Where and how exactly it is computed."""
 
     seed: int = option(1, "Seed of everything random.", flags=("--seed", "--random-seed"), minimum=0, below=2**31)
+    init_seed: int | None = option(
+        None, "Seed of the first weights and of dropout (default: --seed).", minimum=0, below=2**31
+    )
+    data_seed: int | None = option(
+        None, "Seed of the order in which the text is read (default: --seed).", minimum=0, below=2**31
+    )
     device: str = option("auto", "Device.", choices=("auto", "cpu", "cuda", "mps"))
     precision: str = option(
         "auto",
@@ -579,6 +585,16 @@ class RuntimeConfig(Section):
         choices=("auto", "float32", "bfloat16", "float16"),
     )
     threads: int | None = option(None, "Threads on the CPU (default: its physical cores).", minimum=1, maximum=1024)
+
+    @property
+    def weights_seed(self) -> int:
+        """The seed of the first weights and of dropout, with the default filled in."""
+        return self.seed if self.init_seed is None else self.init_seed
+
+    @property
+    def order_seed(self) -> int:
+        """The seed of the order of the windows, with the default filled in."""
+        return self.seed if self.data_seed is None else self.data_seed
 
 
 @dataclass(frozen=True)

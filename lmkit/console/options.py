@@ -97,6 +97,8 @@ class Options(TypedDict, total=False):
     checkpoint_seconds: float
     keep_checkpoints: int
     seed: int
+    init_seed: int | None
+    data_seed: int | None
     device: str
     precision: str
     threads: int | None

@@ -105,7 +105,7 @@ def assemble(
             "--average nt-asgd needs validation: the corpus has no valid split, and --valid-fraction is 0."
         )
     _check_memory(config, corpus.tokenizer.vocab_size, placement.device)
-    torch.manual_seed(config.runtime.seed)
+    torch.manual_seed(config.runtime.weights_seed)
     order = _frequency_order(config, corpus) if weights is None else None
     blueprint = LanguageBlueprint(config.model, corpus.tokenizer.vocab_size)
     model = blueprint.make(order)
@@ -147,7 +147,7 @@ def _training_sampler(config: Config, corpus: Corpus) -> Sampler:
         eos_id=corpus.tokenizer.eos_id,
         batch_size=training.batch_size,
         window=training.window,
-        seed=config.runtime.seed,
+        seed=config.runtime.order_seed,
     )
     own: dict[str, Any] = {
         "sequential": {"state": training.state_policy, "jitter": training.window_jitter},

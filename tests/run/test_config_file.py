@@ -117,6 +117,8 @@ FORMAT_1: dict[str, Any] = {
     "checkpoint_seconds": 60.0,
     "keep_checkpoints": 2,
     "seed": 1,
+    "init_seed": None,
+    "data_seed": None,
     "device": "auto",
     "precision": "auto",
     "threads": None,

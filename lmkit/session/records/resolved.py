@@ -80,6 +80,8 @@ def _values(config: Config, tokenizer: Tokenizer) -> dict[str, Any]:
         "state": training.state_policy,
         "schedule": training.schedule_name,
         "epochs": training.epoch_limit,
+        "init_seed": config.runtime.weights_seed,
+        "data_seed": config.runtime.order_seed,
         **training.optimizer_options,
         **training.average_options,
     }
