@@ -11,7 +11,8 @@ from rich.table import Table
 
 from lmkit.console.terminal.numbers import rounded
 from lmkit.console.terminal.output import open_console
-from lmkit.evaluation.comparison.comparison import Band, Comparison, Interval
+from lmkit.evaluation.comparison.comparison import Band, Comparison
+from lmkit.evaluation.comparison.interval import Interval
 
 __all__ = ["show_comparison"]
 

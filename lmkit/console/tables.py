@@ -16,7 +16,7 @@ from lmkit.config import Config
 from lmkit.console.terminal.numbers import joined, number, rows_of, size, sparkline
 from lmkit.console.terminal.output import open_console
 from lmkit.evaluation.adapters.levels import Adapted
-from lmkit.evaluation.comparison.comparison import Interval
+from lmkit.evaluation.comparison.interval import Interval
 from lmkit.evaluation.measurement import Measurement
 from lmkit.presets.preset import Preset
 from lmkit.run.summary import RunSummary

@@ -16,8 +16,8 @@ from lmkit.errors import ConfigError
 from lmkit.evaluation.adapters.adapters import Components, Parts, level_log_probs
 from lmkit.evaluation.adapters.dynamic import ONE_STREAM
 from lmkit.evaluation.adapters.tuning import ends_of_grids
-from lmkit.evaluation.comparison.comparison import Interval
 from lmkit.evaluation.comparison.gains import Blocks, blocks_of, gains
+from lmkit.evaluation.comparison.interval import Interval
 from lmkit.evaluation.comparison.losses import scored_losses
 from lmkit.evaluation.measurement import Measurement, measurement_of, rows_read, with_rows_read
 from lmkit.evaluation.options import AdapterSettings, EvalOptions

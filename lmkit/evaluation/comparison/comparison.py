@@ -25,38 +25,13 @@ from lmkit.evaluation.comparison.bootstrap import (
     holm,
     paired_test,
 )
+from lmkit.evaluation.comparison.interval import Interval
 from lmkit.evaluation.comparison.options import COMPARED
 
 __all__ = ["Band", "Comparison", "Difference", "Interval", "RunResult", "compare", "count_blocks"]
 
 Floats = NDArray[np.float64]
 LN2 = math.log(2.0)
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value with the ends of its confidence interval; None where too few blocks hold anything of it."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-    def shown(self, form: str) -> str:
-        """The value and its interval as text, each number in this form."""
-        if self.low is None or self.high is None:
-            return f"{self.value:{form}}"
-        return f"{self.value:{form}} [{self.low:{form}}, {self.high:{form}}]"
-
-    def map(self, scale: float) -> Interval:
-        """The same in another unit."""
-        ends = (None if end is None else end * scale for end in (self.low, self.high))
-        return Interval(self.value * scale, *ends)
-
-    def exp(self) -> Interval:
-        """From nats per token to perplexity, or from a difference to a ratio of perplexities."""
-        value, low, high = (None if end is None else math.exp(min(end, 709)) for end in dataclasses.astuple(self))
-        assert value is not None
-        return Interval(value, low, high)
 
 
 @dataclass(frozen=True)

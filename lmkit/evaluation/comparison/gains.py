@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from lmkit.errors import DataError
 from lmkit.evaluation.comparison.bootstrap import BlockBootstrap
-from lmkit.evaluation.comparison.comparison import Interval, count_blocks
+from lmkit.evaluation.comparison.comparison import count_blocks
+from lmkit.evaluation.comparison.interval import Interval
 from lmkit.evaluation.comparison.options import COMPARED
 
 __all__ = ["Blocks", "blocks_of", "gains"]

@@ -21,7 +21,8 @@ from lmkit.evaluation.comparison.alignment import (
     token_units,
 )
 from lmkit.evaluation.comparison.bootstrap import paired_test
-from lmkit.evaluation.comparison.comparison import Interval, compare, count_blocks
+from lmkit.evaluation.comparison.comparison import compare, count_blocks
+from lmkit.evaluation.comparison.interval import Interval
 from lmkit.evaluation.comparison.losses import token_losses
 from lmkit.evaluation.measurement import measure
 from lmkit.evaluation.options import EvalOptions
