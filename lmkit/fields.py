@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 import reprlib
@@ -56,7 +57,7 @@ class Section:
     """Base of the sections: values are checked when a section is made, so a config that exists is a valid one."""
 
     def __post_init__(self) -> None:
-        hints = typing.get_type_hints(type(self))
+        hints = _hints(typing.cast(Any, type(self)))
         for item in dataclasses.fields(typing.cast(Any, self)):
             value = check_field(item, hints[item.name], getattr(self, item.name))
             object.__setattr__(self, item.name, value)
@@ -66,9 +67,15 @@ class Section:
         """Raise ConfigError where two fields contradict each other."""
 
 
+@functools.cache
+def _hints(section: type) -> dict[str, Any]:
+    """The types of a section's fields. To resolve them takes long, and a section is made many times."""
+    return typing.get_type_hints(section)
+
+
 def fields_of(section: type) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
     """Each field of a section with its resolved type."""
-    hints = typing.get_type_hints(section)
+    hints = _hints(section)
     for item in dataclasses.fields(section):
         yield item, hints[item.name]
 

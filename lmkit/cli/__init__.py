@@ -27,6 +27,7 @@ COMMANDS = {
     "tokenize": "Show a text as tokens, or compare tokenizers on it.",
     "corpora": "List and describe the corpora that lmkit knows by name.",
     "info": "Show what a run folder holds.",
+    "experiment": "Measure what the teaching of recurrent networks claims.",
     "doctor": "Check a run, or a corpus before training on it.",
     "completion": "Set up Tab completion: bash, zsh, fish.",
 }

@@ -1,0 +1,22 @@
+"""All experiments by their names."""
+
+from __future__ import annotations
+
+import difflib
+
+from lmkit.errors import ConfigError
+from lmkit.experiments.contract.experiment import Experiment
+from lmkit.experiments.studies.memory.attention import Attention
+
+__all__ = ["EXPERIMENTS", "experiment_named"]
+
+EXPERIMENTS: dict[str, Experiment] = {one.name: one for one in (Attention(),)}
+
+
+def experiment_named(name: str) -> Experiment:
+    """The experiment of a name. Raises ConfigError with the nearest one."""
+    if name in EXPERIMENTS:
+        return EXPERIMENTS[name]
+    close = difflib.get_close_matches(name, EXPERIMENTS, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(EXPERIMENTS))}."
+    raise ConfigError(f"There is no experiment {name}: {hint}")

@@ -1,0 +1,32 @@
+"""Whether the arms of an experiment were given the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from lmkit.experiments.contract.outcomes import Outcomes
+
+__all__ = ["unequal"]
+
+
+def unequal(outcomes: Outcomes, equal: Mapping[str, float]) -> list[str]:
+    """A sentence for each value that should be equal in all arms and is not. Arms without the value are not looked at,
+    nor are those whose budget are seconds.
+
+    equal: the relative difference that is allowed to each value, between the runs of a seed.
+    """
+    return [sentence for name, allowed in equal.items() for sentence in _unequal(outcomes, name, allowed)]
+
+
+def _unequal(outcomes: Outcomes, name: str, allowed: float) -> Iterator[str]:
+    checked = {arm.name for arm in outcomes.arms if arm.budget == "targets"}
+    runs = [run for run in outcomes.runs if run.arm in checked and run.values.get(name)]
+    for seed in sorted({run.seed for run in runs}):
+        found = {run.arm: run.values[name] for run in runs if run.seed == seed}
+        least, most = min(found, key=lambda arm: found[arm]), max(found, key=lambda arm: found[arm])
+        if found[most] - found[least] > allowed * found[most]:
+            yield (
+                f"The arms had unequal {name.replace('_', ' ')}: {least} {found[least]:,.6g}, "
+                f"{most} {found[most]:,.6g} (seed {seed})."
+            )
+            return

@@ -1,0 +1,1 @@
+"""The experiments, a file each, in rooms by what they ask about."""

@@ -1,0 +1,1 @@
+"""Experiments on what a cell is made of, and what it does."""

@@ -1,0 +1,1 @@
+"""Experiments on what the gradient is, and what it needs."""

@@ -1,0 +1,1 @@
+"""Experiments on what a network keeps, and where it looks."""

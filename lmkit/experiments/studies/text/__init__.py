@@ -1,0 +1,1 @@
+"""Experiments on units of text, and what a loss means."""

@@ -1,0 +1,1 @@
+"""What many experiments do: train a language model, find its size, cut a text, write numbers."""

@@ -1,0 +1,165 @@
+"""The arm of most experiments: a language model that is trained with some options and measured."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lmkit.api import TrainedModel, load
+from lmkit.config import Config
+from lmkit.errors import NonFiniteError, RunError
+from lmkit.evaluation.perplexity import Evaluation
+from lmkit.experiments.contract.interruption import Interrupted, Interruption
+from lmkit.experiments.contract.trial import Trial
+from lmkit.experiments.tools.sizes import with_parameters
+from lmkit.files import is_file
+from lmkit.run.directory import CONFIG
+from lmkit.session.session import Session
+from lmkit.text.corpus import build_corpus
+from lmkit.training.loop import EvaluationRecord
+from lmkit.training.step import StepRecord
+
+__all__ = ["BASE", "LanguageModelRun", "options_of", "train_language_model", "vocabulary_size"]
+
+# One thread, because two runs go side by side, and arithmetic that is the same on every processor.
+BASE: Mapping[str, Any] = {"device": "cpu", "precision": "float32", "threads": 1}
+MEASURING_ROWS = 64  # read side by side and then on into each other: the figure is that of the one stream
+VALIDATIONS = 8
+QUICK_TEXT = "markov:3000"
+Listener = Callable[[Session, StepRecord | EvaluationRecord], None]
+
+
+class LanguageModelRun(NamedTuple):
+    """A training that has ended. model: the best one on validation, None where the loss was not finite. numbers: what
+    ``measure`` may give as they are: valid and test in nats per token, their bits per byte, parameters, hidden_size,
+    targets, updates, targets_per_update, best_step, diverged, curve_steps and curve (validations on the way), and the
+    clocks train_seconds (inside the loop) and cpu_seconds (of this process, None in a run that was resumed).
+    """
+
+    model: TrainedModel | None
+    numbers: dict[str, Any]
+
+
+def train_language_model(
+    trial: Trial,
+    options: Mapping[str, Any],
+    *,
+    parameters: int | None = None,
+    multiple: int = 2,
+    listener: Listener | None = None,
+) -> LanguageModelRun:
+    """Train a language model in the trial's folder, or go on with the training that an interruption has left there, to
+    the same bits; measure the best model on the test split.
+
+    options: those of ``lmkit train`` by their names. The text is ``corpus`` of the options, else the one that
+    the user has chosen, else pydoc, or a small generated one in a quick experiment; the seeds are the trial's, unless
+    ``init_seed`` or ``data_seed`` are given. parameters: the hidden size is the multiple of
+    ``multiple`` that gives a network of about as many. listener: is called with the session and each record, of those
+    steps that this process takes.
+    """
+    config = options_of(trial, options, parameters=parameters, multiple=multiple)
+    with _session(config, trial.folder / "run") as session:
+        try:
+            cpu_seconds = _train(session, trial.interruption, listener)
+        except NonFiniteError:
+            return LanguageModelRun(None, {**_numbers(session, None), "diverged": True})
+        model = load(session.run.path, "cpu")
+        found = _measured(session, model, ("valid",) if trial.tuning else ("valid", "test"))
+        return LanguageModelRun(model, {**_numbers(session, cpu_seconds), **found, "diverged": False})
+
+
+def options_of(trial: Trial, options: Mapping[str, Any], *, parameters: int | None = None, multiple: int = 2) -> Config:
+    """The configuration that ``train_language_model`` trains with."""
+    own = trial.scale.pick(Config().data.corpus, QUICK_TEXT)
+    chosen: dict[str, Any] = {**BASE, "seed": trial.seed, "corpus": trial.scale.corpus or own, **options}
+    if parameters is not None:
+        chosen = with_parameters(chosen, parameters, vocabulary_size(chosen), multiple=multiple)
+    if "max_steps" in chosen:
+        validations = trial.scale.pick(VALIDATIONS, 1)
+        chosen.setdefault("eval_every", -(-chosen["max_steps"] // validations))
+    return Config().override(chosen)
+
+
+def vocabulary_size(options: Mapping[str, Any]) -> int:
+    """The size of the vocabulary that options of a training lead to."""
+    return build_corpus(Config().override(options).data).tokenizer.vocab_size
+
+
+@contextlib.contextmanager
+def _session(config: Config, folder: Path) -> Iterator[Session]:
+    """The training in a folder, begun or gone on with. One that another machine has begun, or that a crash has left
+    without what a resume needs, is begun anew.
+    """
+    session = None
+    if is_file(folder / CONFIG):
+        with contextlib.suppress(RunError):
+            session = Session.resume(folder)
+    if session is None:
+        shutil.rmtree(folder, ignore_errors=True)
+        session = Session.begin(config, folder)
+    with session:
+        yield session
+
+
+def _train(session: Session, interruption: Interruption, listener: Listener | None) -> float | None:
+    """Train to the end and save; the processor's seconds of the steps, None where another process began them. A
+    training that is interrupted is saved where it is.
+    """
+    session.measurements.before = interruption.check
+    seconds, began = 0.0, time.process_time()
+    try:
+        with interruption.patient(), closing(session.records()) as records:
+            for record in records:
+                seconds += time.process_time() - began if isinstance(record, StepRecord) else 0.0
+                if listener is not None:
+                    listener(session, record)
+                interruption.check()
+                began = time.process_time()
+    except Interrupted:
+        session.stop()
+        raise
+    session.stop()
+    return None if session.resumed else seconds
+
+
+def _numbers(session: Session, cpu_seconds: float | None) -> dict[str, Any]:
+    """What the training itself says."""
+    train = session.train
+    records = [one for one in session.run.metrics().records if one.get("kind") == "evaluation"]
+    return {
+        "valid": train.validations.best if train.validations.best_step else None,
+        "best_step": train.validations.best_step,
+        "parameters": sum(parameter.numel() for parameter in session.model.parameters()),
+        "hidden_size": session.config.model.hidden_size,
+        "targets": train.tokens,
+        "updates": train.step,
+        "targets_per_update": train.tokens / max(1, train.step),
+        "curve_steps": [one["step"] for one in records],
+        "curve": [one["nats_per_token"] for one in records],
+        "train_seconds": train.elapsed,
+        "cpu_seconds": cpu_seconds,
+    }
+
+
+def _measured(session: Session, model: TrainedModel, splits: Sequence[str]) -> dict[str, Any]:
+    """The best model on the splits that there are."""
+    found: dict[str, Any] = {}
+    for split in splits:
+        if split in session.corpus.splits:
+            result = model.measure(session.corpus.splits[split], split=split, rows=MEASURING_ROWS).evaluation
+            found |= _units(split, result)
+    return found
+
+
+def _units(split: str, result: Evaluation) -> dict[str, float]:
+    return {
+        split: result.nats_per_token,
+        f"{split}_bits_per_byte": result.bits_per_byte,
+        f"{split}_bits_per_char": result.bits_per_char,
+        f"{split}_oov_rate": result.oov_rate,
+    }

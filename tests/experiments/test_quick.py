@@ -1,0 +1,85 @@
+"""Every experiment of the catalogue works in its quick form, and goes on from where a training was interrupted."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lmkit.experiments.catalogue import EXPERIMENTS
+from lmkit.experiments.claims import CLAIMS
+from lmkit.experiments.contract.interruption import Interrupted, Interruption
+from lmkit.experiments.contract.trial import Trial
+from lmkit.experiments.engine.engine import run_experiment, scale_of
+from lmkit.experiments.engine.page import QUICK
+from lmkit.experiments.tools.language_model import train_language_model
+from lmkit.plots.render import MISSING
+
+
+@pytest.fixture
+def nothing_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures have tests of their own, and take as long as an experiment."""
+    monkeypatch.setattr("lmkit.experiments.engine.engine.render", lambda chart: b"<svg/>")
+
+
+@pytest.mark.parametrize("name", sorted(EXPERIMENTS))
+def test_the_quick_form_of_every_experiment_works(name: str, tmp_path: Path, nothing_drawn: None):
+    experiment = EXPERIMENTS[name]
+    result = run_experiment(experiment, scale_of(experiment, quick=True), tmp_path / "out")
+    assert [note for note in result.notes if note != MISSING and "grid" not in note] == []
+    assert {verdict.claim for verdict in result.verdicts} == set(experiment.claims) <= CLAIMS.keys()
+    assert result.tables
+    assert all(len(row) == len(table.columns) for table in result.tables for row in table.rows)
+    assert QUICK in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    values = json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))
+    assert values["quick"] is True
+    assert len(values["runs"]) == sum(2 if arm["seeded"] else 1 for arm in values["arms"])
+
+
+@pytest.mark.parametrize("name", sorted(EXPERIMENTS))
+def test_the_full_form_of_every_experiment_is_planned(name: str):
+    experiment = EXPERIMENTS[name]
+    arms = experiment.arms(scale_of(experiment))
+    assert len({arm.name for arm in arms}) == len(arms)
+    assert json.dumps([arm.as_dict() for arm in arms])
+    for sentence in (experiment.question, experiment.rule):
+        assert sentence.endswith((".", "?"))
+    assert experiment.question.count("?") == 1
+
+
+def trial(folder: Path, interruption: Interruption) -> Trial:
+    experiment = EXPERIMENTS["attention"]
+    scale = scale_of(experiment, quick=True)
+    arm = next(one for one in experiment.arms(scale) if one.name == "lstm")
+    return Trial(arm, arm.choices[0], 1, scale, folder, folder.parent, interruption=interruption)
+
+
+def measured(folder: Path, interruption: Interruption, stop_after: int = 0) -> dict[str, Any]:
+    """What a small training gives, without its clocks; a signal comes after a step."""
+
+    def listen(session: Any, record: Any) -> None:
+        if record.step == stop_after:
+            interruption.ask(signal.SIGTERM)
+
+    options = {"hidden_size": 4, "window": 8, "batch_size": 2, "max_steps": 6, "eval_every": 2, "dropout": 0.1}
+    run = train_language_model(trial(folder, interruption), options, listener=listen if stop_after else None)
+    return {name: value for name, value in run.numbers.items() if not name.endswith("seconds")}
+
+
+def test_a_training_that_is_interrupted_goes_on_to_the_same_bits(tmp_path: Path):
+    whole = measured(tmp_path / "whole", Interruption())
+    assert whole["updates"] == 6
+    with pytest.raises(Interrupted):
+        measured(tmp_path / "cut", Interruption(), stop_after=3)
+    assert measured(tmp_path / "cut", Interruption()) == whole
+
+
+def test_a_training_whose_folder_is_damaged_is_begun_anew(tmp_path: Path):
+    whole = measured(tmp_path / "whole", Interruption())
+    with pytest.raises(Interrupted):
+        measured(tmp_path / "cut", Interruption(), stop_after=3)
+    (tmp_path / "cut" / "run" / "run.json").write_text("{", encoding="utf-8")
+    assert measured(tmp_path / "cut", Interruption()) == whole
