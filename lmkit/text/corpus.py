@@ -16,6 +16,7 @@ from lmkit.text.cache.entry import encode_slices
 from lmkit.text.cache.store import Cache, content_key
 from lmkit.text.cache.survey import survey_source
 from lmkit.text.cut_text import FORMAT, CutText, Progress, open_cut, say_nothing
+from lmkit.text.sources.chunk import Chunk
 from lmkit.text.sources.opening import local_path, open_local
 from lmkit.text.sources.source import WHOLE, Slice
 from lmkit.text.token_file import START_DTYPE, TokenFile, write_tokens
@@ -100,7 +101,7 @@ def encode_text(tokenizer: Tokenizer, text: str, *, documents: str = "file") -> 
     if not text:
         raise DataError("The text is empty: there is nothing to encode.")
     ids_file, starts_file = io.BytesIO(), io.BytesIO()
-    counts, sha256 = write_tokens(tokenizer, [(0, text)], documents, ids_file, starts_file)
+    counts, sha256 = write_tokens(tokenizer, [(0, Chunk.of(text))], documents, ids_file, starts_file)
     ids = np.frombuffer(ids_file.getvalue(), dtype=tokenizer.id_dtype)
     starts = np.frombuffer(starts_file.getvalue(), dtype=START_DTYPE)
     return TokenFile(ids, starts, counts, sha256, documents=documents)

@@ -16,8 +16,9 @@ from lmkit.text.cache.entry import encode_slices, watched
 from lmkit.text.cache.sealed import DamagedError, OutdatedError, seal, unseal, warn_of_damage
 from lmkit.text.cache.store import Cache, content_key
 from lmkit.text.cache.survey import Survey, survey_source
+from lmkit.text.sources.chunk import Chunk
 from lmkit.text.sources.opening import open_source
-from lmkit.text.sources.source import WHOLE, Piece, Slice, Source, line_cut
+from lmkit.text.sources.source import WHOLE, ChunkPiece, Slice, Source, line_cut
 from lmkit.text.token_file import TokenFile
 from lmkit.text.tokenizers.kinds import TOKENIZERS, load_tokenizer, tokenizer_from_json
 from lmkit.text.tokenizers.tokenizer import Tokenizer
@@ -73,7 +74,7 @@ class CutText:
         except DamagedError:
             warn_of_damage(self.source.name)
         texts = _then_build(self.training_texts("training the tokenizer", separate=kind.joins_chunks), self.report)
-        tokenizer = kind.train(texts, vocab_size=config.vocab_size, min_count=config.min_count)
+        tokenizer = kind.train_chunks(texts, vocab_size=config.vocab_size, min_count=config.min_count)
         self.cache.store_text(path, seal(TOKENIZER_FORMAT, {"tokenizer": tokenizer.to_json()}))
         return tokenizer
 
@@ -82,10 +83,10 @@ class CutText:
         most frequent first.
         """
         texts = self.training_texts("looking for new tokens", separate=tokenizer.joins_chunks)
-        found = tokenizer.train(texts, min_count=min_count).vocabulary
+        found = tokenizer.train_chunks(texts, min_count=min_count).vocabulary
         return [token for token in found if tokenizer.token_to_id(token) is None]
 
-    def training_texts(self, stage: str, *, separate: bool) -> Iterator[str]:
+    def training_texts(self, stage: str, *, separate: bool) -> Iterator[Chunk]:
         """The training split in chunks; ``separate`` ends each document with a line end, so that no word reaches over
         two of them.
         """
@@ -144,17 +145,17 @@ def _cut(source: Source, survey: Survey, config: DataConfig) -> dict[str, Slice]
     return slices
 
 
-def _then_build(texts: Iterable[str], progress: Progress) -> Iterator[str]:
+def _then_build(texts: Iterable[Chunk], progress: Progress) -> Iterator[Chunk]:
     """The texts; what a tokenizer does once it has them all, BPE's merges, can take long and says nothing."""
     yield from texts
     progress("building the vocabulary", math.nan)
 
 
-def _training_texts(texts: Iterable[Piece], *, separate: bool) -> Iterator[str]:
+def _training_texts(pieces: Iterable[ChunkPiece], *, separate: bool) -> Iterator[Chunk]:
     """The texts alone; ``separate`` ends each document with a line end, so that no word reaches over two of them."""
-    last: Piece | None = None
-    for number, text in texts:
-        if separate and last and last[0] != number and not last[1].endswith("\n"):
-            yield "\n"
-        yield text
-        last = number, text
+    last: ChunkPiece | None = None
+    for number, chunk in pieces:
+        if separate and last and last[0] != number and not last[1].data.endswith(b"\n"):
+            yield Chunk(b"\n")
+        yield chunk
+        last = number, chunk

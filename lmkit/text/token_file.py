@@ -17,7 +17,7 @@ from lmkit.text.cache.sealed import DamagedError
 from lmkit.text.counts import Counts, TextMeter
 from lmkit.text.documents import EACH_LINE, split_documents
 from lmkit.text.sources.generated import KnownEntropy
-from lmkit.text.sources.source import Piece
+from lmkit.text.sources.source import ChunkPiece
 from lmkit.text.tokenizers.tokenizer import Ids, Tokenizer
 
 __all__ = ["START_DTYPE", "TokenFile", "TokenWriter", "map_ids", "write_tokens"]
@@ -64,7 +64,7 @@ class TokenWriter:
         self._starts_file = starts_file
         self._start = 0
         self._last: int | None = None
-        self._closing_added = False
+        self._owed = False  # an ``<eos>`` behind the last document, which is not written where it stays the only one
         self.tokens = self.documents = self.oov = 0
 
     def add(self, ids: Ids) -> None:
@@ -76,12 +76,11 @@ class TokenWriter:
 
     def end_document(self) -> None:
         """Close the open document with ``<eos>``, unless it ends in one."""
-        self._closing_added = self.tokens == self._start or self._last != self._tokenizer.eos_id
-        if self._closing_added:
-            self._write(np.array([self._tokenizer.eos_id], dtype=self._tokenizer.id_dtype))
+        self._pay()
+        self._owed = self.tokens == self._start or self._last != self._tokenizer.eos_id
         self._starts_file.write(np.array([self._start], dtype=START_DTYPE).tobytes())
         self.documents += 1
-        self._start = self.tokens
+        self._start = self.tokens + self._owed
         self._last = None
 
     def add_documents(self, ids: Ids, lengths: NDArray[np.int64]) -> None:
@@ -90,13 +89,14 @@ class TokenWriter:
         ends = np.cumsum(lengths)
         open_ = lengths == 0
         open_[~open_] = ids[ends[~open_] - 1] != eos
-        self._write(np.insert(ids, ends[open_], eos))
+        owed = bool(open_[-1])
+        self._write(np.insert(ids, ends[open_][: -1 if owed else None], eos))
         ends += np.cumsum(open_) + self._start
         starts = np.concatenate([[self._start], ends[:-1]]).astype(START_DTYPE)
         self._starts_file.write(starts.tobytes())
         self.documents += len(lengths)
-        self._start = self.tokens
-        self._closing_added = bool(open_[-1])
+        self._start = self.tokens + owed
+        self._owed = owed
 
     def add_open(self, ids: Ids, lengths: NDArray[np.int64]) -> None:
         """Append texts that no ``<eos>`` closes, as ``add_documents``; one without a token is no document."""
@@ -106,15 +106,20 @@ class TokenWriter:
         self.documents += int(np.count_nonzero(lengths))
 
     def finish(self) -> None:
-        """Take the closing ``<eos>`` back where there was only one document."""
-        if self.documents == 1 and self._closing_added:
-            self.tokens -= 1
-            self._ids_file.flush()
-            self._ids_file.truncate(self.tokens * self._tokenizer.id_dtype.itemsize)
+        """Close the last of several documents; all is then written."""
+        if self.documents > 1:
+            self._pay()
         self._ids_file.flush()
         self._starts_file.flush()
 
+    def _pay(self) -> None:
+        """Write the ``<eos>`` that is owed: another document follows, or went before."""
+        if self._owed:
+            self._owed = False
+            self._write(np.array([self._tokenizer.eos_id], dtype=self._tokenizer.id_dtype))
+
     def _write(self, ids: Ids) -> None:
+        self._pay()
         unk = self._tokenizer.unk_id
         if unk is not None:
             self.oov += int(np.count_nonzero(ids == unk))
@@ -123,23 +128,21 @@ class TokenWriter:
 
 
 def write_tokens(
-    tokenizer: Tokenizer, texts: Iterable[Piece], documents: str, ids_file: BinaryIO, starts_file: BinaryIO
+    tokenizer: Tokenizer, pieces: Iterable[ChunkPiece], documents: str, ids_file: BinaryIO, starts_file: BinaryIO
 ) -> tuple[Counts, str]:
     """Encode a split's text into two files in one pass; gives its counts and the sha256 of its text."""
     writer = TokenWriter(tokenizer, ids_file, starts_file)
     meter = TextMeter(tokenizer.written_unk)
-    for _, group in groupby(texts, key=itemgetter(0)):
-        chunks = meter.watch(text for _, text in group)
+    for _, group in groupby(pieces, key=itemgetter(0)):
+        chunks = meter.watch(chunk for _, chunk in group)
         if documents == "file":
-            for ids in tokenizer.encode_stream(chunks):
+            for ids in tokenizer.encode_chunks(chunks):
                 writer.add(ids)
             writer.end_document()
-        elif documents == EACH_LINE:
-            for lines in split_documents(chunks, "line"):
-                writer.add_open(*tokenizer.encode_batch(lines))
-        else:
-            for whole in split_documents(chunks, documents):
-                writer.add_documents(*tokenizer.encode_batch(whole))
+            continue
+        for texts in split_documents((chunk.text for chunk in chunks), "line" if documents == EACH_LINE else documents):
+            add = writer.add_open if documents == EACH_LINE else writer.add_documents
+            add(*tokenizer.encode_batch(texts))
     writer.finish()
     counts = Counts(
         words=meter.words,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from lmkit.text.lines import MANY_DUPLICATES, SHORTEST_LINE, LineCounts, LineHasher
+from lmkit.text.sources.chunk import Chunk
 from lmkit.text.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["MEMORISED", "RETURNS", "TABLE", "TraitMeter", "Traits", "text_notes"]
@@ -54,18 +55,19 @@ class TraitMeter:
         self._line_pairs = 0
         self._table = False
 
-    def watch(self, name: str, chunks: Iterable[str]) -> Iterator[str]:
+    def watch(self, name: str, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
         """Pass the chunks of one document through."""
-        hasher, begin, last = LineHasher(), "", ""
+        hasher, begin, last = LineHasher(), "", b""
         for chunk in chunks:
-            begin += chunk[: SNIFFED - len(begin)]
-            self._line_pairs += chunk.count("\r\n") + (last == "\r" and chunk.startswith("\n"))
-            last = chunk[-1:]
-            for line in hasher.add(chunk):
-                self._lines.add(line)
+            data = chunk.data
+            if len(begin) < SNIFFED:
+                begin += chunk.part(0, SNIFFED - len(begin)).text
+            if last == b"\r" or b"\r" in data:
+                self._line_pairs += data.count(b"\r\n") + (last == b"\r" and data.startswith(b"\n"))
+            last = data[-1:]
+            self._lines.add(hasher.add(chunk))
             yield chunk
-        for line in hasher.end():
-            self._lines.add(line)
+        self._lines.add(hasher.end())
         self._table = self._table or _is_table(name, begin)
 
     @property

@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["code_points", "count_words", "cut_at_space", "cut_before_space", "split_words", "white_space_table"]
+__all__ = [
+    "code_points",
+    "count_starts",
+    "count_words",
+    "cut_at_space",
+    "cut_before_space",
+    "split_words",
+    "white_space_table",
+]
 
 PYTHON_ONLY = "\x1c\x1d\x1e\x1f"
 WORD = re.compile(r"[\S\x1c-\x1f]+")
@@ -47,10 +55,14 @@ def count_words(codes: NDArray[Any], *, inside_word: bool = False) -> tuple[int,
 
     ``inside_word`` says that a word was open before them, so the words of a long text can be counted piece by piece.
     """
-    if codes.size == 0:
+    return count_starts(white_space_table()[codes], inside_word=inside_word)
+
+
+def count_starts(spaces: NDArray[np.bool_], *, inside_word: bool) -> tuple[int, bool]:
+    """``count_words`` of characters, or of bytes, that are white space or not."""
+    if spaces.size == 0:
         return 0, inside_word
-    spaces = white_space_table()[codes]
-    starts = int(np.count_nonzero(spaces[:-1] & ~spaces[1:]))
+    starts = int(np.count_nonzero(spaces[1:] < spaces[:-1]))
     if not spaces[0] and not inside_word:
         starts += 1
     return starts, not spaces[-1]

@@ -8,6 +8,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from lmkit.generation.decoder import StepDecoder
 from lmkit.model.language_model import LanguageModel
 from lmkit.text import BPETokenizer, CharacterTokenizer, WordTokenizer
 from lmkit.text.lines import LineCounts, line_hashes
+from lmkit.text.sources.chunk import Chunk
 
 VOCABULARY, EOS = 11, 1
 IDS = np.random.default_rng(0).integers(VOCABULARY, size=64)
@@ -295,28 +297,37 @@ def test_line_ends_nul_and_marks_are_told():
 
 def test_lines_are_the_same_however_the_text_is_cut():
     text = "".join(LINE.format(number % 3) for number in range(9)) + "short\n" + LINE.format(8).strip()
-    whole = list(line_hashes([(0, text)]))
+    whole = hashes([(0, text)])
     assert len(whole) == 10
     assert len(set(whole)) == 4
-    assert list(line_hashes([(0, letter) for letter in text])) == whole
-    assert len(list(line_hashes([(0, text[:100]), (1, text[100:])]))) != len(whole)  # a document ends a line
+    assert hashes([(0, letter) for letter in text]) == whole
+    assert len(hashes([(0, text[:100]), (1, text[100:])])) != len(whole)  # a document ends a line
+
+
+@given(st.lists(st.text(st.sampled_from("aé\u3000😀\n"), max_size=30)))
+def test_a_line_counts_if_it_has_enough_characters_whatever_bytes_they_take(parts):
+    lines = [line for line in "".join(parts).split("\n") if len(line) >= 5]
+    found = list(chain.from_iterable(line_hashes([(0, Chunk.of(part)) for part in parts], shortest=5)))
+    assert len(found) == len(lines)
+    assert [found.index(line) for line in found] == [lines.index(line) for line in lines]
 
 
 def test_duplicates_are_counted_and_estimated_in_bounded_memory():
     exact, small = LineCounts(), LineCounts(most=100)
     for number in range(4000):
         for counts in (exact, small):
-            counts.add(hash_of(number % 3000))
+            counts.add(hashes([(0, LINE.format(number % 3000))]))
     assert exact.duplicate_rate == 0.25
     assert not exact.is_estimate
     assert small.is_estimate and len(small.counts) <= 100
     assert small.duplicate_rate == pytest.approx(0.25, abs=0.12)
-    assert exact.share_known(hash_of(number) for number in (1, 2, 5000)) == (2 / 3, 3)
+    others = [(number, Chunk.of(LINE.format(number))) for number in (1, 2, 5000)]
+    assert exact.share_known(others) == (2 / 3, 3)
     assert LineCounts().duplicate_rate == 0.0
 
 
-def hash_of(number: int) -> int:
-    return next(iter(line_hashes([(0, LINE.format(number))])))
+def hashes(pieces: list[tuple[int, str]]) -> list[int]:
+    return list(chain.from_iterable(line_hashes([(number, Chunk.of(text)) for number, text in pieces])))
 
 
 def test_special_tokens_are_counted_across_borders():

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import math
+import re
 import sys
 from functools import partial
 
@@ -14,10 +15,12 @@ from hypothesis import strategies as st
 
 from lmkit.config import DataConfig
 from lmkit.errors import ConfigError, DataError, TokenizerError
-from lmkit.text import CharacterTokenizer, Counts, WordTokenizer, build_corpus, encode_path, encode_text
+from lmkit.text import TOKENIZERS, CharacterTokenizer, Counts, WordTokenizer, build_corpus, encode_path, encode_text
 from lmkit.text.counts import TextMeter
 from lmkit.text.documents import EACH_LINE
+from lmkit.text.sources.chunk import Chunk
 from lmkit.text.sources.source import Document, line_cut, pieces
+from lmkit.text.token_file import write_tokens
 from lmkit.text.whitespace import split_words
 
 TEXT = "".join(f"line {number} of the text\n" for number in range(50))
@@ -243,14 +246,15 @@ def test_a_split_that_comes_out_empty_is_refused_with_numbers(tmp_path):
 def test_the_unknown_words_that_a_text_holds_itself_are_counted_whatever_its_chunks(parts, size):
     text = "".join(parts)
     meter = TextMeter("<unk>")
-    assert "".join(meter.watch(text[begin : begin + size] for begin in range(0, len(text), size))) == text
+    chunks = (Chunk.of(text[begin : begin + size]) for begin in range(0, len(text), size))
+    assert "".join(chunk.text for chunk in meter.watch(chunks)) == text
     assert meter.written == split_words(text).count("<unk>")
 
 
 def test_a_word_does_not_reach_over_two_documents():
     meter = TextMeter("<unk>")
     for document in ("a <un", "k> <unk>", "<unk>"):
-        list(meter.watch([document]))
+        list(meter.watch([Chunk.of(document)]))
     assert meter.written == 2
 
 
@@ -282,3 +286,41 @@ def test_text_needs_neither_torch_nor_the_hugging_face_libraries_to_be_imported(
     code = f"import sys, lmkit.text; print([name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def simple_tokens(tokenizer, documents: list[str]) -> tuple[list[int], list[int]]:
+    """Ids and document starts as the manual says it: each of several documents is closed, unless it ends in <eos>."""
+    ids: list[int] = []
+    starts = []
+    for text in documents:
+        starts.append(len(ids))
+        ids += tokenizer.encode(text).tolist()
+        if len(documents) > 1 and (len(ids) == starts[-1] or ids[-1] != tokenizer.eos_id):
+            ids.append(tokenizer.eos_id)
+    return ids, starts
+
+
+@pytest.mark.parametrize("kind", ["char", "word"])
+@given(
+    texts=st.lists(st.lists(st.text("aé \n\u3000😀<unk>"), min_size=1).filter(any), min_size=1, max_size=4),
+    rule=st.sampled_from(["file", "line"]),
+)
+def test_a_token_file_is_what_the_simple_way_writes(kind, texts, rule):
+    tokenizer = TOKENIZERS[kind].train(["aé \n", "a"])
+    wholes = ["".join(chunks) for chunks in texts]
+    ids_file, starts_file = io.BytesIO(), io.BytesIO()
+    pieces = [(number, Chunk.of(chunk)) for number, chunks in enumerate(texts) for chunk in chunks]
+    counts, sha256 = write_tokens(tokenizer, pieces, rule, ids_file, starts_file)
+    documents = wholes if rule == "file" else [line for text in wholes for line in lines_of(text)]
+    ids, starts = simple_tokens(tokenizer, documents)
+    assert np.frombuffer(ids_file.getvalue(), tokenizer.id_dtype).tolist() == ids
+    assert np.frombuffer(starts_file.getvalue(), np.int64).tolist() == starts
+    assert sha256 == hashlib.sha256("".join(wholes).encode()).hexdigest()
+    assert (counts.tokens, counts.documents, counts.oov) == (len(ids), len(starts), ids.count(0))
+    assert counts.words == sum(len(split_words(text)) for text in wholes)
+    assert counts.chars == len("".join(wholes)) and counts.bytes == len("".join(wholes).encode())
+    assert counts.line_ends == "".join(wholes).count("\n")
+
+
+def lines_of(text: str) -> list[str]:
+    return [line for line in re.split(r"(?<=\n)", text) if line]

@@ -8,6 +8,7 @@ import pytest
 from lmkit.config import DataConfig
 from lmkit.text import build_corpus
 from lmkit.text.cache import survey as survey_module
+from lmkit.text.sources.chunk import Chunk
 from lmkit.text.traits import MEMORISED, RETURNS, TABLE, TraitMeter, Traits
 
 PROSE = "".join(f"This is line {number}, and no other line is the same.\n" for number in range(100))
@@ -68,7 +69,7 @@ def test_only_what_is_trained_on_is_looked_at(tmp_path):
 def test_the_traits_do_not_depend_on_the_chunks(content, size):
     def found(chunks) -> Traits:
         meter = TraitMeter()
-        assert "".join(meter.watch("a.txt", chunks)) == content
+        assert "".join(chunk.text for chunk in meter.watch("a.txt", map(Chunk.of, chunks))) == content
         return meter.traits
 
     pieces = [content[begin : begin + size] for begin in range(0, len(content), size)]

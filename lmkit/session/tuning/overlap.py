@@ -8,7 +8,7 @@ from typing import Any
 from lmkit.errors import LmkitError
 from lmkit.run.stored import StoredRun
 from lmkit.text.cut_text import Progress, open_cut
-from lmkit.text.lines import LineCounts, line_hashes
+from lmkit.text.lines import LineCounts
 from lmkit.text.sources.opening import is_at_hand
 from lmkit.text.sources.source import Slice
 
@@ -29,8 +29,8 @@ def find_overlap(stored: StoredRun, slices: Mapping[str, Slice], progress: Progr
         with open_cut(stored.config.data, progress=progress) as text:
             if text.survey.info()["sha256"] != stored.record.text_hash:
                 return None
-            known = LineCounts.of(text.slices["train"].pieces())
+            known = LineCounts.of(text.slices["train"].encoded())
     except LmkitError:  # it can be read no more, which is no mistake of whoever trains on another text
         return None
-    found = {name: known.share_known(line_hashes(slices[name].pieces())) for name in MEASURED if name in slices}
+    found = {name: known.share_known(slices[name].encoded()) for name in MEASURED if name in slices}
     return {name: {"lines": lines, "share": share} for name, (share, lines) in found.items()}

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from lmkit.errors import DataError
-from lmkit.text.cache.sealed import DamagedError, OutdatedError, check_file, file_sha256, seal, unseal, warn_of_damage
+from lmkit.text.cache.sealed import DamagedError, HashedFile, OutdatedError, check_file, seal, unseal, warn_of_damage
 from lmkit.text.cache.store import Cache, content_key
 from lmkit.text.cache.survey import Survey
 from lmkit.text.counts import Counts
-from lmkit.text.sources.source import WHOLE, Piece, Slice
+from lmkit.text.sources.source import WHOLE, ChunkPiece, Reading, Slice
 from lmkit.text.token_file import START_DTYPE, TokenFile, map_ids, write_tokens
 from lmkit.text.tokenizers.tokenizer import Tokenizer
 
@@ -66,28 +66,34 @@ def encode_slices(
     return splits
 
 
-def watched(slices: Iterable[Slice], report: Callable[[float], None]) -> list[Iterator[Piece]]:
-    """The pieces of each slice, to be taken in this order; ``report`` hears which share of all is done."""
+def watched(slices: Iterable[Slice], report: Callable[[float], None]) -> list[Iterator[ChunkPiece]]:
+    """The pieces of each slice, to be taken in this order; ``report`` hears which share of all is done.
+
+    Slices of the same documents, one behind the other, are taken in one reading.
+    """
     slices = list(slices)
     total = sum(slice_.chars for slice_ in slices)
     done = 0
+    reading = Reading([])
 
-    def watch(slice_: Slice) -> Iterator[Piece]:
-        nonlocal done
-        for number, text in slice_.pieces():
-            yield number, text
-            done += len(text)
+    def watch(slice_: Slice) -> Iterator[ChunkPiece]:
+        nonlocal done, reading
+        if reading.documents is not slice_.documents or reading.position > slice_.begin:
+            reading = Reading(slice_.documents)
+        for number, chunk in reading.take(slice_.begin, slice_.end):
+            yield number, chunk
+            done += chunk.chars
             report(done / total)
 
     return [watch(slice_) for slice_ in slices]
 
 
-def _write(folder: Path, name: str, tokenizer: Tokenizer, texts: Iterable[Piece], documents: str) -> dict[str, Any]:
-    with open(folder / f"{name}.ids", "wb") as ids_file, open(folder / f"{name}.starts", "wb") as starts_file:
-        counts, sha256 = write_tokens(tokenizer, texts, documents, ids_file, starts_file)
-        os.fsync(ids_file.fileno())
-        os.fsync(starts_file.fileno())
-    files = {kind: file_sha256(folder / f"{name}.{kind}") for kind in ("ids", "starts")}
+def _write(
+    folder: Path, name: str, tokenizer: Tokenizer, pieces: Iterable[ChunkPiece], documents: str
+) -> dict[str, Any]:
+    with HashedFile(folder / f"{name}.ids") as ids_file, HashedFile(folder / f"{name}.starts") as starts_file:
+        counts, sha256 = write_tokens(tokenizer, pieces, documents, ids_file, starts_file)
+        files = {"ids": ids_file.finish(), "starts": starts_file.finish()}
     return {"counts": dataclasses.asdict(counts), "sha256": sha256, "files": files}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import warnings
@@ -12,7 +13,7 @@ from typing import Any
 
 from lmkit.errors import LmkitWarning
 
-__all__ = ["DamagedError", "OutdatedError", "check_file", "file_sha256", "seal", "unseal", "warn_of_damage"]
+__all__ = ["DamagedError", "HashedFile", "OutdatedError", "check_file", "seal", "unseal", "warn_of_damage"]
 
 SEAL = "seal"
 
@@ -25,8 +26,8 @@ class OutdatedError(ValueError):
     """A file of the cache has an earlier format, which is made again without a word."""
 
 
-# Files that this process has found right, with all that changes when their content does.
-_checked: set[tuple[str, int, int, int, int, str]] = set()
+# Files that this process has found right or has written, with all that changes when their content does.
+_checked: set[tuple[int, int, int, int, str]] = set()
 
 
 def seal(format: int, values: Mapping[str, Any]) -> str:
@@ -50,21 +51,43 @@ def unseal(text: str | bytes, format: int) -> dict[str, Any]:
     return values
 
 
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file, read in blocks."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+class HashedFile(io.FileIO):
+    """A new file that knows the sha256 of what is written to it, so that it need not be read for it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "xb")
+        self._hash = hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        """Append all of the data."""
+        left = memoryview(data)
+        while left:
+            left = left[super().write(left) or 0 :]
+        self._hash.update(data)
+        return len(data)
+
+    def finish(self) -> str:
+        """Flush the file to the disk; its sha256. This process need not check it again."""
+        os.fsync(self.fileno())
+        sha256 = self._hash.hexdigest()
+        _checked.add(_state(os.stat(self.fileno()), sha256))
+        return sha256
 
 
 def check_file(path: Path, sha256: str) -> None:
     """Raise DamagedError where a file has another sha256. It is read once in a process, unless it changes."""
-    found = os.stat(path)
-    known = (str(path.resolve()), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, sha256)
-    if known in _checked:
+    state = _state(os.stat(path), sha256)
+    if state in _checked:
         return
-    if file_sha256(path) != sha256:
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
         raise DamagedError(f"{path} is damaged: its sha256 is not the recorded one.")
-    _checked.add(known)
+    _checked.add(state)
+
+
+def _state(found: os.stat_result, sha256: str) -> tuple[int, int, int, int, str]:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, sha256
 
 
 def warn_of_damage(name: str) -> None:

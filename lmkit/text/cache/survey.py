@@ -84,13 +84,12 @@ def _read(source: Source, expected: int, report: Callable[[float], None]) -> dic
         chars = size = number = 0
         for document in documents:
             length = 0
-            chunks = document.chunks()
+            chunks = document.encoded()
             for chunk in meter.watch(document.name, chunks) if name in (WHOLE, "train") else chunks:
-                data = chunk.encode("utf-8")
-                text_hash.update(data)
-                length += len(chunk)
-                size += len(data)
-                done += len(data)
+                text_hash.update(chunk.data)
+                length += chunk.chars
+                size += len(chunk.data)
+                done += len(chunk.data)
                 report(min(1.0, done / expected) if expected else 0.0)
             shape_hash.update(b"%d\n" % length if length else b"")
             chars += length

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from lmkit.errors import CorpusError
-from lmkit.text.sources.reading import looks_like_text, read_text
+from lmkit.text.sources.reading import looks_like_text, read_text, read_utf8
 from lmkit.text.sources.source import WHOLE, Document, Source
 
 __all__ = ["BUILT_IN"]
@@ -33,7 +33,10 @@ def open_standard_library() -> Source:
     paths = [path for path in paths if looks_like_text(path)]
     if not paths:
         raise CorpusError("This Python has no source files of its standard library: use --corpus pydoc or a file.")
-    documents = [Document(path.relative_to(root).as_posix(), partial(read_text, path)) for path in paths]
+    documents = [
+        Document(path.relative_to(root).as_posix(), partial(read_text, path), partial(read_utf8, path))
+        for path in paths
+    ]
     info = {"python": platform.python_version(), "files": len(paths)}
     description = "the modules of Python's standard library"
     return Source("python-stdlib", description, {WHOLE: documents}, paths, info=info)

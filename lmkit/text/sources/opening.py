@@ -19,7 +19,7 @@ from lmkit.errors import CorpusError, DataError
 from lmkit.files import expanded, is_folder
 from lmkit.text.sources.builtin import BUILT_IN
 from lmkit.text.sources.generated import GENERATED
-from lmkit.text.sources.reading import looks_like_text, read_text
+from lmkit.text.sources.reading import looks_like_text, read_text, read_utf8
 from lmkit.text.sources.registry import load_registry
 from lmkit.text.sources.source import WHOLE, Document, Source
 
@@ -81,12 +81,11 @@ def open_local(name: str | os.PathLike[str], *, stdin: BinaryIO | None = None) -
     """The source behind a file, a folder or ``-``, standard input; a pipe that the shell made is read once and kept."""
     if name == "-":
         with spool(stdin) as path:
-            document = Document("standard input", partial(read_text, path))
-            yield Source("stdin", "standard input", {WHOLE: [document]})
+            yield Source("stdin", "standard input", {WHOLE: [_document("standard input", path)]})
         return
     if OWN_PIPE.fullmatch(str(name)) and Path(name).is_fifo():
         with open(name, "rb") as pipe, spool(pipe) as path:  # zcat text.gz | lmkit ... /dev/stdin, or <(zcat text.gz)
-            yield Source("pipe", str(name), {WHOLE: [Document(str(name), partial(read_text, path))]})
+            yield Source("pipe", str(name), {WHOLE: [_document(str(name), path)]})
         return
     yield _open_path(str(name))
 
@@ -162,7 +161,11 @@ def _raise(error: OSError) -> None:
 
 
 def _documents(paths: list[Path], folder: Path) -> list[Document]:
-    return [Document(path.relative_to(folder).as_posix(), partial(read_text, path)) for path in paths]
+    return [_document(path.relative_to(folder).as_posix(), path) for path in paths]
+
+
+def _document(name: str, path: Path) -> Document:
+    return Document(name, partial(read_text, path), partial(read_utf8, path))
 
 
 @contextlib.contextmanager

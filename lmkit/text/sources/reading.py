@@ -14,10 +14,11 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 from lmkit.errors import DataError
 from lmkit.files import open_regular
+from lmkit.text.sources.chunk import Chunk
 
-__all__ = ["decode_chunks", "looks_like_text", "read_blocks", "read_text"]
+__all__ = ["decode_chunks", "looks_like_text", "read_blocks", "read_text", "read_utf8"]
 
-BLOCK = 1 << 20
+BLOCK = 1 << 19  # with what is made of it, it fits into a processor's cache
 SAMPLE = 4096  # bytes around a fault that reveal the encoding
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 # What people give as text and is none, by its first bytes.
@@ -37,22 +38,51 @@ def read_text(path: Path) -> Iterator[str]:
     Raises DataError with the file's name where it cannot be read, and the byte offset (in the unpacked text) where it
     is not UTF-8.
     """
-    yield from decode_chunks(read_blocks(path), str(path))
+    return decode_chunks(read_blocks(path), str(path))
+
+
+def read_utf8(path: Path) -> Iterator[Chunk]:
+    """The same text as ``read_text`` gives, with the same errors, in UTF-8."""
+    return whole_characters(read_blocks(path), str(path))
 
 
 def decode_chunks(blocks: Iterable[bytes], name: str) -> Iterator[str]:
     """Decode UTF-8 strictly, a character cut by a block's border included; nothing is translated or dropped."""
+    for chunk in whole_characters(blocks, name):
+        yield chunk.text
+
+
+def whole_characters(blocks: Iterable[bytes], name: str) -> Iterator[Chunk]:
+    """Blocks of UTF-8, cut again between characters. Raises DataError, with the byte offset, for what is not UTF-8."""
     rest = b""
     reached = _Reached(0, 1, True)
     for number, block in enumerate(blocks):
         if number == 0 and (kind := _other_kind(block)):
             raise DataError(f"{name} {kind}")
-        text, used = _decode(rest + block, reached, name, final=False)
-        rest = (rest + block)[used:]
-        reached = reached.after(text, used)
-        if text:
-            yield text
+        data = rest + block
+        end = _end_of_characters(data)
+        chunk, rest = Chunk(data[:end]), data[end:]
+        try:
+            _ = chunk.rare
+        except UnicodeDecodeError:
+            _decode(data, reached, name, final=False)
+            raise  # not reached: what is wrong in a part is wrong in the whole
+        reached = reached.after(chunk)
+        if chunk.data:
+            yield chunk
     _decode(rest, reached, name, final=True)
+
+
+def _end_of_characters(data: bytes) -> int:
+    """Where the character begins that the data may end inside of; its end where it ends with a character."""
+    for back in range(1, min(4, len(data) + 1)):
+        byte = data[-back]
+        if byte >= 0xC0:
+            width = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return len(data) - back if back < width else len(data)
+        if byte < 0x80:
+            break
+    return len(data)
 
 
 def looks_like_text(path: Path) -> bool:
@@ -74,20 +104,22 @@ class _Reached(NamedTuple):
     line: int
     is_ascii: bool
 
-    def after(self, text: str, size: int) -> _Reached:
-        return _Reached(self.offset + size, self.line + text.count("\n"), self.is_ascii and text.isascii())
+    def after(self, chunk: Chunk) -> _Reached:
+        is_ascii = self.is_ascii and chunk.data.isascii()
+        return _Reached(self.offset + len(chunk.data), self.line + chunk.line_ends, is_ascii)
 
 
 def _other_kind(block: bytes) -> str:
     return next((what for mark, what in NO_TEXT.items() if block.startswith(mark)), "")
 
 
-def _decode(data: bytes, reached: _Reached, name: str, *, final: bool) -> tuple[str, int]:
+def _decode(data: bytes, reached: _Reached, name: str, *, final: bool) -> None:
+    """Raise DataError, with what to do, where the data is not UTF-8."""
     try:
-        return codecs.utf_8_decode(data, "strict", final)
+        codecs.utf_8_decode(data, "strict", final)
     except UnicodeDecodeError as error:
         start, value = error.start, data[error.start]
-        fault_at = reached.after(data[:start].decode("utf-8"), start)
+        fault_at = reached.after(Chunk(data[:start]))
         fault = f"at byte offset {fault_at.offset}, line {fault_at.line:,}: byte 0x{value:02x} does not belong there"
         hint = "It ends in the middle of a character: the file may be cut off."
         if "end of data" not in error.reason:

@@ -8,18 +8,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["WHOLE", "Document", "Piece", "Slice", "Source", "file_stamp", "line_cut", "pieces"]
+from lmkit.text.sources.chunk import Chunk
+
+__all__ = ["WHOLE", "ChunkPiece", "Document", "Piece", "Reading", "Slice", "Source", "file_stamp", "line_cut", "pieces"]
 
 WHOLE = "text"
 Piece = tuple[int, str]
+ChunkPiece = tuple[int, Chunk]
 
 
 @dataclass(frozen=True)
 class Document:
-    """One text: ``chunks()`` reads it from its begin each time, in strings of at most about a million characters."""
+    """One text: ``chunks()`` reads it from its begin each time, in strings of at most about a million characters.
+
+    ``utf8`` reads it as it is stored, where it is stored in UTF-8: that is quicker than strings that are encoded again.
+    """
 
     name: str
     chunks: Callable[[], Iterable[str]]
+    utf8: Callable[[], Iterable[Chunk]] | None = None
+
+    def encoded(self) -> Iterable[Chunk]:
+        """The text in UTF-8. Raises DataError for a lone surrogate."""
+        return map(Chunk.of, self.chunks()) if self.utf8 is None else self.utf8()
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,36 @@ class Slice:
         """As the function ``pieces``."""
         return pieces(self.documents, self.begin, self.end)
 
+    def encoded(self) -> Iterator[ChunkPiece]:
+        """The same pieces in UTF-8."""
+        return Reading(self.documents).take(self.begin, self.end)
+
+
+class Reading:
+    """Documents in a row that are read once; what is taken of them comes in order."""
+
+    def __init__(self, documents: Sequence[Document]) -> None:
+        self.documents = documents
+        self.position = 0  # characters that are read
+        self._chunks = ((number, chunk) for number, document in enumerate(documents) for chunk in document.encoded())
+        self._rest: ChunkPiece | None = None
+
+    def take(self, begin: int, end: int | None = None) -> Iterator[ChunkPiece]:
+        """The characters begin..end, as (number of the document, text) without empty texts; ``begin`` is not before
+        the end of what was taken last.
+        """
+        while end is None or self.position < end:
+            piece = self._rest or next(self._chunks, None)
+            if piece is None:
+                return
+            number, chunk = piece
+            start, self._rest = self.position, None
+            self.position += chunk.chars
+            if end is not None and self.position > end:
+                self._rest, self.position = (number, chunk.part(end - start, None)), end
+            if self.position > max(begin, start):
+                yield number, chunk.part(max(0, begin - start), self.position - start)
+
 
 def file_stamp(path: Path) -> list[Any]:
     """A file's path, size, time of its last change, time of its inode's last change, and inode. Raises OSError."""
@@ -73,17 +114,8 @@ def file_stamp(path: Path) -> list[Any]:
 
 def pieces(documents: Sequence[Document], begin: int = 0, end: int | None = None) -> Iterator[Piece]:
     """The characters begin..end of all documents in a row, as (number of the document, text) without empty texts."""
-    position = 0
-    for number, document in enumerate(documents):
-        for chunk in document.chunks():
-            start, position = position, position + len(chunk)
-            if position <= begin:
-                continue
-            if end is not None and start >= end:
-                return
-            text = chunk[max(0, begin - start) : None if end is None else end - start]
-            if text:
-                yield number, text
+    for number, chunk in Reading(documents).take(begin, end):
+        yield number, chunk.text
 
 
 def line_cut(documents: Sequence[Document], cut: int) -> int:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from lmkit.errors import DataError, TokenizerError
 from lmkit.files import replace_file
+from lmkit.text.sources.chunk import Chunk
 
 __all__ = [
     "EOS",
@@ -142,6 +143,11 @@ class Tokenizer(ABC):
         is left out.
         """
 
+    @classmethod
+    def train_chunks(cls, chunks: Iterable[Chunk], *, vocab_size: int | None = None, min_count: int = 1) -> Self:
+        """``train`` on a text in UTF-8."""
+        return cls.train((chunk.text for chunk in chunks), vocab_size=vocab_size, min_count=min_count)
+
     def extended(self, tokens: Sequence[str]) -> Self:
         """The same tokenizer with more tokens behind those that it has, whose ids stay; for kinds with a ``unit``."""
         assert self.unit is not None, f"{self.kind} tokens are no list"
@@ -224,6 +230,10 @@ class Tokenizer(ABC):
         for part in self.parts(chunks):
             yield self.encode(part)
 
+    def encode_chunks(self, chunks: Iterable[Chunk]) -> Iterator[Ids]:
+        """``encode_stream`` of a text in UTF-8."""
+        return self.encode_stream(chunk.text for chunk in chunks)
+
     def id_to_token(self, token_id: int) -> str:
         """The token with this id; an id outside the vocabulary raises TokenizerError."""
         if not 0 <= token_id < self.vocab_size:
@@ -248,7 +258,7 @@ class Tokenizer(ABC):
         replace_file(Path(path), self.to_json().encode("utf-8"))
 
 
-def no_surrogates(error: UnicodeError) -> TokenizerError:
+def no_surrogates(error: Exception) -> TokenizerError:
     """The error for a text that is not Unicode text."""
     return TokenizerError(f"The text holds a lone surrogate, which no UTF-8 text has ({error}): clean it first.")
 

@@ -1,9 +1,16 @@
 """The character tokenizer."""
 
+from collections import Counter
+from itertools import chain
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lmkit.errors import TokenizerError
 from lmkit.text import CharacterTokenizer
+from lmkit.text.sources.chunk import Chunk
+from lmkit.text.tokenizers import character as character_module
 
 
 def test_ids_descend_by_frequency_then_code_point():
@@ -44,3 +51,29 @@ def test_tokens_are_found_by_name_and_by_number():
     assert tokenizer.token_to_id("b") == 3
     assert tokenizer.token_to_id("c") is None
     assert tokenizer.id_to_token(1) == "<eos>"
+
+
+@given(texts=st.lists(st.text()), size=st.integers(2, 700))
+def test_ids_are_those_of_a_table_of_characters_however_many_it_has(texts, size):
+    others = "".join(map(chr, range(0x100, 0x100 + size)))  # with many, frequent letters have ids that fill no byte
+    for rare_first in (True, False):
+        tokens = [*others, *"aé \n"] if rare_first else [*"aé \n", *others]
+        tokenizer = CharacterTokenizer(["<unk>", "<eos>", *tokens])
+        ids = {token: index for index, token in enumerate(tokenizer.vocabulary)}
+        expected = [ids.get(character, 0) for text in texts for character in text + "aĀé"]
+        found = [ids.tolist() for ids in tokenizer.encode_chunks(Chunk.of(text + "aĀé") for text in texts)]
+        assert (
+            list(chain.from_iterable(found))
+            == expected
+            == tokenizer.encode("".join(text + "aĀé" for text in texts)).tolist()
+        )
+
+
+@given(st.lists(st.text(st.sampled_from("ab\0\x7f\x80é中😀"))), st.integers(1, 30))
+def test_characters_are_counted_in_bytes_as_in_the_string(texts, repeats):
+    counts = Counter("".join(texts))
+    expected = sorted(counts, key=lambda character: (-counts[character], character))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(character_module, "PAIRED", repeats)
+        assert CharacterTokenizer.train_chunks(map(Chunk.of, texts)).vocabulary[2:] == expected
+    assert CharacterTokenizer.train(texts).vocabulary[2:] == expected
