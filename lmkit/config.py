@@ -72,7 +72,23 @@ WITH_REAL_STATES = (
     *("rnn", "irnn", "gru", "lstm", "lnlstm", "mogrifier"),
     *("qrnn", "sru", "mingru", "minlstm", "rglru"),
 )
+# How the gradient is truncated, with the options of each style and their defaults; None: they follow from --window.
+TRUNCATIONS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "fixed": {},
+    "k1k2": {"k1": None, "k2": None},
+    "random": {},
+    "artbp": {"artbp_cut": 0.25, "artbp_chunk": None},
+}
 SAMPLER_STATES = {"sequential": ("carry", "reset"), "random": ("reset",), "document": ("document",)}
+# The pairs of sampler and state that a style of truncation needs; `fixed` serves all.
+TRUNCATION_PAIRS = {
+    "none": (("sequential", "carry"), ("document", "document")),
+    "k1k2": (("sequential", "carry"),),
+    "random": (("sequential", "carry"), ("sequential", "reset")),
+    "artbp": (("sequential", "carry"),),
+}
+OF_WINDOWS = ("fixed", "random")  # styles whose windows have about --window steps and follow each other
 
 
 @dataclass(frozen=True)
@@ -366,6 +382,29 @@ class TrainingConfig(Section):
         "Standard deviation of the windows' lengths, 5 in AWD-LSTM; one in 20 has half of --window (0: all are equal).",
         minimum=0,
     )
+    truncation: str = option(
+        "fixed",
+        "Where gradients are cut: never, every --window, --k2 steps back, at random lengths, or without bias (artbp).",
+        choices=tuple(TRUNCATIONS),
+    )
+    k1: int | None = option(None, "Steps from update to update under k1k2 (default: a quarter of --k2).", minimum=1)
+    k2: int | None = option(
+        None, "Steps that each gradient goes back under k1k2, at least --k1 (default: --window).", minimum=1
+    )
+    artbp_cut: float | None = option(
+        None, "Probability that artbp cuts the gradient at a border (default: 0.25).", above=0, below=1
+    )
+    artbp_chunk: int | None = option(
+        None,
+        "Steps from border to border of artbp (default: --window times --artbp-cut: cuts are --window steps apart).",
+        minimum=1,
+    )
+    burn_in: int = option(
+        0,
+        "Tokens before a window that the random sampler reads first and does not predict.",
+        minimum=0,
+        maximum=MAX_SPAN,
+    )
     batch_size: int = option(
         32,
         "Parallel streams (batch).",
@@ -516,10 +555,37 @@ class TrainingConfig(Section):
             raise ConfigError(
                 f"--window-jitter needs --sampler sequential: the windows of --sampler {self.sampler} have one length."
             )
-        if self.window <= JITTER_REACH * self.window_jitter:
+        if self.burn_in and self.sampler != "random":
             raise ConfigError(
-                f"--window-jitter {self.window_jitter} needs --window {JITTER_REACH * self.window_jitter + 1} or more: "
-                f"its shortest windows have {JITTER_REACH * self.window_jitter} steps fewer."
+                f"--burn-in needs --sampler random: the windows of --sampler {self.sampler} follow each other."
+            )
+        self._check_truncation()
+
+    def _check_truncation(self) -> None:
+        _check_owned(self, "truncation", TRUNCATIONS)
+        pairs = TRUNCATION_PAIRS.get(self.truncation)
+        if pairs is not None and (self.sampler, self.state_policy) not in pairs:
+            needed = alternatives([f"--sampler {sampler} and --state {state}" for sampler, state in pairs])
+            raise ConfigError(
+                f"--truncation {self.truncation} cannot be used with --sampler {self.sampler} and --state "
+                f"{self.state_policy}: it takes {needed}."
+            )
+        for flag, value in (("--window-jitter", self.window_jitter), ("--drop-state", self.drop_state)):
+            if value and self.truncation not in OF_WINDOWS:
+                raise ConfigError(f"{flag} needs --truncation {alternatives(OF_WINDOWS)}, not {self.truncation}.")
+        if self.window <= JITTER_REACH * self.jitter:
+            asked = (
+                "--window-jitter {0}" if self.window_jitter else "--truncation random, whose --window-jitter is {0},"
+            )
+            raise ConfigError(
+                f"{asked.format(self.jitter)} needs --window {JITTER_REACH * self.jitter + 1} or more: "
+                f"its shortest windows have {JITTER_REACH * self.jitter} steps fewer."
+            )
+        options = self.truncation_options
+        if self.truncation == "k1k2" and options["k2"] < options["k1"]:
+            source = "" if self.k2 is not None else ", which is --window,"
+            raise ConfigError(
+                f"--k2 {options['k2']}{source} must be at least --k1 {options['k1']}: else targets would be left out."
             )
 
     @property
@@ -539,6 +605,27 @@ class TrainingConfig(Section):
         """The optimiser's own options, with its defaults filled in."""
         options = _filled(self, OPTIMIZERS[self.optimizer])
         return options | ({"muon_lr": self.muon_lr or self.lr} if "muon_lr" in options else {})
+
+    @property
+    def truncation_options(self) -> dict[str, Any]:
+        """The options of the style of truncation, with its defaults filled in."""
+        options = _filled(self, TRUNCATIONS[self.truncation])
+        if self.truncation == "k1k2":
+            k2 = options["k2"] or self.window
+            options = {"k1": options["k1"] or max(1, k2 // 4), "k2": k2}
+        if self.truncation == "artbp":
+            options["artbp_chunk"] = options["artbp_chunk"] or max(1, round(self.window * options["artbp_cut"]))
+        return options
+
+    @property
+    def border_factor(self) -> float:
+        """What the gradient into the state is multiplied by where a row could have been cut and was not."""
+        return 1 / (1 - self.truncation_options.get("artbp_cut", 0.0))
+
+    @property
+    def jitter(self) -> int:
+        """The deviation of the windows' lengths: of random truncation, where none is chosen, an eighth of a window."""
+        return self.window_jitter or (max(1, self.window // 8) if self.truncation == "random" else 0)
 
     @property
     def average_options(self) -> dict[str, Any]:

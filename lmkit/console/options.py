@@ -63,6 +63,12 @@ class Options(TypedDict, total=False):
     drop_state: float
     window: int
     window_jitter: int
+    truncation: str
+    k1: int | None
+    k2: int | None
+    artbp_cut: float | None
+    artbp_chunk: int | None
+    burn_in: int
     batch_size: int
     accumulate: int
     optimizer: str

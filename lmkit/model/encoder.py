@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -48,8 +48,9 @@ class WindowLoss(NamedTuple):
     state: State
 
 
-# Inputs and targets (B, T) and the state before them: a module that a data-parallel wrapper fits around.
-LossOfWindows = Callable[[Tensor, Tensor, State], WindowLoss]
+# Of inputs and targets (B, T), the state before them, and the Marks of a window that has any: a module that a
+# data-parallel wrapper fits around.
+LossOfWindows = Callable[..., WindowLoss]
 
 
 class Encoder(nn.Module, ABC):
@@ -103,6 +104,14 @@ class Encoder(nn.Module, ABC):
         inside: torch's kernels want it, and no copy is made on the way to the output layer.
         """
         return self.recurrent(self._embed(tokens.t()), state)
+
+    def outputs_in_pieces(
+        self, tokens: Tensor, state: State, steps: Sequence[int], factor: float = 1.0
+    ) -> tuple[Tensor, list[State]]:
+        """The same in pieces of so many steps each, with the state after each of them. factor: what the gradient into
+        the state between two pieces is multiplied by.
+        """
+        return self.recurrent.in_pieces(self._embed(tokens.t()), state, steps, factor)
 
     def drop_outputs(self, outputs: Tensor) -> Tensor:
         """What the output layer gets of the last layer's outputs (T, B, D)."""

@@ -10,6 +10,7 @@ from lmkit.config import ModelConfig
 from lmkit.errors import ConfigError
 from lmkit.model.encoder import Encoder, WindowLoss
 from lmkit.model.head import IGNORE, AdaptiveSoftmax, FullSoftmax, Head
+from lmkit.model.marks import PLAIN, Marks
 from lmkit.model.penalty import ActivationPenalty
 from lmkit.model.state import State
 
@@ -64,17 +65,22 @@ class LanguageModel(Encoder):
 
 class SequenceLoss(nn.Module):
     """What training calls: one module whose forward gives all of a ``WindowLoss``, so that a data-parallel wrapper fits
-    around it.
+    around it. factor: what the gradient into the state is multiplied by at the borders inside a window.
     """
 
-    def __init__(self, model: LanguageModel, penalty: ActivationPenalty | None = None) -> None:
+    def __init__(self, model: LanguageModel, penalty: ActivationPenalty | None = None, factor: float = 1.0) -> None:
         super().__init__()
         self.model = model
         self.penalty = penalty or ActivationPenalty()
+        self.factor = factor
 
-    def forward(self, inputs: Tensor, targets: Tensor, state: State) -> WindowLoss:
-        """Inputs and targets (B, T); targets that are IGNORE are left out."""
-        outputs_TBD, state = self.model.outputs(inputs, state)
+    def forward(self, inputs: Tensor, targets: Tensor, state: State, marks: Marks = PLAIN) -> WindowLoss:
+        """Inputs and targets (B, T); targets that are IGNORE are left out. The state is the one that is handed on."""
+        steps = inputs.shape[1]
+        outputs_TBD, after = self.model.outputs_in_pieces(inputs, state, marks.pieces(steps), self.factor)
+        state = marks.handed_on(state, after, steps)
+        if marks.context:
+            outputs_TBD, targets = outputs_TBD[marks.context :], targets[:, marks.context :]
         hidden_TBD, targets_TB = self.model.drop_outputs(outputs_TBD), targets.t()
         nll = self.model.head.nll_sum(hidden_TBD.flatten(0, 1), targets_TB.flatten())
         penalty = self.penalty(outputs_TBD, hidden_TBD, targets_TB)

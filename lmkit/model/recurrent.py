@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ from lmkit.model.cells.output_attention import OutputAttention
 from lmkit.model.cells.residual import ResidualBlock
 from lmkit.model.cells.zoneout import Zoneout
 from lmkit.model.dropout import dropout as drop
-from lmkit.model.state import State
+from lmkit.model.state import State, scale_gradient
 
 __all__ = ["RecurrentStack"]
 
@@ -92,28 +92,57 @@ class RecurrentStack(nn.Module):
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run over inputs (T, B, E) from the state; return the last layer's outputs (T, B, D) and the new state."""
-        new_state = []
+        outputs, (new_state,) = self.in_pieces(inputs, state, [len(inputs)])
+        return outputs, new_state
+
+    def in_pieces(
+        self, inputs: Tensor, state: State, steps: Sequence[int], factor: float = 1.0
+    ) -> tuple[Tensor, list[State]]:
+        """The same in pieces of so many steps each, layer by layer, with the state after each piece. factor: what the
+        gradient into the state between two pieces is multiplied by.
+        """
+        layers = []
         for number, (cell, values) in enumerate(zip(self.cells, state, strict=True)):
             if number > 0 and not cell.residual:
                 inputs = drop(inputs, self.dropout, training=self.training, locked=self.locked)
-            inputs, values = self._run(cell, inputs, values)
-            new_state.append(values)
-        return inputs, tuple(new_state)
+            inputs, after = self._run(cell, inputs, values, steps, factor)
+            layers.append(after)
+        return inputs, list(zip(*layers, strict=True))
 
-    def _run(self, cell: Cell, inputs: Tensor, values: CellState) -> tuple[Tensor, CellState]:
+    def _run(
+        self, cell: Cell, inputs: Tensor, values: CellState, steps: Sequence[int], factor: float
+    ) -> tuple[Tensor, list[CellState]]:
         """A cell over a window, in training with some entries of its recurrent matrices dropped and the rest scaled up:
         one draw for the window and all of its rows.
 
         DropConnect (Wan et al. 2013) on hidden-to-hidden weights (Merity et al. 2018, arXiv 1708.02182, section 2).
         Parameters stay what they are: the cell computes with other tensors in their place.
         """
-        computed: tuple[Tensor, CellState]
         if not self.training or self.weight_drop == 0:
-            computed = cell(inputs, values)
-        else:
-            matrices = {name: F.dropout(cell.get_parameter(name), self.weight_drop) for name in cell.recurrent_matrices}
-            computed = functional_call(cell, matrices, (inputs, values))
-        return computed
+            return _in_pieces(cell, inputs, values, steps, factor)
+        matrices = {name: F.dropout(cell.get_parameter(name), self.weight_drop) for name in cell.recurrent_matrices}
+
+        def run(*given: Any) -> tuple[Tensor, CellState]:
+            computed: tuple[Tensor, CellState] = functional_call(cell, matrices, given)
+            return computed
+
+        return _in_pieces(run, inputs, values, steps, factor)
+
+
+def _in_pieces(
+    run: Callable[..., tuple[Tensor, CellState]], inputs: Tensor, values: CellState, steps: Sequence[int], factor: float
+) -> tuple[Tensor, list[CellState]]:
+    if len(steps) == 1:
+        outputs, values = run(inputs, values)
+        return outputs, [values]
+    found: list[Tensor] = []
+    after: list[CellState] = []
+    for piece in inputs.split(list(steps)):
+        values = values if factor == 1 or not after else scale_gradient(values, factor)
+        outputs, values = run(piece, values)
+        found.append(outputs)
+        after.append(values)
+    return torch.cat(found), after
 
 
 def _learned_state(cell: Cell) -> nn.ParameterDict:

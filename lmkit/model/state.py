@@ -7,11 +7,24 @@ always the first dimension.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["State", "cast", "concatenate", "detach", "gather", "map_state", "repeat", "reset", "select", "split"]
+__all__ = [
+    "State",
+    "cast",
+    "concatenate",
+    "detach",
+    "gather",
+    "map_state",
+    "repeat",
+    "reset",
+    "scale_gradient",
+    "select",
+    "split",
+]
 
 State = tuple[tuple[Tensor, ...], ...]
 
@@ -29,6 +42,12 @@ def detach(state: State) -> State:
 def cast(state: State, dtype: torch.dtype) -> State:
     """The state in another precision; counts stay integers."""
     return map_state(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor, state)
+
+
+def scale_gradient(values: tuple[Tensor, ...], factor: float) -> tuple[Tensor, ...]:
+    """The same values of a layer, whose gradient is multiplied by a factor on its way back; counts have none."""
+    scaled: Callable[[Tensor, float], Tensor] = _ScaledGradient.apply
+    return tuple(scaled(tensor, factor) if tensor.is_floating_point() else tensor for tensor in values)
 
 
 def reset(state: State, rows: Tensor, initial: State) -> State:
@@ -68,3 +87,14 @@ def concatenate(parts: Sequence[State]) -> State:
 def repeat(state: State, times: int) -> State:
     """Each row ``times`` times, neighbours together."""
     return map_state(lambda tensor: torch.repeat_interleave(tensor, times, dim=0), state)
+
+
+class _ScaledGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0] * ctx.factor, None

@@ -5,7 +5,15 @@ N targets, and every one of them comes exactly once an epoch. In epoch e the fir
 from (seed, e), so borders move from epoch to epoch and no target is lost.
 """
 
-from lmkit.samplers.borders import first_window_steps, window_lengths
+from lmkit.samplers.borders import (
+    MakeBorders,
+    OverlappingBorders,
+    RandomCuts,
+    WholeRows,
+    first_window_steps,
+    longest_segment,
+    window_lengths,
+)
 from lmkit.samplers.document_sampler import DocumentSampler
 from lmkit.samplers.fitting import fitting_layout
 from lmkit.samplers.random_sampler import RandomSampler
@@ -20,16 +28,21 @@ __all__ = [
     "IGNORE",
     "SAMPLERS",
     "DocumentSampler",
+    "MakeBorders",
+    "OverlappingBorders",
+    "RandomCuts",
     "RandomSampler",
     "Sampler",
     "SequentialSampler",
     "Shuffle",
     "StateDropping",
     "StreamRows",
+    "WholeRows",
     "Window",
     "check_layout",
     "first_window_steps",
     "fitting_layout",
+    "longest_segment",
     "stream_rows",
     "stream_windows",
     "window_lengths",

@@ -44,6 +44,10 @@ class Sampler(ABC):
     def num_windows(self, epoch: int) -> int:
         """Windows of an epoch (a whole pass over the documents where their lengths decide it)."""
 
+    def targets_per_window(self, epoch: int) -> float:
+        """Mean targets in a window of an epoch; where the number of windows is drawn, in the mean over seeds."""
+        return self.num_targets / self.num_windows(epoch)
+
     @abstractmethod
     def epoch(self, number: int, start: int = 0, rows: slice = ALL_ROWS) -> Iterator[Window]:
         """The windows of an epoch from index ``start`` on, for some of the rows."""

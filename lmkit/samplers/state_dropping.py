@@ -36,6 +36,9 @@ class StateDropping(Sampler):
     def num_windows(self, epoch: int) -> int:
         return self.sampler.num_windows(epoch)
 
+    def targets_per_window(self, epoch: int) -> float:
+        return self.sampler.targets_per_window(epoch)
+
     def epoch(self, number: int, start: int = 0, rows: slice = ALL_ROWS) -> Iterator[Window]:
         for index, window in enumerate(self.sampler.epoch(number, start, rows), start):
             yield window._replace(reset=window.reset | self._dropped(number, index)[rows])

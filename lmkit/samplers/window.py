@@ -18,13 +18,16 @@ class Window(NamedTuple):
 
     inputs: (B, T) int64 token ids. targets: (B, T) int64, IGNORE where nothing is to be predicted. reset: (B,) bool,
     rows whose state is zero before the first step of this window. advance: the next window of a row starts this many
-    steps later.
+    steps later. context: steps at the beginning that no row predicts at. borders: steps before which the gradient into
+    the state is made larger, because rows are cut at other such borders.
     """
 
     inputs: Tensor
     targets: Tensor
     reset: Tensor
     advance: int
+    context: int = 0
+    borders: tuple[int, ...] = ()
 
 
 def cut_window(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lmkit.config import Config
+from lmkit.config import OF_WINDOWS, Config
 from lmkit.errors import ConfigError, DataError
 from lmkit.files import expanded, is_file
 from lmkit.hardware import memory_size
@@ -22,8 +22,9 @@ from lmkit.model.language_model import LanguageModel, SequenceLoss
 from lmkit.model.memory import largest, training_bytes
 from lmkit.model.penalty import ActivationPenalty
 from lmkit.model.shapes import shape_model
-from lmkit.samplers import SAMPLERS, Sampler, StateDropping, fitting_layout, window_lengths
+from lmkit.samplers import Sampler, fitting_layout
 from lmkit.session.placement import Placement
+from lmkit.session.sampling import training_sampler, window_sizes
 from lmkit.text.corpus import Corpus, Progress, build_corpus
 from lmkit.text.sources.opening import local_path
 from lmkit.text.token_file import TokenFile
@@ -97,14 +98,19 @@ def assemble(
     """A new model from the seed for a corpus that was read, or from ``weights`` by their stored names, and all that
     trains it. Raises LmkitError for every mistake of the user.
     """
-    _check_length(config, corpus.splits["train"])
+    text = corpus.splits["train"]
+    _check_length(config, text)
     if config.training.patience is not None and "valid" not in corpus.splits:
         raise ConfigError("--patience needs validation: the corpus has no valid split, and --valid-fraction is 0.")
     if config.training.average == "nt-asgd" and "valid" not in corpus.splits:
         raise ConfigError(
             "--average nt-asgd needs validation: the corpus has no valid split, and --valid-fraction is 0."
         )
-    _check_memory(config, corpus.tokenizer.vocab_size, placement.device)
+    sampler = training_sampler(
+        config.training, text.ids, text.document_starts, eos_id=corpus.tokenizer.eos_id, seed=config.runtime.order_seed
+    )
+    steps = window_sizes(config.training, len(text), text.document_starts).longest
+    _check_memory(config, corpus.tokenizer.vocab_size, placement.device, steps)
     torch.manual_seed(config.runtime.weights_seed)
     order = _frequency_order(config, corpus) if weights is None else None
     blueprint = LanguageBlueprint(config.model, corpus.tokenizer.vocab_size)
@@ -117,8 +123,9 @@ def assemble(
     train = TrainState(
         model, make_optimizer(model, config.training), scaler=scaler, average=make_average(config.training)
     )
-    loss = SequenceLoss(model, ActivationPenalty(config.training.ar_alpha, config.training.tar_beta))
-    return TrainingSetup(config, placement, corpus, blueprint, _training_sampler(config, corpus), train, loss)
+    training = config.training
+    loss = SequenceLoss(model, ActivationPenalty(training.ar_alpha, training.tar_beta), training.border_factor)
+    return TrainingSetup(config, placement, corpus, blueprint, sampler, train, loss)
 
 
 def measured_language_model(train: TrainState) -> LanguageModel:
@@ -138,29 +145,17 @@ def _frequency_order(config: Config, corpus: Corpus) -> torch.Tensor | None:
     return torch.from_numpy(np.argsort(-counts, kind="stable"))
 
 
-def _training_sampler(config: Config, corpus: Corpus) -> Sampler:
-    train = corpus.splits["train"]
-    training = config.training
-    kind = partial(
-        SAMPLERS[training.sampler],
-        train.ids,
-        eos_id=corpus.tokenizer.eos_id,
-        batch_size=training.batch_size,
-        window=training.window,
-        seed=config.runtime.order_seed,
-    )
-    own: dict[str, Any] = {
-        "sequential": {"state": training.state_policy, "jitter": training.window_jitter},
-        "random": {},
-        "document": {"documents": train.document_starts},
-    }
-    sampler = kind(**own[training.sampler])
-    return StateDropping(sampler, training.drop_state) if training.drop_state else sampler
-
-
 def _check_length(config: Config, train: TokenFile) -> None:
-    rows, window = config.training.batch_size, config.training.window
-    fitting_rows, fitting_window = fitting_layout(len(train), config.training.sampler, rows=rows, window=window)
+    training = config.training
+    rows, window = training.batch_size, training.window
+    if training.burn_in > len(train):
+        raise DataError(
+            f"--burn-in {training.burn_in} is longer than the training text, which has {len(train):,} tokens: use a "
+            "smaller one."
+        )
+    if training.truncation not in OF_WINDOWS:  # windows are as long as rows allow
+        return
+    fitting_rows, fitting_window = fitting_layout(len(train), training.sampler, rows=rows, window=window)
     if (fitting_rows, fitting_window) != (rows, window):
         raise DataError(
             f"The training text has {len(train):,} tokens: too short for {rows:,} rows of {window:,}. "
@@ -183,8 +178,10 @@ def with_absolute_paths(config: Config) -> Config:
     return config.override({"tokenizer": str(tokenizer.resolve())})
 
 
-def bytes_to_train(config: Config, vocab_size: int, device: torch.device) -> float:
-    """An estimate of the memory that a training takes, from fixed formulas: ``lmkit.model.memory``."""
+def bytes_to_train(config: Config, vocab_size: int, device: torch.device, steps: int) -> float:
+    """An estimate of the memory that a training takes with windows of up to so many steps, from fixed formulas:
+    ``lmkit.model.memory``.
+    """
     training = config.training
     model = shape_model(config.model, vocab_size)
     penalised = training.ar_alpha > 0 or training.tar_beta > 0
@@ -192,27 +189,29 @@ def bytes_to_train(config: Config, vocab_size: int, device: torch.device) -> flo
         model,
         moments=num_moments(training) + (training.average != "none"),
         rows=training.batch_size,
-        steps=max(window_lengths(training.window, training.window_jitter)),
+        steps=steps,
         device=device,
         parts=training.accumulate,
         penalised=penalised,
     )
 
 
-def _check_memory(config: Config, vocab_size: int, device: torch.device) -> None:
+def _check_memory(config: Config, vocab_size: int, device: torch.device, steps: int) -> None:
     """Raise ConfigError where a training takes more memory than there is; it says what would fit."""
-    needed, present = bytes_to_train(config, vocab_size, device), memory_size(device)
+    needed, present = bytes_to_train(config, vocab_size, device, steps), memory_size(device)
     if present is None or needed <= present:
         return
+    style = config.training.truncation
+    windows = "" if style in OF_WINDOWS else f" and --truncation {style}, in windows of {steps:,} steps,"
     raise ConfigError(
-        f"To train this model with a vocabulary of {vocab_size:,} takes about {needed / 2**30:,.1f} GiB, and this "
-        f"machine has {present / 2**30:,.1f} GiB: {_what_fits(config, vocab_size, device, present)}."
+        f"To train this model with a vocabulary of {vocab_size:,}{windows} takes about {needed / 2**30:,.1f} GiB, and "
+        f"this machine has {present / 2**30:,.1f} GiB: {_what_fits(config, vocab_size, device, steps, present)}."
     )
 
 
-def _what_fits(config: Config, vocab_size: int, device: torch.device, present: int) -> str:
-    def fits(config: Config, vocab_size: int) -> bool:
-        return bytes_to_train(config, vocab_size, device) <= present
+def _what_fits(config: Config, vocab_size: int, device: torch.device, steps: int, present: int) -> str:
+    def fits(config: Config, vocab_size: int, steps: int = steps) -> bool:
+        return bytes_to_train(config, vocab_size, device, steps) <= present
 
     def fitting(name: str) -> int:
         most = getattr(config.model, name) or 0
@@ -232,4 +231,8 @@ def _what_fits(config: Config, vocab_size: int, device: torch.device, present: i
         with contextlib.suppress(ConfigError):
             size = largest(lambda number: fits(config, number + LEAST_VOCABULARY), vocab_size - LEAST_VOCABULARY)
             options += [f"--vocab-size {size + LEAST_VOCABULARY}"] if size else []
+    if config.training.truncation not in OF_WINDOWS:
+        size = largest(partial(fits, config, vocab_size), steps)
+        flag = "--k2" if config.training.truncation == "k1k2" else "--truncation fixed --window"
+        options += [f"{flag} {size}"] if size else []
     return f"{' or '.join(options)} would fit" if options else "choose a smaller --batch-size, --window or --layers"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from lmkit.model.marks import PLAIN, Marks
 from lmkit.model.state import State, map_state, split
 
 __all__ = ["Compute", "StepGraphs", "StepInputs"]
@@ -19,7 +20,7 @@ MAX_GRAPHS = 8  # each keeps the activations of its window
 
 class StepInputs(NamedTuple):
     """All that differs between two steps: tokens and targets (B, T), the state before them, what the nll is divided by,
-    and the learning rate.
+    the learning rate, and the marks of the window.
     """
 
     tokens: Tensor
@@ -27,6 +28,13 @@ class StepInputs(NamedTuple):
     state: State
     divisor: float | Tensor
     lr: float | Tensor
+    marks: Marks = PLAIN
+
+    @property
+    def window(self) -> tuple[Any, ...]:
+        """What the loss takes: tokens, targets, state, and the marks of a window that has any."""
+        window = (self.tokens, self.targets, self.state)
+        return window if self.marks == PLAIN else (*window, self.marks)
 
     def parts(self, number: int) -> list[StepInputs]:
         """The rows in so many parts, as equal as can be, and none without a row."""
@@ -59,13 +67,13 @@ Compute = Callable[[StepInputs], tuple[Tensor, State]]
 
 
 class StepGraphs:
-    """The graphs of one training, one for each shape of a window. They hold the addresses of parameters and of the
-    optimiser's memory: ``clear`` forgets them where either is replaced.
+    """The graphs of one training, one for each shape of a window and its marks. They hold the addresses of parameters
+    and of the optimiser's memory: ``clear`` forgets them where either is replaced.
     """
 
     def __init__(self) -> None:
-        self.seen: Counter[tuple[int, ...]] = Counter()
-        self.graphs: dict[tuple[int, ...], _Graph] = {}
+        self.seen: Counter[tuple[object, ...]] = Counter()
+        self.graphs: dict[tuple[object, ...], _Graph] = {}
 
     def clear(self) -> None:
         self.seen.clear()
@@ -73,7 +81,7 @@ class StepGraphs:
 
     def run(self, given: StepInputs, compute: Compute) -> tuple[Tensor, State]:
         """What ``compute`` gives, by a graph where there is one. The results are valid until the next step."""
-        shape = tuple(given.tokens.shape)
+        shape = (*given.tokens.shape, given.marks)
         if shape not in self.graphs:
             self.seen[shape] += 1
             if self.seen[shape] <= WARM_UP or len(self.graphs) == MAX_GRAPHS:

@@ -56,7 +56,7 @@ def fit(
         clock = time.perf_counter()
         if windows is None:
             windows = sampler.epoch(train.epoch, train.index)
-            targets_per_window = sampler.num_targets / sampler.num_windows(train.epoch)
+            targets_per_window = sampler.targets_per_window(train.epoch)
         progress = progress_of(train, sampler, config)
         lr = learning_rate(config, progress, train.validations.factor, train.epoch)
         unfreeze(train, config)

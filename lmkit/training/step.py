@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from lmkit.errors import NonFiniteError
 from lmkit.model import state as states
 from lmkit.model.encoder import LossOfWindows
+from lmkit.model.marks import Marks
 from lmkit.samplers import IGNORE, Window
 from lmkit.training.graphs import StepInputs
 from lmkit.training.guard import MAX_SKIPPED_IN_A_ROW, Skipped
@@ -115,7 +116,7 @@ def take_step(train: TrainState, window: Window, update: Update, *, lr: float, t
     before = _starting_state(train, window, update.device)
     inputs = window.inputs.to(update.device, non_blocking=True)
     targets = window.targets.to(update.device, non_blocking=True)
-    given = StepInputs(inputs, targets, before, targets_per_window, lr)
+    given = StepInputs(inputs, targets, before, targets_per_window, lr, _marks(window))
     given = given.on_device() if update.device.type == "cuda" and not update.reads_each_step else given
     if _can_be_a_graph(train, update, before):
         metrics, train.carried = train.graphs.run(given, lambda given: _step(train, update, given, tokens))
@@ -180,7 +181,7 @@ def _add_gradient(
     that the state comes from is shared by all parts, and the last one frees it.
     """
     with torch.autocast(update.device.type, update.precision, enabled=update.precision != torch.float32):
-        nll, penalty, _, after = update.loss(given.tokens, given.targets, given.state)
+        nll, penalty, _, after = update.loss(*given.window)
     shares_a_graph = any(one.requires_grad for layer in given.state for one in layer)
     loss = train.scaler.scale((nll + penalty) / given.divisor)
     loss.backward(retain_graph=shares_a_graph and not is_last)
@@ -219,6 +220,12 @@ def _starting_state(train: TrainState, window: Window, device: torch.device) -> 
     if bool(window.reset.any()):
         return train.model.reset(train.carried, window.reset.to(device))
     return train.carried
+
+
+def _marks(window: Window) -> Marks:
+    """The marks of a window, PLAIN for one that has none."""
+    steps = window.inputs.shape[1]
+    return Marks(window.context, None if window.advance == steps else window.advance, window.borders)
 
 
 def _is_nonfinite(train: TrainState, nll: Tensor, norm: Tensor) -> Tensor:

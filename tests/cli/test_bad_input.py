@@ -109,6 +109,31 @@ def test_a_text_too_short_for_rows_and_window_comes_with_numbers_that_fit(train,
         assert outcome.code == 0, outcome.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            ("--truncation", "artbp", "--sampler", "random"),
+            "--truncation artbp .*--sampler random and --state reset: it",
+        ),
+        (("--truncation", "k1k2", "--k1", 9, "--k2", 8), "--k2 8 must be at least --k1 9"),
+        (("--truncation", "k1k2", "--k1", 9, "--window", 8), "--k2 8, which is --window, must be at least --k1 9"),
+        (("--k1", 9), "--k1 needs --truncation k1k2: fixed does not have it"),
+        (
+            ("--truncation", "none", "--window-jitter", 2),
+            "--window-jitter needs --truncation fixed or random, not none",
+        ),
+        (("--truncation", "random", "--window", 2), "--truncation random, .* needs --window 3"),
+        (("--truncation", "artbp", "--artbp-cut", 1), "--artbp-cut must be below 1"),
+        (("--burn-in", 3), "--burn-in needs --sampler random"),
+        (("--sampler", "random", "--burn-in", 90_000), "--burn-in 90000 is longer than the training text, which has"),
+    ],
+    ids=str,
+)
+def test_a_truncation_that_cannot_be_served_is_refused(train, work, options, sentence: str):
+    assert re.search(sentence, train(*options))
+
+
 def test_a_text_too_short_for_its_splits_is_refused(train, work):
     (work / "tiny.txt").write_text("abc", encoding="utf-8")
     message = train("--corpus", "tiny.txt")

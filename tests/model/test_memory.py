@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +15,7 @@ from lmkit.model import memory
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.memory import check_evaluation_memory, evaluation_bytes, largest, training_bytes
 from lmkit.session import setup as preparation
+from lmkit.session.sampling import window_sizes
 
 CPU = torch.device("cpu")
 GIB = 2**30
@@ -71,21 +74,21 @@ def test_a_training_that_cannot_fit_says_what_would(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(preparation, "memory_size", lambda device: 4 * GIB)
     config = Config().override({"tokenizer": tokenizer, "hidden_size": 200, "cell": "gru"})
     with pytest.raises(ConfigError, match=r"vocabulary of 2,000,000 takes about [0-9.]+ GiB") as error:
-        preparation._check_memory(config, 2_000_000, CPU)
+        preparation._check_memory(config, 2_000_000, CPU, 64)
     found = dict(re.findall(r"--([\w-]+) ([0-9]+)", str(error.value)))
     assert ("vocab-size" in found) == (tokenizer == "word")
-    preparation._check_memory(config.override({"hidden_size": int(found["hidden-size"])}), 2_000_000, CPU)
+    preparation._check_memory(config.override({"hidden_size": int(found["hidden-size"])}), 2_000_000, CPU, 64)
     if tokenizer == "word":
-        preparation._check_memory(config, int(found["vocab-size"]), CPU)
+        preparation._check_memory(config, int(found["vocab-size"]), CPU, 64)
 
 
 def test_a_context_that_cannot_fit_says_what_would(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(preparation, "memory_size", lambda device: 4 * GIB)
     config = Config().override({"cell": "transformer", "context": 10**6})
     with pytest.raises(ConfigError, match=r"takes about [0-9.,]+ GiB") as error:
-        preparation._check_memory(config, 100, CPU)
+        preparation._check_memory(config, 100, CPU, 64)
     (fitting,) = re.findall(r"--context ([0-9]+)", str(error.value))
-    preparation._check_memory(config.override({"context": int(fitting)}), 100, CPU)
+    preparation._check_memory(config.override({"context": int(fitting)}), 100, CPU, 64)
     with torch.device("meta"):
         short, long = (LanguageModel(ModelConfig(cell="transformer", context=size), 100) for size in (64, 10**5))
     states = 4 * 32 * 2 * 256 * (10**5 - 64)  # bytes of keys and values
@@ -98,17 +101,63 @@ def test_a_batch_that_cannot_fit_says_in_how_many_parts_it_would(monkeypatch: py
     monkeypatch.setattr(preparation, "memory_size", lambda device: GIB)
     config = Config().override({"batch_size": 4000, "window": 300})
     with pytest.raises(ConfigError, match=r"--accumulate [0-9]+ would fit") as error:
-        preparation._check_memory(config, 90, CPU)
+        preparation._check_memory(config, 90, CPU, 300)
     (parts,) = re.findall(r"--accumulate ([0-9]+)", str(error.value))
-    preparation._check_memory(config.override({"accumulate": int(parts)}), 90, CPU)
+    preparation._check_memory(config.override({"accumulate": int(parts)}), 90, CPU, 300)
     with pytest.raises(ConfigError):
-        preparation._check_memory(config.override({"accumulate": int(parts) - 1}), 90, CPU)
+        preparation._check_memory(config.override({"accumulate": int(parts) - 1}), 90, CPU, 300)
 
 
-@pytest.mark.parametrize("option", [{"window_jitter": 5}, {"ar_alpha": 2.0}, {"tar_beta": 1.0}], ids=str)
-def test_a_longest_window_and_penalties_are_in_the_estimate(option: dict[str, float]):
-    config = Config()
-    assert preparation.bytes_to_train(config, 50, CPU) < preparation.bytes_to_train(config.override(option), 50, CPU)
+def bytes_of(**options: Any) -> float:
+    config = Config().override(options)
+    steps = window_sizes(config.training, 40_000, np.arange(0, 40_000, 1000)).longest
+    return preparation.bytes_to_train(config, 50, CPU, steps)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"window_jitter": 5},
+        {"ar_alpha": 2.0},
+        {"tar_beta": 1.0},
+        {"sampler": "random", "burn_in": 9},
+        {"truncation": "none"},
+        {"truncation": "none", "sampler": "document"},
+        {"truncation": "random"},
+        {"truncation": "k1k2", "k2": 65},
+        {"truncation": "artbp"},
+    ],
+    ids=str,
+)
+def test_a_longest_window_and_penalties_are_in_the_estimate(option: dict[str, Any]):
+    assert bytes_of() < bytes_of(**option)
+
+
+def test_a_window_is_no_longer_than_a_row_or_a_document():
+    documents = [0, 5, 105, 110]
+    for options, longest in (
+        ({"truncation": "none", "batch_size": 9}, 13),
+        ({"truncation": "none", "sampler": "document"}, 100),
+        ({"truncation": "k1k2", "k1": 2, "k2": 500, "batch_size": 9}, 13),
+        ({"truncation": "artbp", "batch_size": 2}, 56),
+    ):
+        assert window_sizes(Config().override(options).training, 112, documents).longest == longest
+
+
+@pytest.mark.parametrize(
+    ("style", "flag"), [("none", "--truncation fixed --window"), ("k1k2", "--k2"), ("artbp", "--truncation fixed")]
+)
+def test_a_style_of_truncation_that_cannot_fit_says_how_many_steps_would(
+    monkeypatch: pytest.MonkeyPatch, style: str, flag: str
+):
+    monkeypatch.setattr(preparation, "memory_size", lambda device: GIB)
+    config = Config().override({"truncation": style})
+    with pytest.raises(
+        ConfigError, match=rf"--truncation {style}, in windows of 100,000 steps, .*{flag}.* fit"
+    ) as error:
+        preparation._check_memory(config, 90, CPU, 100_000)
+    (steps,) = re.findall(r"(?:--window|--k2) ([0-9]+)", str(error.value))
+    preparation._check_memory(config, 90, CPU, int(steps))
 
 
 @pytest.mark.parametrize("kind", ["sha", "bahdanau"])
@@ -116,6 +165,6 @@ def test_an_attention_that_cannot_fit_says_what_would(monkeypatch: pytest.Monkey
     monkeypatch.setattr(preparation, "memory_size", lambda device: 4 * GIB)
     config = Config().override({"attention": 10**6, "attention_kind": kind})
     with pytest.raises(ConfigError, match=r"takes about [0-9.,]+ GiB") as error:
-        preparation._check_memory(config, 100, CPU)
+        preparation._check_memory(config, 100, CPU, 64)
     (fitting,) = re.findall(r"--attention ([0-9]+)", str(error.value))
-    preparation._check_memory(config.override({"attention": int(fitting)}), 100, CPU)
+    preparation._check_memory(config.override({"attention": int(fitting)}), 100, CPU, 64)

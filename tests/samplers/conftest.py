@@ -34,14 +34,17 @@ def predictions() -> Predictions:
         for window in windows:
             assert window.inputs.shape == window.targets.shape
             assert window.reset.shape == window.inputs.shape[:1]
-            assert window.advance == window.inputs.shape[1] > 0
+            assert 0 <= window.advance <= window.inputs.shape[1] > 0
+            assert (window.targets[:, : window.context] == IGNORE).all()
+            assert all(0 < border < window.inputs.shape[1] for border in window.borders)
             for row, reset in enumerate(window.reset.tolist()):
                 history = [] if reset else histories[row]
+                before = len(history)
                 for read, target in zip(window.inputs[row].tolist(), window.targets[row].tolist(), strict=True):
                     history = [*history, read]
                     if target != IGNORE:
                         found.append(Prediction(target, row, history))
-                histories[row] = history
+                histories[row] = history[: before + window.advance]
         return found
 
     return follow

@@ -35,6 +35,7 @@ OPEN = {"max_steps", "max_seconds", "eval_every", "patience", "checkpoint_every"
 OPEN |= {"projection_size", "decay_after", "attention"}
 OF_OTHER_CELLS = {"nonlinearity", "irnn_form", "mogrifier_rounds", "conv_width", "heads", "context"}
 OF_OTHER_OPTIMISERS = {"betas", "eps", "momentum", "muon_lr"} | {"average_decay", "average_start", "average_n"}
+OF_OTHER_TRUNCATIONS = {"k1", "k2", "artbp_cut", "artbp_chunk"}
 
 
 def resolved(**options: Any) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def test_what_config_json_leaves_open_is_filled_in():
         assert chosen.keys() - {"corpus"} <= found.keys()
         assert {
             name for name in chosen if name in found and found[name] is None
-        } <= OPEN | OF_OTHER_CELLS | OF_OTHER_OPTIMISERS
+        } <= OPEN | OF_OTHER_CELLS | OF_OTHER_OPTIMISERS | OF_OTHER_TRUNCATIONS
         assert "auto" not in found.values()
 
 
@@ -91,6 +92,9 @@ def test_the_filled_in_values_are_those_that_the_training_uses():
     assert (adaptive["cutoffs"], adaptive["tail_widths"]) == ((1, 7), [16, 4])
     assert resolved()["betas"] == resolved()["adam_betas"] == (0.9, 0.99)
     assert resolved(average="swa").items() >= {"average_start": 0.75, "average_decay": None}.items()
+    assert resolved(truncation="k1k2", k1=5).items() >= {"k1": 5, "k2": 64, "artbp_cut": None}.items()
+    assert resolved(truncation="artbp").items() >= {"artbp_cut": 0.25, "artbp_chunk": 16, "k1": None}.items()
+    assert (resolved(truncation="random")["window_jitter"], resolved()["window_jitter"]) == (8, 0)
     assert resolved(optimizer="muon", lr=0.5)["muon_lr"] == 0.5
     assert resolved(optimizer="adam", eps=0.1).items() >= {"betas": (0.9, 0.999), "eps": 0.1, "momentum": None}.items()
     assert resolved(cell="mogrifier")["mogrifier_rounds"] == 5

@@ -14,7 +14,8 @@ from lmkit.config import ModelConfig, TrainingConfig
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.model.language_model import LanguageModel, SequenceLoss
 from lmkit.model.penalty import ActivationPenalty
-from lmkit.samplers import SAMPLERS, Sampler, StateDropping
+from lmkit.samplers import Sampler
+from lmkit.session.sampling import training_sampler
 from lmkit.training.average import make_average
 from lmkit.training.freezing import freeze
 from lmkit.training.loop import EvaluationRecord, fit
@@ -62,19 +63,10 @@ def make_training() -> MakeTraining:
         model = LanguageModel(ModelConfig(**{"hidden_size": 12, "dropout": 0.0, **shape}), vocab_size)
         config = TrainingConfig(**{"batch_size": 4, "window": 8, "optimizer": "sgd", "lr": 1.0, "epochs": 2, **rest})
         freeze(model, config.freeze or ())
-        documents = {"documents": np.arange(0, len(stream), 23)} if config.sampler == "document" else {}
-        sequential = {"state": config.state_policy, "jitter": config.window_jitter}
-        sampler = SAMPLERS[config.sampler](
-            stream,
-            eos_id=vocab_size - 1,
-            batch_size=config.batch_size,
-            window=config.window,
-            **(sequential if config.sampler == "sequential" else documents),
-        )
-        if config.drop_state:
-            sampler = StateDropping(sampler, config.drop_state)
+        documents = np.arange(0, len(stream), 23)
+        sampler = training_sampler(config, stream, documents, eos_id=vocab_size - 1, seed=0)
         update = Update(
-            SequenceLoss(model, ActivationPenalty(config.ar_alpha, config.tar_beta)),
+            SequenceLoss(model, ActivationPenalty(config.ar_alpha, config.tar_beta), config.border_factor),
             torch.device("cpu"),
             precision,
             config.max_grad_norm,

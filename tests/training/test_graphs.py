@@ -5,6 +5,7 @@ from unittest.mock import Mock
 
 import torch
 
+from lmkit.model.marks import PLAIN, Marks
 from lmkit.training import graphs
 from lmkit.training.graphs import StepGraphs, StepInputs
 
@@ -40,6 +41,24 @@ def test_each_shape_is_recorded_once_after_it_was_seen_and_again_after_clear(mon
     for _ in range(5):
         steps.run(given(2, 7), compute)
     assert recorded == [(2, 7), (2, 9), (2, 7)]
+
+
+def test_windows_of_one_shape_that_are_computed_otherwise_have_graphs_of_their_own(monkeypatch):
+    monkeypatch.setattr(graphs, "WARM_UP", 0)
+    recorded = []
+
+    class Recorder:
+        def __init__(self, inputs, compute):
+            recorded.append(inputs.window[3:])
+
+        def replay(self, inputs):
+            return torch.zeros(4), inputs.state
+
+    monkeypatch.setattr(graphs, "_Graph", Recorder)
+    steps = StepGraphs()
+    for marks in (PLAIN, Marks(advance=3), Marks(borders=(3,)), Marks(advance=3), PLAIN):
+        steps.run(given(2, 7)._replace(marks=marks), Mock())
+    assert recorded == [(), (Marks(advance=3),), (Marks(borders=(3,)),)]
 
 
 def test_a_training_keeps_few_graphs(monkeypatch):

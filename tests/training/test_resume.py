@@ -77,6 +77,18 @@ RUNS: dict[str, dict[str, Any]] = {
         "lr": 0.01,
     },
     "sgd, lstm, unfrozen by steps": {"optimizer": "sgd", "momentum": 0.5, "unfreeze_every": 4, "lr": 1.0},
+    "sgd, gru, k1k2": {
+        "optimizer": "sgd",
+        "cell": "gru",
+        "truncation": "k1k2",
+        "k1": 5,
+        "weight_drop": 0.2,
+        "epochs": 2,
+    },
+    "sgd, lstm, artbp": {"optimizer": "sgd", "cell": "lstm", "truncation": "artbp", "artbp_chunk": 3, "attention": 5},
+    "sgd, rnn, random lengths": {"optimizer": "sgd", "cell": "rnn", "truncation": "random", "lr": 0.5},
+    "sgd, gru, whole documents": {"cell": "gru", "truncation": "none", "sampler": "document"},
+    "sgd, lstm, burn-in": {"optimizer": "sgd", "cell": "lstm", "sampler": "random", "burn_in": 5},
     "sgd, lstm, adaptive": {"optimizer": "sgd", "cell": "lstm", "head": "adaptive", "cutoffs": (3, 7)},
 }
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from lmkit.config import Config
+from lmkit.config import OF_WINDOWS, Config
 from lmkit.doctor.check import FAILED, NOTE, OK, SKIPPED, WARNING, Check
 from lmkit.doctor.corpus.encoding import byte_checks, scan_source
 from lmkit.doctor.corpus.estimate import estimate_checks
@@ -15,6 +16,7 @@ from lmkit.evaluation.comparison.alignment import split_slice
 from lmkit.hardware import choose_device
 from lmkit.model.precision import choose_precision
 from lmkit.samplers import fitting_layout
+from lmkit.session.sampling import window_sizes
 from lmkit.text.corpus import Corpus, Progress, build_corpus
 from lmkit.text.sources.opening import open_source
 from lmkit.text.sources.source import Piece, Slice, Source
@@ -61,7 +63,8 @@ def check_corpus(config: Config, progress: Progress | None = None) -> Iterator[C
         slices = {name: split_slice(source, corpus.info["ranges"], name) for name in corpus.splits}
         yield _specials(corpus, slices)
         yield from line_checks(slices)
-    yield from estimate_checks(config, corpus.tokenizer.vocab_size, len(corpus.splits["train"]))
+    train = corpus.splits["train"]
+    yield from estimate_checks(config, corpus.tokenizer.vocab_size, len(train), train.document_starts)
 
 
 def count_specials(pieces: Iterable[Piece], specials: Iterable[str] = SPECIALS) -> Counter[str]:
@@ -107,10 +110,12 @@ def _size(config: Config, corpus: Corpus) -> Iterator[Check]:
     """The rule that a training begins with, and the number of steps in an epoch."""
     train, training = corpus.splits["train"], config.training
     rows, window = training.batch_size, training.window
+    if training.truncation not in OF_WINDOWS:
+        window = math.ceil(window_sizes(training, len(train), train.document_starts).mean)
     steps = -(-len(train) // (rows * window))
     finding = f"{len(train):,} training tokens in {rows:,} rows of {window:,}: {steps:,} steps per epoch"
     fitting = fitting_layout(len(train), training.sampler, rows=rows, window=window)
-    if fitting != (rows, window):
+    if training.truncation in OF_WINDOWS and fitting != (rows, window):
         advice = f"It is too short: --batch-size {fitting[0]} --window {fitting[1]} would fit."
         yield Check("size against batch and window", FAILED, finding, steps, (advice,))
         return

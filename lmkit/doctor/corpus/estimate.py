@@ -12,6 +12,7 @@ from lmkit.doctor.check import NOTE, WARNING, Check
 from lmkit.hardware import choose_device, choose_threads
 from lmkit.model.precision import choose_precision
 from lmkit.model.shapes import shape_model
+from lmkit.session.sampling import Documents, window_sizes
 from lmkit.session.setup import bytes_to_train
 
 __all__ = ["Estimate", "estimate", "estimate_checks"]
@@ -34,8 +35,9 @@ class Estimate:
     tokens: int
 
 
-def estimate(config: Config, vocab_size: int, train_tokens: int) -> Estimate:
-    """What it takes to train a configuration on ``train_tokens`` tokens, validations left out.
+def estimate(config: Config, vocab_size: int, train_tokens: int, documents: Documents = (0,)) -> Estimate:
+    """What it takes to train a configuration on ``train_tokens`` tokens, whose documents begin there, validations left
+    out.
 
     Time: 6 operations for each parameter outside the embedding and each token, 2 forwards and 4 backwards (Kaplan et
     al. 2020, arXiv 2001.08361, section 2.1), over a fixed rate. Memory: ``lmkit.model.memory``.
@@ -43,19 +45,20 @@ def estimate(config: Config, vocab_size: int, train_tokens: int) -> Estimate:
     model = shape_model(config.model, vocab_size)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     dense = sum(parameter.numel() for parameter in model.recurrent.parameters()) + _output(config, vocab_size)
-    tokens = _tokens(config, train_tokens)
+    sizes = window_sizes(config.training, train_tokens, documents)
+    tokens = _tokens(config, train_tokens, sizes.mean)
     device = choose_device(config.runtime.device)
     return Estimate(
         parameters=parameters,
-        bytes=bytes_to_train(config, vocab_size, device),
+        bytes=bytes_to_train(config, vocab_size, device, sizes.longest),
         seconds=_seconds(config, dense, tokens, device),
         tokens=tokens,
     )
 
 
-def estimate_checks(config: Config, vocab_size: int, train_tokens: int) -> Iterator[Check]:
+def estimate_checks(config: Config, vocab_size: int, train_tokens: int, documents: Documents = (0,)) -> Iterator[Check]:
     """The estimate as notes, with a warning where the model is far larger than its text."""
-    found = estimate(config, vocab_size, train_tokens)
+    found = estimate(config, vocab_size, train_tokens, documents)
     large = found.parameters > PARAMETERS_PER_TOKEN * train_tokens
     advice = "Far more parameters than training tokens: use a smaller model, more text or more dropout."
     each = found.parameters / train_tokens
@@ -78,14 +81,14 @@ def _output(config: Config, vocab_size: int) -> int:
     return vocab_size * width // (1 if model.head == "full" else 4)
 
 
-def _tokens(config: Config, train_tokens: int) -> int:
+def _tokens(config: Config, train_tokens: int, window: float) -> int:
     """Tokens that the training reads until its epochs or steps end it; one epoch where only seconds do."""
     training = config.training
     limits = []
     if training.epoch_limit is not None:
         limits.append(training.epoch_limit * train_tokens)
     if training.max_steps is not None:
-        limits.append(training.max_steps * training.batch_size * training.window)
+        limits.append(round(training.max_steps * training.batch_size * window))
     return min(limits, default=train_tokens)
 
 

@@ -78,6 +78,8 @@ def _values(config: Config, tokenizer: Tokenizer) -> dict[str, Any]:
         "output_dropout": output,
         "initial_state": model.initial_state or "zero",
         "state": training.state_policy,
+        "window_jitter": training.jitter,
+        **training.truncation_options,
         "schedule": training.schedule_name,
         "epochs": training.epoch_limit,
         "init_seed": config.runtime.weights_seed,

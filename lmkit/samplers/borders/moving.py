@@ -1,4 +1,4 @@
-"""Where the windows of an epoch begin."""
+"""Windows behind each other, whose borders move from epoch to epoch."""
 
 from __future__ import annotations
 
@@ -6,35 +6,39 @@ import functools
 
 import numpy as np
 
-__all__ = ["Borders", "first_window_steps", "window_lengths"]
+from lmkit.samplers.borders.borders import Borders, Span
+
+__all__ = ["MovingBorders", "first_window_steps", "window_lengths"]
 
 # Nineteen quantiles of a normal distribution, rounded to whole deviations: their own deviation is 0.97
 NORMAL = (-2, *[-1] * 5, *[0] * 7, *[1] * 5, 2)
 
 
-class Borders:
-    """Where the windows of an epoch begin in their rows: a function of (seed, epoch, index), found at once however far.
-
-    The first window has 1..window steps, all others those of ``window_lengths``, in an order that is drawn anew for
-    each round of them.
+class MovingBorders(Borders):
+    """Windows behind each other. The first has 1..window steps, all others those of ``window_lengths``, in an order
+    that is drawn anew for each round of them.
     """
 
-    def __init__(self, seed: int, epoch: int, window: int, jitter: int = 0) -> None:
-        self.seed, self.epoch = seed, epoch
+    def __init__(self, seed: int, epoch: int, steps: int, *, window: int, jitter: int = 0) -> None:
+        super().__init__(seed, epoch, steps)
         self.first = first_window_steps(seed, epoch, window)
         self.lengths = window_lengths(window, jitter)
 
-    def start(self, index: int) -> int:
+    @property
+    def num_windows(self) -> int:
+        number, inside = divmod(max(0, self.steps - self.first), sum(self.lengths))
+        return 1 + number * len(self.lengths) + sum(start < inside for start in self._round(number))
+
+    def span(self, index: int) -> Span:
+        begin = self._start(index)
+        return Span(begin, begin, min(self._start(index + 1), self.steps))
+
+    def _start(self, index: int) -> int:
         """Steps of a row that come before the window of this index."""
         if index == 0:
             return 0
         number, inside = divmod(index - 1, len(self.lengths))
         return self.first + number * sum(self.lengths) + self._round(number)[inside]
-
-    def num_windows(self, steps: int) -> int:
-        """Windows in a row of ``steps``."""
-        number, inside = divmod(max(0, steps - self.first), sum(self.lengths))
-        return 1 + number * len(self.lengths) + sum(start < inside for start in self._round(number))
 
     def _round(self, number: int) -> tuple[int, ...]:
         return _round_starts(self.seed, self.epoch, number, self.lengths)
