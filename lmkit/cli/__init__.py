@@ -28,6 +28,7 @@ COMMANDS = {
     "corpora": "List and describe the corpora that lmkit knows by name.",
     "info": "Show what a run folder holds.",
     "experiment": "Measure what the teaching of recurrent networks claims.",
+    "sweep": "Train every combination of options, and rank them.",
     "doctor": "Check a run, or a corpus before training on it.",
     "completion": "Set up Tab completion: bash, zsh, fish.",
 }

@@ -43,6 +43,11 @@ class Experiment(ABC):
     equal: ClassVar[Mapping[str, float]] = EQUAL_TARGETS
     takes_text: bool = False
 
+    @property
+    def command(self) -> str:
+        """What makes it, after ``lmkit``."""
+        return f"experiment {self.name}"
+
     @abstractmethod
     def arms(self, scale: Scale) -> Sequence[Arm]:
         """What is compared. Nothing is read or computed here."""

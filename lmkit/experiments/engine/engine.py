@@ -108,7 +108,7 @@ def _outcomes(
 ) -> Outcomes:
     """All runs: those in the store, and the others, which are made now; first those that choices are made by."""
     experiment, scale, store = performer.experiment, performer.scale, performer.store
-    report = partial(progress or say_nothing, f"experiment {experiment.name}")
+    report = partial(progress or say_nothing, experiment.command)
     tuning_plan = tuning_tasks(arms, scale)
     total = len(tuning_plan) + sum(scale.seeds if arm.seeded else 1 for arm in arms)
     done = 0

@@ -25,7 +25,7 @@ def _lines(result: Result, pictures: Sequence[str]) -> Iterator[str]:
         yield from (f"**{QUICK}**", "")
     for verdict in result.verdicts:
         yield f'- **{verdict.word.capitalize()}**: claim {verdict.claim}, "{CLAIMS[verdict.claim]}" {verdict.because}'
-    yield from ("", "## The rule", "", one.rule, "")
+    yield from ("", "## The rule", "", one.rule, "") if result.verdicts else (one.rule, "")
     for table in result.tables:
         yield from _table(table)
     for name in pictures:

@@ -39,7 +39,7 @@ class Result:
     def command(self) -> str:
         """The command that makes it."""
         scale = self.outcomes.scale
-        parts = ["lmkit experiment", self.experiment.name, "--quick" if scale.quick else ""]
+        parts = ["lmkit", self.experiment.command, "--quick" if scale.quick else ""]
         parts += [f"--seeds {scale.seeds}" if scale.seeds != self.experiment.seeds and not scale.quick else ""]
         parts += [f"--data {os.path.basename(scale.corpus)}" if scale.corpus is not None else ""]
         return " ".join(filter(None, parts))
