@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import sys
 import warnings
 from collections.abc import Iterator
@@ -11,7 +10,8 @@ from typing import Any
 
 import click
 
-from lmkit.cli.hints import no_such_command, no_such_option
+from lmkit.cli.groups import LazyGroup, no_underscores
+from lmkit.cli.hints import no_such_option
 from lmkit.console.terminal.streams import standard_streams
 from lmkit.errors import FailedError, LmkitError, LmkitWarning
 from lmkit.hardware import keep_freed_memory, wait_politely
@@ -43,30 +43,8 @@ class _Failure(click.ClickException):
         vars(self)["exit_code"] = error.exit_code  # click declares it for the class, and reads it from the instance
 
 
-class _Group(click.Group):
-    """Loads a command's module when it is called, so that ``lmkit --help`` is quick."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        name = ALIASES.get(cmd_name, cmd_name)
-        if name not in COMMANDS:
-            return None
-        command: click.Command = importlib.import_module(f"lmkit.cli.{name}").command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text + _also(name)) for name, text in COMMANDS.items()])
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        known = [*COMMANDS, *ALIASES]
-        if args and not ctx.resilient_parsing and not args[0].startswith("-") and _no_underscores(args[0]) not in known:
-            ctx.fail(no_such_command(args[0], known, COMMANDS))
-        return super().resolve_command(ctx, args)
+class _Group(LazyGroup):
+    """All commands, and what holds for each: plain warnings, quiet pipes, errors as one sentence."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program. A closed pipe ends it quietly, whatever it was writing."""
@@ -96,15 +74,6 @@ class _Group(click.Group):
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             ctx.exit(130)
-
-
-def _no_underscores(name: str) -> str:
-    return name.replace("_", "-")
-
-
-def _also(name: str) -> str:
-    others = [alias for alias, command in ALIASES.items() if command == name]
-    return f" (also: {', '.join(others)})" if others else ""
 
 
 @contextlib.contextmanager
@@ -169,9 +138,12 @@ def _print_help(ctx: click.Context, parameter: click.Parameter, value: bool) -> 
 
 @click.group(
     cls=_Group,
+    home="lmkit.cli",
+    known=COMMANDS,
+    aliases=ALIASES,
     context_settings={
         "help_option_names": ["-h", "--help"],
-        "token_normalize_func": _no_underscores,
+        "token_normalize_func": no_underscores,
         "max_content_width": 110,
     },
 )

@@ -63,7 +63,7 @@ JSON: dict[type, Callable[[Any], str]] = {
 
 def header(names: Iterable[str], format: str) -> str:
     """The line of names in a format (tsv, csv or jsonl); JSON has none."""
-    return "" if format == "jsonl" else {"tsv": "\t", "csv": ","}[format].join(names) + "\n"
+    return "" if format == "jsonl" else _lines([[_forms(format).get(str, str)(name)] for name in names], format)
 
 
 def rows(columns: Sequence[Column], format: str) -> str:
@@ -74,7 +74,15 @@ def rows(columns: Sequence[Column], format: str) -> str:
         row = "{" + ", ".join(f"{json.dumps(column.name)}: %s" for column in columns) + "}\n"
         values = zip(*(_cells(column.values, JSON) for column in columns), strict=True)
         return "".join(map(row.__mod__, values))
-    cells = [_cells(column.values, ESCAPED if format == "tsv" else PLAIN) for column in columns]
+    return _lines([_cells(column.values, _forms(format)) for column in columns], format)
+
+
+def _forms(format: str) -> dict[type, Callable[[Any], str]]:
+    return ESCAPED if format == "tsv" else PLAIN
+
+
+def _lines(cells: Sequence[Sequence[str]], format: str) -> str:
+    """Columns of cells as lines."""
     if format == "tsv":
         return "".join(line + "\n" for line in map("\t".join, zip(*cells, strict=True)))
     file = io.StringIO()

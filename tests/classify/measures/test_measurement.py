@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from lmkit.classify.data.labelled import LabelledTexts
 from lmkit.classify.measures.calibration import Bin, Calibration
-from lmkit.classify.measures.evaluation import evaluate_classifier
 from lmkit.classify.measures.measurement import measure_classes
 from lmkit.classify.measures.options import ClassifierOptions
+from lmkit.classify.measures.report import evaluate_classifier
 
 # Six texts of three classes; what was said with which probability.
 PROBABILITIES = np.array(

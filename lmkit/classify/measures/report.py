@@ -17,7 +17,7 @@ from lmkit.classify.measures.proportions import Pairs, wilson
 from lmkit.classify.naive_bayes import NaiveBayes
 from lmkit.evaluation.comparison.comparison import Interval
 
-__all__ = ["Baseline", "ClassifierEvaluation", "evaluate_classifier"]
+__all__ = ["Baseline", "ClassifierReport", "evaluate_classifier"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Baseline:
 
 
 @dataclass(frozen=True, eq=False)
-class ClassifierEvaluation:
+class ClassifierReport:
     """A classifier on a test file. commonest: the accuracy of always saying the commonest class of training.
 
     seen: how many of the texts stand in the training file too; unseen: the accuracy on the others. Both, the baseline
@@ -69,20 +69,20 @@ def evaluate_classifier(
     training: LabelledTexts | None = None,
     options: ClassifierOptions = MEASURED,
     notes: Sequence[str] = (),
-) -> ClassifierEvaluation:
+) -> ClassifierReport:
     """Measure the log-probabilities (N, C) that a classifier gives to labelled texts. training: the texts that it was
     trained on, from which the baseline is trained and among which the test texts are looked for.
     """
     measured = measure_classes(data, log_probs, options)
     if training is None:
-        return ClassifierEvaluation(data.name, measured, options.confidence, notes=tuple(notes))
+        return ClassifierReport(data.name, measured, options.confidence, notes=tuple(notes))
     right = right_on(data, log_probs)
     seen = seen_before(data, training)
     fresh = int((~seen).sum())
     unseen = wilson(int(right[~seen].sum()), fresh, options.confidence) if fresh else None
     commonest = float((data.labels == training.counts.argmax()).mean())
     baseline = _baseline(data, training, right, options)
-    return ClassifierEvaluation(
+    return ClassifierReport(
         data.name, measured, options.confidence, baseline, commonest, int(seen.sum()), unseen, tuple(notes)
     )
 
