@@ -255,3 +255,5 @@ def test_the_gates_of_a_cell_are_all_its_matrices_and_none_is_a_stack(name):
     recurrent = [gates[cell.get_parameter(one)] for one in cell.recurrent_matrices]
     if hasattr(cell, "gate_matrices"):
         assert [len(matrix) for matrix in cell.gate_matrices()] == [size for rows in recurrent for size in rows]
+    assert all(len(gates[cell.get_parameter(one)]) % len(cell.gate_names) == 0 for one in cell.recurrent_matrices)
+    assert len(recurrent) == 0 or len(set(cell.gate_names)) == len(cell.gate_names) > 0

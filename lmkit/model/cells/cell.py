@@ -23,6 +23,7 @@ class Cell(nn.Module, ABC):
 
     state_names: what the tensors of the state are, the outputs among them as ``h`` where they are a part of it.
     recurrent_matrices: names of the parameters that multiply the state from step to step, for DropConnect.
+    gate_names: of the gates that are stacked in each of them, from the top.
     residual: whether a layer adds to its inputs, and so takes its dropout on its branches: it then has the options
     ``dropout`` and ``locked``.
     input_size: E. projected_size: P, of what ``project`` gives. output_size: D, of what the layer gives.
@@ -30,6 +31,7 @@ class Cell(nn.Module, ABC):
 
     state_names: tuple[str, ...]
     recurrent_matrices: tuple[str, ...] = ()
+    gate_names: tuple[str, ...] = ()
     residual: ClassVar[bool] = False
     input_size: int
     projected_size: int

@@ -20,6 +20,7 @@ class GRU(KernelCell, nn.GRU):  # type: ignore[misc]  # forward has the signatur
     """
 
     state_names = ("h",)
+    gate_names = ("reset", "update", "candidate")
 
     def look(self, projected: Tensor, state: CellState) -> dict[str, Tensor]:
         (h,) = state

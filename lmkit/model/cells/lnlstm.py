@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lmkit.model.cells.cell import CellState
-from lmkit.model.cells.lstm import lstm_gates, lstm_memory
+from lmkit.model.cells.lstm import LSTM_GATES, lstm_gates, lstm_memory
 from lmkit.model.cells.matrix import MatrixCell
 
 __all__ = ["LayerNormLSTM"]
@@ -21,6 +21,7 @@ class LayerNormLSTM(MatrixCell):
 
     state_names = ("h", "c")
     recurrent_matrices = ("from_state.weight",)
+    gate_names = LSTM_GATES
 
     def __init__(
         self,

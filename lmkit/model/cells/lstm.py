@@ -13,7 +13,9 @@ from lmkit.model.cells.cell import Cell, CellState
 from lmkit.model.cells.kernel import KernelCell
 from lmkit.model.widened import widened
 
-__all__ = ["LSTM", "lstm_gates", "lstm_memory"]
+__all__ = ["LSTM", "LSTM_GATES", "lstm_gates", "lstm_memory"]
+
+LSTM_GATES: tuple[str, ...] = ("input", "forget", "candidate", "output")
 
 
 class LSTM(KernelCell, nn.LSTM):
@@ -30,6 +32,7 @@ class LSTM(KernelCell, nn.LSTM):
     """
 
     state_names = ("h", "c")
+    gate_names = LSTM_GATES
     weight_hr_l0: nn.Parameter
     input_gate: str = "untied"  # while torch's constructor runs
 
@@ -62,6 +65,7 @@ class LSTM(KernelCell, nn.LSTM):
         for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
             setattr(self, name, nn.Parameter(self.get_parameter(name).detach()[self.hidden_size :].clone()))
         self.projected_size = len(self.bias_ih_l0)
+        self.gate_names = LSTM_GATES[1:]
 
     @torch.no_grad()
     def _set_forget_bias(self, value: float) -> None:

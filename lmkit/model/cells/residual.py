@@ -57,6 +57,7 @@ class ResidualBlock(Cell):
         self.dropout = Dropout(dropout, locked=locked)
         self.state_names = (*self.cell.state_names, "conv")
         self.recurrent_matrices = tuple(f"cell.{name}" for name in self.cell.recurrent_matrices)
+        self.gate_names = self.cell.gate_names
 
     @property
     def kept_size(self) -> int:

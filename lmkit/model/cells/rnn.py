@@ -22,6 +22,7 @@ class RNN(KernelCell, nn.RNN):
     """
 
     state_names = ("h",)
+    gate_names = ("preactivation",)
 
     def __init__(
         self,

@@ -27,6 +27,7 @@ class SLSTM(MatrixCell):
 
     state_names = ("h", "c", "n", "m")
     recurrent_matrices = ("recurrent",)
+    gate_names = ("candidate", "input", "forget", "output")
 
     def __init__(
         self,

@@ -32,6 +32,7 @@ class Zoneout(Cell):
         self.output_size = self.cell.output_size
         self.state_names = self.cell.state_names
         self.recurrent_matrices = tuple(f"cell.{name}" for name in self.cell.recurrent_matrices)
+        self.gate_names = self.cell.gate_names
 
     @property
     def kept_size(self) -> int:
