@@ -145,12 +145,15 @@ _HOMES = {
     "lmkit.text.tokenizers.kinds": ("load_tokenizer",),
     "lmkit.text.tokenizers.tokenizer": ("Tokenizer",),
 }
+_ROOMS = ("inspection",)  # whose functions are used as lmkit.inspection.read_activity(...)
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return _version()
+    if name in _ROOMS:
+        return importlib.import_module(f"lmkit.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'lmkit' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME_OF[name]), name)

@@ -38,6 +38,7 @@ from lmkit.generation.decoder import StepDecoder
 from lmkit.generation.decoding import Decoding
 from lmkit.generation.generate import Column, SharedColumns, generate, stream_text
 from lmkit.hardware import choose_device
+from lmkit.inspection.inspector import Inspector
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.precision import choose_precision
 from lmkit.run.directory import RunDirectory
@@ -94,6 +95,11 @@ class TrainedModel:
     def device(self) -> torch.device:
         """Where the model's parameters are."""
         return next(self.model.parameters()).device
+
+    @property
+    def inspect(self) -> Inspector:
+        """What looks inside the network: gradients by lag, memory, gates, dynamics."""
+        return Inspector(self.model, self.tokenizer, seed=self.config.runtime.seed, report=self._stage("inspecting"))
 
     @property
     def eval_state(self) -> str:

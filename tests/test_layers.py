@@ -22,7 +22,7 @@ LEVELS = (
     ("text", "hardware", "presets", "plots"),
     ("model",),
     ("samplers",),
-    ("evaluation", "generation"),
+    ("evaluation", "generation", "inspection"),
     ("training",),
     ("run",),
     ("session",),

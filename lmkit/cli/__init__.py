@@ -24,6 +24,7 @@ COMMANDS = {
     "score": "Score text: surprisal of every token, word or line.",
     "compare": "Test whether one model is better than another.",
     "sample": "Generate text.",
+    "inspect": "Look inside a model: gradients, memory, gates, dynamics.",
     "tokenize": "Show a text as tokens, or compare tokenizers on it.",
     "corpora": "List and describe the corpora that lmkit knows by name.",
     "info": "Show what a run folder holds.",

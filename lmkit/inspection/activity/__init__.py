@@ -1,0 +1,1 @@
+"""What gates, states and attention do while a text is read."""
