@@ -16,7 +16,7 @@ from lmkit.classify.measures.measurement import ClassMeasurement, Wrong
 from lmkit.classify.measures.report import Baseline, ClassifierReport
 from lmkit.console.terminal.numbers import counted, number, printable
 from lmkit.console.terminal.output import open_console
-from lmkit.evaluation.comparison.comparison import Interval
+from lmkit.evaluation.comparison.interval import Interval
 
 __all__ = ["show_classifier", "show_classifier_comparison"]
 

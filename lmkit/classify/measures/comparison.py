@@ -7,7 +7,7 @@ these very networks. Over seeds: other trainings, on this very test file.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,15 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmkit.classify.measures.options import MEASURED, ClassifierOptions
-from lmkit.classify.measures.proportions import Pairs, wilson
+from lmkit.classify.measures.pairs import Pairs
 from lmkit.errors import ConfigError
 from lmkit.evaluation.comparison.bootstrap import holm
-from lmkit.evaluation.comparison.comparison import Interval
-from lmkit.evaluation.comparison.student import t_quantile, two_sided_p
+from lmkit.evaluation.comparison.interval import Interval
+from lmkit.evaluation.comparison.samples import mean_interval, paired, share_interval, welch
 
 __all__ = ["ClassifierComparison", "Group", "GroupDifference", "compare_classifiers"]
 
-Floats = NDArray[np.float64]
 Right = NDArray[np.bool_]
 
 
@@ -44,8 +43,8 @@ class GroupDifference:
 
     over_texts: the interval for other test texts, of a pair of single runs that of Newcombe (1998) with the exact
     McNemar test, of groups that of the paired t test on each text's share of runs that are right. over_seeds: the
-    interval for other trainings, Welch's (1947), None where a group has one run. p_holm: p_texts after Holm's (1979)
-    correction for all the groups. pairs: of two single runs.
+    interval for other trainings, Welch's (1947), None where a group of one run depends on a seed. p_holm: p_texts after
+    Holm's (1979) correction for all the groups. pairs: of two single runs.
     """
 
     name: str
@@ -80,17 +79,22 @@ def compare_classifiers(
     data: str,
     groups: Mapping[str, Right],
     options: ClassifierOptions = MEASURED,
+    *,
+    without_seed: Collection[str] = (),
     notes: Sequence[str] = (),
 ) -> ClassifierComparison:
     """Compare groups of runs by what each of its R runs is right on, (R, N) of the same N texts; the first is the
-    baseline.
+    baseline. without_seed: groups of one run that no seed decides, so it is known what other seeds would give.
 
     Raises ConfigError for fewer than two groups.
     """
     if len(groups) < 2:
         raise ConfigError("A comparison needs two runs or more, as in `lmkit classify compare A B --data test.csv`.")
     first, *others = groups
-    found = [_difference(name, groups[first], groups[name], options.confidence) for name in others]
+    found = []
+    for name in others:
+        seeds = _knows_seeds(first, name, groups, without_seed)
+        found.append(_difference(name, groups[first], groups[name], options.confidence, seeds=seeds))
     p_holm = holm([one.p_texts for one in found])
     return ClassifierComparison(
         data,
@@ -105,39 +109,26 @@ def compare_classifiers(
 def _group(name: str, runs: Right, confidence: float) -> Group:
     accuracies = tuple(runs.mean(1).tolist())
     if len(runs) == 1:
-        return Group(name, wilson(int(runs.sum()), runs.shape[1], confidence), accuracies)
-    return Group(name, _over_texts(runs.mean(0), confidence)[0], accuracies)
+        return Group(name, share_interval(int(runs.sum()), runs.shape[1], confidence), accuracies)
+    return Group(name, mean_interval(runs.mean(0).tolist(), confidence), accuracies)
 
 
-def _difference(name: str, first: Right, second: Right, confidence: float) -> GroupDifference:
+def _difference(name: str, first: Right, second: Right, confidence: float, *, seeds: bool) -> GroupDifference:
     pairs = Pairs.of(first[0], second[0]) if len(first) == len(second) == 1 else None
     if pairs is None:
-        over_texts, p_texts = _over_texts(second.mean(0) - first.mean(0), confidence)
+        by_texts = paired(second.mean(0).tolist(), first.mean(0).tolist())
+        over_texts = by_texts.interval(confidence)
+        p_texts = 1.0 if math.isnan(by_texts.p_value) else by_texts.p_value  # of a single text
     else:
         over_texts, p_texts = pairs.difference(confidence), pairs.p_value
-    over_seeds, p_seeds = _over_seeds(first.mean(1), second.mean(1), confidence)
-    return GroupDifference(name, over_texts, p_texts, p_texts, over_seeds, p_seeds, pairs)
+    by_seeds = welch(second.mean(1).tolist(), first.mean(1).tolist()) if seeds else None
+    over_seeds = None if by_seeds is None else by_seeds.interval(confidence)
+    return GroupDifference(
+        name, over_texts, p_texts, p_texts, over_seeds, None if by_seeds is None else by_seeds.p_value, pairs
+    )
 
 
-def _over_texts(values: Floats, confidence: float) -> tuple[Interval, float]:
-    """The mean of independent values (N,), its t interval, and the p-value of a mean of zero."""
-    error = float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.inf
-    return _t_interval(float(values.mean()), error, max(1, len(values) - 1), confidence)
-
-
-def _over_seeds(first: Floats, second: Floats, confidence: float) -> tuple[Interval | None, float | None]:
-    """Welch's interval and p-value for the difference of the means of two groups of runs."""
-    if min(len(first), len(second)) < 2:
-        return None, None
-    a, b = first.var(ddof=1) / len(first), second.var(ddof=1) / len(second)
-    freedom = (a + b) ** 2 / (a**2 / (len(first) - 1) + b**2 / (len(second) - 1)) if a + b > 0 else 1.0
-    return _t_interval(float(second.mean() - first.mean()), math.sqrt(a + b), float(freedom), confidence)
-
-
-def _t_interval(value: float, error: float, freedom: float, confidence: float) -> tuple[Interval, float]:
-    if error == 0:  # the same in every text, or in every run
-        return Interval(value, value, value), 1.0 if value == 0 else 0.0
-    if math.isinf(error):
-        return Interval(value, None, None), 1.0
-    reach = t_quantile((1 + confidence) / 2, freedom) * error
-    return Interval(value, value - reach, value + reach), two_sided_p(value / error, freedom)
+def _knows_seeds(name: str, other: str, groups: Mapping[str, Right], without_seed: Collection[str]) -> bool:
+    """Whether two groups show how much the seed matters: at least one of them, the other too or it has no seed."""
+    single = [one for one in (name, other) if len(groups[one]) < 2]
+    return len(single) < 2 and all(one in without_seed for one in single)

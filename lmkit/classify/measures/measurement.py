@@ -14,8 +14,8 @@ from lmkit.classify.data.labelled import LabelledTexts
 from lmkit.classify.measures.calibration import Calibration
 from lmkit.classify.measures.confusion import Confusion
 from lmkit.classify.measures.options import MEASURED, ClassifierOptions
-from lmkit.classify.measures.proportions import wilson
-from lmkit.evaluation.comparison.comparison import Interval
+from lmkit.evaluation.comparison.interval import Interval
+from lmkit.evaluation.comparison.samples import share_interval
 
 __all__ = ["ClassMeasurement", "Wrong", "measure_classes", "right_on"]
 
@@ -95,7 +95,7 @@ def measure_classes(data: LabelledTexts, log_probs: Floats, options: ClassifierO
     confidence = np.exp(np.minimum(log_probs[rows, said], 0.0))
     confusion = Confusion.of(data.classes, data.labels, said)
     return ClassMeasurement(
-        wilson(confusion.right, len(data), options.confidence),
+        share_interval(confusion.right, len(data), options.confidence),
         math.fsum(losses.tolist()),
         confusion,
         Calibration.of(confidence, right, options.bins),

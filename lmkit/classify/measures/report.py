@@ -13,9 +13,10 @@ from lmkit.classify.data.duplicates import seen_before
 from lmkit.classify.data.labelled import LabelledTexts
 from lmkit.classify.measures.measurement import ClassMeasurement, measure_classes, right_on
 from lmkit.classify.measures.options import MEASURED, ClassifierOptions
-from lmkit.classify.measures.proportions import Pairs, wilson
+from lmkit.classify.measures.pairs import Pairs
 from lmkit.classify.naive_bayes import NaiveBayes
-from lmkit.evaluation.comparison.comparison import Interval
+from lmkit.evaluation.comparison.interval import Interval
+from lmkit.evaluation.comparison.samples import share_interval
 
 __all__ = ["Baseline", "ClassifierReport", "evaluate_classifier"]
 
@@ -79,7 +80,7 @@ def evaluate_classifier(
     right = right_on(data, log_probs)
     seen = seen_before(data, training)
     fresh = int((~seen).sum())
-    unseen = wilson(int(right[~seen].sum()), fresh, options.confidence) if fresh else None
+    unseen = share_interval(int(right[~seen].sum()), fresh, options.confidence) if fresh else None
     commonest = float((data.labels == training.counts.argmax()).mean())
     baseline = _baseline(data, training, right, options)
     return ClassifierReport(

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from lmkit.classify.measures.comparison import compare_classifiers
-from lmkit.classify.measures.proportions import Pairs
+from lmkit.classify.measures.pairs import Pairs
 from lmkit.errors import ConfigError
+from lmkit.evaluation.comparison.samples import welch
 
 RIGHT: Any = np.random.default_rng(5).random((6, 40)) < 0.7
 
@@ -57,6 +58,22 @@ def test_welch_agrees_with_a_published_example():
     (row,) = compare(a=runs, b=runs).differences
     assert row.over_seeds.high == pytest.approx(2.77645 * math.sqrt(2 * 0.0625 / 3), rel=1e-5)
     assert (row.over_seeds.value, row.p_seeds, row.p_texts) == (0.0, 1.0, 1.0)
+
+
+def test_what_has_no_seed_is_known_without_others():
+    groups = {"a": RIGHT[:3], "counts": RIGHT[3:4], "alone": RIGHT[4:5]}
+    counts, alone = compare_classifiers("test.csv", groups, without_seed=["counts"]).differences
+    assert counts.over_seeds == welch(RIGHT[3:4].mean(1).tolist(), RIGHT[:3].mean(1).tolist()).interval()
+    assert alone.over_seeds is None  # other seeds could give it anything
+    (both,) = compare_classifiers(
+        "test.csv", {"a": RIGHT[:1], "counts": RIGHT[3:4]}, without_seed=["counts"]
+    ).differences
+    assert both.over_seeds is None
+
+
+def test_one_text_tells_nothing():
+    (row,) = compare(a=RIGHT[:2, :1], b=RIGHT[2:4, :1]).differences
+    assert (row.p_texts, row.over_texts.low) == (1.0, None)
 
 
 def test_the_order_of_texts_and_of_seeds_changes_nothing():

@@ -1,30 +1,18 @@
-"""Proportions of texts: their intervals, and the difference of two on the same texts."""
+"""Two classifiers on the same texts: a test of which is better, and the difference of their accuracies."""
 
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmkit.evaluation.comparison.comparison import Interval
+from lmkit.evaluation.comparison.interval import Interval
+from lmkit.evaluation.comparison.samples import share_interval
 from lmkit.evaluation.comparison.student import incomplete_beta
 
-__all__ = ["Pairs", "wilson"]
-
-
-def wilson(count: int, total: int, confidence: float) -> Interval:
-    """The proportion of ``count`` in ``total`` with its score interval (Wilson 1927), which stays within [0, 1] and has
-    a length where nothing or everything is counted.
-    """
-    share = count / total
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z * math.sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2) / (1 + z * z / total)
-    # where the share is 0 or 1 an end is that exactly, which rounding would miss
-    return Interval(share, 0.0 if count == 0 else middle - half, 1.0 if count == total else middle + half)
+__all__ = ["Pairs"]
 
 
 class Pairs(NamedTuple):
@@ -59,8 +47,8 @@ class Pairs(NamedTuple):
         """The second's accuracy minus the first's: method 10 of Newcombe (1998, Statistics in Medicine 17, 2635-2650),
         which puts the two Wilson intervals together by the correlation of the pairs.
         """
-        first = wilson(self.both + self.first, self.total, confidence)
-        second = wilson(self.both + self.second, self.total, confidence)
+        first = share_interval(self.both + self.first, self.total, confidence)
+        second = share_interval(self.both + self.second, self.total, confidence)
         value = (self.second - self.first) / self.total
         return Interval(value, value - self._reach(second, first), value + self._reach(first, second))
 

@@ -1,4 +1,4 @@
-"""Intervals of proportions and of their paired differences are the published ones; the paired test is a coin's."""
+"""Intervals of paired differences are the published ones; the paired test is a coin's."""
 
 from __future__ import annotations
 
@@ -10,22 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmkit.classify.measures.proportions import Pairs, wilson
+from lmkit.classify.measures.pairs import Pairs
 
 CELLS = st.tuples(*[st.integers(0, 30)] * 4).filter(any)
-
-
-@pytest.mark.parametrize(
-    ("count", "total", "low", "high"),
-    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
-)
-def test_wilson_intervals_are_those_of_newcombe(count, total, low, high):
-    """Newcombe 1998, Statistics in Medicine 17, 857-872, table I, method 3."""
-    found: Any = wilson(count, total, 0.95)
-    assert found.value == count / total
-    assert (found.low, found.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
-    other: Any = wilson(total - count, total, 0.95)
-    assert (1 - other.high, 1 - other.low) == pytest.approx((found.low, found.high), abs=1e-15)
 
 
 @pytest.mark.parametrize(
