@@ -7,10 +7,11 @@ import difflib
 from lmkit.errors import ConfigError
 from lmkit.experiments.contract.experiment import Experiment
 from lmkit.experiments.studies.memory.attention import Attention
+from lmkit.experiments.studies.truncation.samplers import Samplers
 
 __all__ = ["EXPERIMENTS", "experiment_named"]
 
-EXPERIMENTS: dict[str, Experiment] = {one.name: one for one in (Attention(),)}
+EXPERIMENTS: dict[str, Experiment] = {one.name: one for one in (Attention(), Samplers())}
 
 
 def experiment_named(name: str) -> Experiment:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lmkit.model.head import IGNORE
+from lmkit.model.marks import Marks
 
 __all__ = ["IGNORE", "Window", "cut_window"]
 
@@ -28,6 +29,12 @@ class Window(NamedTuple):
     advance: int
     context: int = 0
     borders: tuple[int, ...] = ()
+
+    @property
+    def marks(self) -> Marks:
+        """What a loss must know of the window's steps, PLAIN where there is nothing."""
+        steps = self.inputs.shape[1]
+        return Marks(self.context, None if self.advance == steps else self.advance, self.borders)
 
 
 def cut_window(

@@ -19,7 +19,6 @@ from torch.optim import Optimizer
 from lmkit.errors import NonFiniteError
 from lmkit.model import state as states
 from lmkit.model.encoder import LossOfWindows
-from lmkit.model.marks import Marks
 from lmkit.samplers import IGNORE, Window
 from lmkit.training.graphs import StepInputs
 from lmkit.training.guard import MAX_SKIPPED_IN_A_ROW, Skipped
@@ -116,7 +115,7 @@ def take_step(train: TrainState, window: Window, update: Update, *, lr: float, t
     before = _starting_state(train, window, update.device)
     inputs = window.inputs.to(update.device, non_blocking=True)
     targets = window.targets.to(update.device, non_blocking=True)
-    given = StepInputs(inputs, targets, before, targets_per_window, lr, _marks(window))
+    given = StepInputs(inputs, targets, before, targets_per_window, lr, window.marks)
     given = given.on_device() if update.device.type == "cuda" and not update.reads_each_step else given
     if _can_be_a_graph(train, update, before):
         metrics, train.carried = train.graphs.run(given, lambda given: _step(train, update, given, tokens))
@@ -220,12 +219,6 @@ def _starting_state(train: TrainState, window: Window, device: torch.device) -> 
     if bool(window.reset.any()):
         return train.model.reset(train.carried, window.reset.to(device))
     return train.carried
-
-
-def _marks(window: Window) -> Marks:
-    """The marks of a window, PLAIN for one that has none."""
-    steps = window.inputs.shape[1]
-    return Marks(window.context, None if window.advance == steps else window.advance, window.borders)
 
 
 def _is_nonfinite(train: TrainState, nll: Tensor, norm: Tensor) -> Tensor:
