@@ -28,6 +28,7 @@ from lmkit.evaluation.comparison.alignment import (
 )
 from lmkit.evaluation.comparison.comparison import Comparison, count_blocks
 from lmkit.evaluation.comparison.comparison import compare as compare_units
+from lmkit.evaluation.comparison.groups import are_pairs, check_group, group_run, group_units, over_seeds
 from lmkit.evaluation.comparison.losses import scored_losses
 from lmkit.evaluation.comparison.options import CompareKeywords, CompareOptions
 from lmkit.evaluation.measurement import check_memory
@@ -46,6 +47,7 @@ Run = str | os.PathLike[str] | TrainedModel
 def compare(
     runs: Iterable[Run],
     *,
+    against: Iterable[Run] | None = None,
     split: str | None = None,
     text: str | None = None,
     file: str | os.PathLike[str] | None = None,
@@ -54,6 +56,9 @@ def compare(
     **options: Unpack[CompareKeywords],
 ) -> Comparison:
     """Compare two or more runs, or models that are loaded, on one text; the first is the baseline.
+
+    against: compare two groups of runs, each with several seeds of one recipe: ``runs`` with these, the baseline. The
+    intervals are those over the text for the mean of the runs; ``seeds`` of the result has the one over seeds.
 
     The text is a split of the first run's corpus (default: test if there is one, else valid), ``text`` itself, or
     ``file``: a file, a .gz, a folder, or - for standard input. Every model reads it with the state that it was trained
@@ -70,7 +75,10 @@ def compare(
     where a loss is not finite.
     """
     chosen = CompareOptions(**options)
-    runs = [runs] if isinstance(runs, (str, os.PathLike)) else list(runs)
+    runs, baseline = _listed(runs), _listed(() if against is None else against)
+    if against is not None and not (runs and baseline):
+        raise ConfigError("Give runs on both sides of --against, as in `lmkit compare A1 A2 --against B1 B2`.")
+    runs, size = [*baseline, *runs], len(baseline)
     if len(runs) < 2:
         raise ConfigError("A comparison needs two runs or more, as in `lmkit compare runs/book-1 runs/book-2`.")
     if sum(given is not None for given in (split, text, file)) > 1:
@@ -80,6 +88,10 @@ def compare(
     models = [run if isinstance(run, TrainedModel) else _load(run, device, progress) for run in runs]
     with _open_text(models, split, text, file) as opened:
         readers = _readers(models, opened, _names(runs), chosen.allow_lossy, chosen.block)
+        groups = [slice(0, size), slice(size, None)] if size else []
+        noted = [
+            note for group in groups for note in check_group(readers[group], [one.config for one in models[group]])
+        ]
         scored = []
         for model, reader in zip(models, readers, strict=True):
             report = None if progress is None else partial(progress, f"scoring {reader.name}")
@@ -87,6 +99,13 @@ def compare(
         if progress is not None:
             progress("comparing", math.nan)
         units, notes = _units(models, scored, opened)
+    notes = [*noted, *_warnings(models, scored), *notes]
+    seeds = None
+    if size:
+        configs = [model.config for model in models]
+        pairs = are_pairs(configs[size:], configs[:size])
+        seeds = over_seeds(units, size, pairs=pairs, confidence=chosen.confidence)
+        scored, units = [group_run(scored[:size]), group_run(scored[size:])], group_units(units, size)
     found = compare_units(
         scored,
         units,
@@ -95,7 +114,11 @@ def compare(
         confidence=chosen.confidence,
         seed=chosen.seed,
     )
-    return dataclasses.replace(found, split=opened.name, rows=chosen.rows, notes=[*_warnings(models, scored), *notes])
+    return dataclasses.replace(found, split=opened.name, rows=chosen.rows, notes=notes, seeds=seeds)
+
+
+def _listed(runs: Iterable[Run]) -> list[Run]:
+    return [runs] if isinstance(runs, (str, os.PathLike)) else list(runs)
 
 
 def _load(run: str | os.PathLike[str], device: str, progress: Progress | None) -> TrainedModel:

@@ -22,9 +22,37 @@ from lmkit.evaluation.comparison.options import CompareKeywords, CompareOptions
 
 __all__ = ["command"]
 
+AGAINST = "--against"
 
-@click.command(cls=SectionedCommand)
+
+class _WithGroups(SectionedCommand):
+    """--against takes all runs that follow it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _spread_out(args))
+
+
+def _spread_out(args: list[str]) -> list[str]:
+    """``--against B1 B2`` as click knows it: ``--against B1 --against B2``."""
+    spread: list[str] = []
+    within = False
+    for word in args:
+        within = word == AGAINST or (within and not word.startswith("-"))
+        if word == AGAINST:
+            continue
+        spread += [AGAINST, word] if within else [word]
+    return spread if AGAINST not in args or AGAINST in spread else args
+
+
+@click.command(cls=_WithGroups)
 @click.argument("runs", type=click.Path(path_type=Path), nargs=-1, shell_complete=complete_runs)
+@click.option(
+    AGAINST,
+    type=click.Path(path_type=Path),
+    multiple=True,
+    shell_complete=complete_runs,
+    help="Compare groups, each with several seeds: the runs before this option with those after it.",
+)
 @click.option(
     "--split",
     type=click.Choice(["train", "valid", "test"]),
@@ -41,6 +69,7 @@ __all__ = ["command"]
 @runtime_options
 def command(
     runs: tuple[Path, ...],
+    against: tuple[Path, ...],
     split: str | None,
     file: str | None,
     as_json: bool,
@@ -53,6 +82,9 @@ def command(
     Differences come with confidence intervals over blocks of consecutive tokens and with a paired test, in all, by
     how frequent a token was in training, and by its position in the document. Runs with the same tokenizer are
     compared token by token in nats; others in bits per byte, over the stretches of text between common token ends.
+
+    `lmkit compare A1 A2 A3 --against B1 B2 B3` compares two recipes, each trained with several seeds: over the text,
+    and over seeds.
     """
     line = progress_line()
     from lmkit.comparing import compare
@@ -60,6 +92,7 @@ def command(
 
     result = compare(
         runs,
+        against=against or None,
         split=split,
         file=file,
         device=use_runtime(device, threads),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from string import ascii_uppercase
 from typing import TextIO
@@ -12,6 +13,7 @@ from rich.table import Table
 from lmkit.console.terminal.numbers import rounded
 from lmkit.console.terminal.output import open_console
 from lmkit.evaluation.comparison.comparison import Band, Comparison
+from lmkit.evaluation.comparison.groups import SeedDifference
 from lmkit.evaluation.comparison.interval import Interval
 
 __all__ = ["show_comparison"]
@@ -31,9 +33,20 @@ def show_comparison(result: Comparison, *, file: TextIO) -> None:
         f"[..] is {100 * result.confidence:g} % confidence from {result.resamples:,} resamples of the blocks "
         f"(seed {result.seed}); p is that of a paired t test on the blocks."
     )
-    chance = "Both account for the choice of this text alone: training again with another seed changes a model, too."
-    for line in (how, *_seams(result), chance, *result.notes):
+    for line in (how, *_seams(result), _chance(result), *result.notes):
         console.print(escape(line), style="dim", soft_wrap=True)
+
+
+def _chance(result: Comparison) -> str:
+    """What the intervals account for."""
+    if result.seeds is None:
+        return "Both account for the choice of this text alone: training again with another seed changes a model, too."
+    kind = "a paired t test" if result.seeds.paired else "Welch's test"
+    few = "; it takes two runs or more in each group" if result.seeds.difference.low is None else ""
+    return (
+        "Over the text: other texts like this one, for the mean of these very runs. Over seeds: other trainings, on "
+        f"this very text, by {kind}{few}."
+    )
 
 
 def _seams(result: Comparison) -> Iterator[str]:
@@ -50,6 +63,8 @@ def _seams(result: Comparison) -> Iterator[str]:
 def _tables(result: Comparison) -> Iterator[Table]:
     yield _runs(result)
     yield _differences(result)
+    if result.seeds is not None:
+        yield _over_seeds(result, result.seeds)
     if result.by_frequency is not None:
         yield _bands(result, "times in training", result.by_frequency, _frequency)
     yield _bands(result, "position in document", result.by_position, _range)
@@ -72,12 +87,26 @@ def _runs(result: Comparison) -> Table:
 def _differences(result: Comparison) -> Table:
     columns = ["perplexity"] if result.unit == "nats_per_token" else []
     holm = ["p, Holm"] if len(result.differences) > 1 else []
-    table = _table("below 0: better", UNITS[result.unit], *columns, "p", *holm)
+    heading = "below 0: better" if result.seeds is None else "over the text"
+    table = _table(heading, UNITS[result.unit], *columns, "p", *holm)
     letters = _letters(result)
     for letter, row in zip(letters[1:], result.differences, strict=True):
         ratio = [] if row.perplexity_ratio is None else [f"{row.perplexity_ratio.value - 1:+.2%}"]
         p_values = [_p(value) for value in (row.p_value, row.p_holm)[: 1 + len(holm)]]
         table.add_row(f"{letter} - {letters[0]}", _shown(row.difference, "{:+.4f}".format), *ratio, *p_values)
+    return table
+
+
+def _over_seeds(result: Comparison, seeds: SeedDifference) -> Table:
+    """Each run by itself, and the difference of the groups over their seeds."""
+    table = _table("over seeds", "runs", UNITS[result.unit], "lowest", "highest", "p")
+    groups = zip(_letters(result), (seeds.baseline_losses, seeds.losses), strict=True)
+    for letter, losses in groups:
+        mean = sum(losses) / len(losses)
+        table.add_row(letter, str(len(losses)), f"{mean:.4f}", f"{min(losses):.4f}", f"{max(losses):.4f}", "")
+    first, second = _letters(result)
+    p = "" if math.isnan(seeds.p_value) else _p(seeds.p_value)
+    table.add_row(f"{second} - {first}", "", _shown(seeds.difference, "{:+.4f}".format), "", "", p)
     return table
 
 

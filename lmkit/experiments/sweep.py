@@ -9,8 +9,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from lmkit.config import REGULARISERS, Config, TrainingConfig
+from lmkit.config import Config
 from lmkit.errors import ConfigError
+from lmkit.evaluation.comparison.groups import PAIRED_OPTIONS
 from lmkit.experiments.contract.arm import Arm, grid
 from lmkit.experiments.contract.experiment import Experiment
 from lmkit.experiments.contract.outcomes import Outcomes
@@ -29,9 +30,6 @@ __all__ = ["Grid", "Sweep", "read_grid"]
 LARGEST_FILE = 1 << 20  # bytes
 TABLES, NUMBERS = ("options", "grid", "choose"), ("seeds", "tuning_seeds")
 OF_THE_SWEEP = {"seed": "give `seeds = N` at the top", "max_seconds": "bound the runs by max_steps or epochs"}
-# Options of training that change the first weights or the order of the text: runs that differ in them are no pairs.
-OF_THE_ORDER = ("sampler", "state", "drop_state", "window", "window_jitter", "batch_size")
-PAIRED = {item.name for item in dataclasses.fields(TrainingConfig)} - set(OF_THE_ORDER) | set(REGULARISERS)
 MOST_BARS = 30
 
 
@@ -76,7 +74,7 @@ class Sweep(Experiment):
     @property
     def is_paired(self) -> bool:
         """Whether a seed gives all arms the same first weights and the same order of the text."""
-        return {*self.grid.grid, *self.grid.choose} <= PAIRED
+        return {*self.grid.grid, *self.grid.choose} <= PAIRED_OPTIONS
 
     def scale(self, seeds: int | None = None) -> Scale:
         """The scale of the grid, or with another number of seeds."""

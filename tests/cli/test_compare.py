@@ -21,13 +21,15 @@ def runs(trained_once: Path, small, tmp_path_factory: pytest.TempPathFactory) ->
     from lmkit.cli import main
 
     folder = tmp_path_factory.mktemp("runs")
-    kinds = {
+    kinds: dict[str, list[Any]] = {
         "worse": ["--epochs", 2],
         "bpe": ["--tokenizer", "bpe", "--vocab-size", 280, "--epochs", 2],
         "word": ["--tokenizer", "word", "--max-steps", 5],
         "rare": ["--tokenizer", "word", "--min-count", 20, "--max-steps", 5],
         "lines": ["--documents", "line", "--sampler", "document", "--max-steps", 5],
         "cut": ["--valid-fraction", 0.2, "--max-steps", 5],
+        **{f"a{seed}": ["--max-steps", 4, "--seed", seed] for seed in (1, 2)},
+        **{f"b{seed}": ["--max-steps", 4, "--seed", seed, "--lr", 0.1] for seed in (1, 2)},
     }
     for name, options in kinds.items():
         arguments = ["train", "--corpus", trained_once / "text.txt", *small, *options, "--out", folder / name]
@@ -252,3 +254,36 @@ def test_mistakes_are_told_in_a_sentence(refused, runs, work, arguments, words: 
     (work / "empty.txt").write_text("", encoding="utf-8")
     given = [runs.get(part, part) if isinstance(part, str) else part for part in arguments]
     assert words in refused("compare", *given, "--threads", 1)
+
+
+def test_groups_of_seeds_are_compared_over_the_text_and_over_seeds(cli, runs):
+    groups = ("compare", runs["b1"], runs["b2"], "--threads", 1, "--against", runs["a1"], runs["a2"])
+    metrics = json.loads(cli(*groups, "--json").stdout)
+    alone = {
+        name: json.loads(cli("eval", runs[name], "--json", "--threads", 1).stdout)["nats_per_token"]
+        for name in ("a1", "a2", "b1", "b2")
+    }
+    seeds, (row,) = metrics["seeds"], metrics["differences"]
+    assert seeds["baseline_losses"] == pytest.approx([alone["a1"], alone["a2"]], rel=1e-6)
+    assert seeds["losses"] == pytest.approx([alone["b1"], alone["b2"]], rel=1e-6)
+    assert seeds["paired"] is True  # they differ in the rate alone
+    assert row["difference"]["value"] == pytest.approx(seeds["difference"]["value"])
+    assert row["difference"]["low"] != pytest.approx(seeds["difference"]["low"])
+    assert [run["name"] for run in metrics["runs"]] == [f"{runs['a1']} and 1 more", f"{runs['b1']} and 1 more"]
+    shown = cli(*groups).stdout
+    assert "over the text" in shown
+    assert "over seeds" in shown
+
+
+def test_groups_of_one_run_have_no_interval_over_seeds(cli, runs):
+    metrics = json.loads(cli("compare", runs["b1"], "--against", runs["a1"], "--json", "--threads", 1).stdout)
+    assert (metrics["seeds"]["difference"]["low"], metrics["seeds"]["p_value"]) == (None, None)
+    assert metrics["differences"][0]["difference"]["low"] is not None
+
+
+def test_groups_that_are_none_are_refused_or_noted(refused, cli, runs):
+    assert "have the same seed" in refused("compare", runs["a1"], runs["b1"], "--against", runs["b2"])
+    assert "different tokenizers" in refused("compare", runs["a1"], runs["bpe"], "--against", runs["b2"])
+    assert "both sides of --against" in refused("compare", "--against", runs["b2"])
+    shown = cli("compare", runs["a1"], runs["b2"], "--against", runs["b1"], "--threads", 1)
+    assert "differ from it in more than their seed: lr." in shown.stdout

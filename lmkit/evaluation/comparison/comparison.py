@@ -25,6 +25,7 @@ from lmkit.evaluation.comparison.bootstrap import (
     holm,
     paired_test,
 )
+from lmkit.evaluation.comparison.groups import SeedDifference
 from lmkit.evaluation.comparison.interval import Interval
 from lmkit.evaluation.comparison.options import COMPARED
 
@@ -88,6 +89,7 @@ class Comparison:
 
     ``unit`` is nats_per_token where the tokens are the same, else bits_per_byte over spans of the text. ``split`` names
     the text, ``rows`` were read in parallel, and ``notes`` are what a reader must know before believing the results.
+    ``seeds``: of two groups of runs, each of which stands as one run here, the difference over their seeds.
     """
 
     unit: str
@@ -104,6 +106,7 @@ class Comparison:
     split: str = "text"
     rows: int = 1
     notes: list[str] = field(default_factory=list)
+    seeds: SeedDifference | None = None
 
     def table(self) -> list[list[str]]:
         """The runs and their differences from the first as a table of texts, its heading first."""
@@ -121,7 +124,8 @@ class Comparison:
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in table]
         how = f"{self.split}: {self.units:,} units in {self.blocks} blocks, {100 * self.confidence:g} % confidence"
-        return "\n".join(line.rstrip() for line in (*lines, how, *self.notes))
+        seeds = [] if self.seeds is None else [f"over seeds: {self.seeds.difference.shown('+.4f')}"]
+        return "\n".join(line.rstrip() for line in (*lines, *seeds, how, *self.notes))
 
     def _repr_html_(self) -> str:
         """The table of a notebook."""

@@ -1,0 +1,106 @@
+"""Groups of runs that differ by their seed: what another text would change, and what another training would.
+
+The two sources of chance are named apart (Bouthillier et al. 2021, arXiv 2103.03098). Over the text: other stretches
+like it, for these very networks. Over seeds: other trainings, on this very text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lmkit.config import REGULARISERS, Config, TrainingConfig, flatten
+from lmkit.errors import ConfigError
+from lmkit.evaluation.comparison.alignment import ScoredRun, Units, same_tokens
+from lmkit.evaluation.comparison.interval import Interval
+from lmkit.evaluation.comparison.samples import paired, welch
+
+__all__ = ["PAIRED_OPTIONS", "SeedDifference", "are_pairs", "check_group", "group_run", "group_units", "over_seeds"]
+
+SEEDS = ("seed", "init_seed", "data_seed")
+PLACES = ("device", "precision", "threads", "checkpoint_every", "checkpoint_seconds", "keep_checkpoints")
+# Options of training that change the first weights or the order of the text: runs that differ in them are no pairs.
+OF_THE_ORDER = {"sampler", "state", "drop_state", "window", "window_jitter", "batch_size"}
+PAIRED_OPTIONS = ({item.name for item in dataclasses.fields(TrainingConfig)} - OF_THE_ORDER) | set(REGULARISERS)
+
+
+@dataclass(frozen=True)
+class SeedDifference:
+    """The difference of two groups of runs over their seeds (group - baseline). losses, baseline_losses: of each run,
+    in the comparison's unit. paired: whether runs with the same seed were compared, else Welch's test. Without ends
+    and with a p-value of nan where a group has one run.
+    """
+
+    losses: list[float]
+    baseline_losses: list[float]
+    difference: Interval
+    p_value: float
+    paired: bool
+
+
+def check_group(runs: Sequence[ScoredRun], configs: Sequence[Config]) -> list[str]:
+    """Notes on runs that should differ by their seed alone. Raises ConfigError where they read the text as other
+    tokens, and where two are the same training.
+    """
+    if not same_tokens(runs):
+        raise ConfigError(
+            f"{runs[0].name} and the runs beside it have different tokenizers: runs of one group differ by their seed."
+        )
+    seen: dict[tuple[int, int], str] = {}
+    for run, config in zip(runs, configs, strict=True):
+        seeds = (config.runtime.weights_seed, config.runtime.order_seed)
+        if seeds in seen:
+            raise ConfigError(f"{seen[seeds]} and {run.name} have the same seed: give each seed of a group once.")
+        seen[seeds] = run.name
+    names = sorted({name for config in configs[1:] for name in _differing(configs[0], config)} - {*SEEDS, *PLACES})
+    return [f"The runs beside {runs[0].name} differ from it in more than their seed: {', '.join(names)}."] * bool(names)
+
+
+def are_pairs(configs: Sequence[Config], baseline: Sequence[Config]) -> bool:
+    """Whether run by run both groups have the same seeds, and differ only in what changes neither the first weights
+    nor the order of the text, so that a pair shares both.
+    """
+    if len(configs) != len(baseline):
+        return False
+    for one, other in zip(configs, baseline, strict=True):
+        same = (one.runtime.weights_seed, one.runtime.order_seed) == (
+            other.runtime.weights_seed,
+            other.runtime.order_seed,
+        )
+        if not same or not _differing(one, other) - {*SEEDS, *PLACES} <= PAIRED_OPTIONS:
+            return False
+    return True
+
+
+def group_run(runs: Sequence[ScoredRun]) -> ScoredRun:
+    """A group as one run: the mean of the losses of each token, and all seams."""
+    more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
+    losses = np.mean([run.losses for run in runs], axis=0)
+    repaired = sum(run.seams_repaired for run in runs)
+    return dataclasses.replace(runs[0], name=runs[0].name + more, losses=losses, seams_repaired=repaired)
+
+
+def group_units(units: Units, size: int) -> Units:
+    """The units of two groups, the baseline of ``size`` runs first: mean losses of each (2, N)."""
+    means = np.stack([units.losses[:size].mean(axis=0), units.losses[size:].mean(axis=0)])
+    return dataclasses.replace(units, losses=means)
+
+
+def over_seeds(units: Units, size: int, *, pairs: bool, confidence: float) -> SeedDifference:
+    """The difference of the groups' mean losses over runs: the first ``size`` of the units are the baseline's."""
+    scale = 1.0 if units.kind == "token" else 1 / math.log(2.0)
+    found = (units.losses.sum(axis=1) * scale / units.sizes.sum()).tolist()
+    baseline, losses = found[:size], found[size:]
+    contrast = paired(losses, baseline) if pairs and size > 1 else welch(losses, baseline)
+    if min(len(losses), size) < 2:  # one run has a seed, too: it is no known value
+        contrast = dataclasses.replace(contrast, error=math.nan)
+    return SeedDifference(losses, baseline, contrast.interval(confidence), contrast.p_value, contrast.paired)
+
+
+def _differing(one: Config, other: Config) -> set[str]:
+    values, others = flatten(one.to_dict()), flatten(other.to_dict())
+    return {name for name, value in values.items() if value != others[name]}
