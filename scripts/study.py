@@ -5,26 +5,34 @@
     .venv/bin/python scripts/study.py cells --data FOLDER --out DIR --table
 
 cells: every cell at equal parameters on tiny Shakespeare, 60 s for each of three learning rates, then 180 s with the
-best. awd: the regularisers of AWD-LSTM taken away one by one on WikiText-2, 300 s each. FOLDER holds
-``tinyshakespeare/input.txt`` and ``wikitext-2/{train,valid,test}.txt``. Figures are the best checkpoint's by ``lmkit
-eval``: one unbroken stream, float32, no adapters. The precision is float32 on every machine.
+best; of the five best ones 300 s on the words of WikiText-2, too, at the rate that was best on Shakespeare. awd: the
+regularisers of AWD-LSTM taken away one by one on WikiText-2, 300 s each. FOLDER holds ``tinyshakespeare/input.txt`` and
+``wikitext-2/{train,valid,test}.txt``. Learning rates are compared by the validations of the trainings; the figures of
+the others are the best checkpoint's by ``lmkit eval --rows 16``, whose rows are read on into each other until they
+agree with the one unbroken stream: float32, no adapters. The precision is float32 on every machine. ``--speed`` also
+takes the tokens/s of one sampled stream, and the peak memory of the short training's process. What an n-gram model of
+order 6 (words: 5) reaches on the same tokens stands below the table.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lmkit.api import load
 from lmkit.config import CELLS, Config
-from lmkit.hardware import describe_cpu
+from lmkit.hardware import describe_cpu, keep_freed_memory, wait_politely
 from lmkit.model.shapes import shape_model
+from lmkit.session.session import Session
 
 RATES = (1e-3, 3e-3, 1e-2)
 SPEED_STEPS = (10, 50)  # steps of two short trainings: the difference of their seconds is that of the steps between
@@ -32,15 +40,23 @@ SPEED_STEPS = (10, 50)  # steps of two short trainings: the difference of their 
 
 @dataclass(frozen=True)
 class Arm:
-    """One training: its name, the arm whose speed it has, its seconds, and its options."""
+    """One training: its name, the arm whose speed it has, its seconds, its corpus, and its options. tries: it only
+    finds a learning rate.
+    """
 
     name: str
     speed_of: str
     seconds: float
+    corpus: str
     options: dict[str, Any] = field(hash=False)
+    tries: bool = False
 
 
 Results = dict[str, dict[str, Any]]
+SPLITS = ("valid", "test")
+RESULT_COLUMNS = (("parameters", ","), ("hidden_size", ""), ("lr", "g"), ("steps", ","))
+SPEED_COLUMNS = (("training", ".2f"), ("sampling", ".0f"), ("memory", ",.0f"))
+SAMPLED = 500
 
 
 def num_parameters(options: dict[str, Any], vocab_size: int) -> int:
@@ -59,6 +75,22 @@ CELL_OPTIONS: dict[str, dict[str, Any]] = {
 }
 SHAKESPEARE = {"num_layers": 2, "window": 128, "batch_size": 32, "dropout": 0.1, "eval_every": 100}
 CHARACTERS = 67  # tiny Shakespeare's training split, with the special tokens
+WORDS = 33_278  # WikiText-2, with <eos>
+CORPORA = {"tinyshakespeare/input.txt": 6, "wikitext-2": 5}  # and the order of the n-gram model beside it
+TEXT, WIKITEXT = CORPORA
+ON_WORDS: dict[str, Any] = {
+    "tokenizer": "word",
+    "num_layers": 2,
+    "embedding_size": 256,
+    "tie_embeddings": True,
+    "head": "adaptive",
+    "window": 70,
+    "batch_size": 32,
+    "dropout": 0.3,
+    "locked_dropout": True,
+    "eval_every": 500,
+}
+FINALISTS = 5
 
 
 def cells(results: Results) -> Iterator[Arm]:
@@ -67,11 +99,24 @@ def cells(results: Results) -> Iterator[Arm]:
         options = sized({**SHAKESPEARE, **own}, target, CHARACTERS)
         rates = {rate: f"{name}, lr {rate:g}" for rate in RATES}
         for rate, arm in rates.items():
-            yield Arm(arm, name, 60, {**options, "lr": rate})
+            yield Arm(arm, name, 60, TEXT, {**options, "lr": rate}, tries=True)
         found = {rate: results[arm]["valid"] for rate, arm in rates.items() if arm in results}
         if len(found) == len(RATES):
             best = min(found, key=lambda rate: found[rate])
-            yield Arm(f"{name}, best", name, 180, {**options, "lr": best})
+            yield Arm(f"{name}, best", name, 180, TEXT, {**options, "lr": best})
+    yield from cells_on_words(results)
+
+
+def cells_on_words(results: Results) -> Iterator[Arm]:
+    """The best cells again, once all have been trained on characters."""
+    reached = {name: results[f"{name}, best"]["valid"] for name in CELL_OPTIONS if f"{name}, best" in results}
+    if len(reached) < len(CELL_OPTIONS):
+        return
+    target = num_parameters({**ON_WORDS, "cell": "lstm", "hidden_size": 512}, WORDS)
+    for name in sorted(reached, key=lambda name: reached[name])[:FINALISTS]:
+        rate = min(RATES, key=lambda rate: results[f"{name}, lr {rate:g}"]["valid"])
+        options = sized({**ON_WORDS, **CELL_OPTIONS[name], "lr": rate}, target, WORDS)
+        yield Arm(f"{name}, words", f"{name}, words", 300, WIKITEXT, options)
 
 
 AWD: dict[str, Any] = {
@@ -106,28 +151,36 @@ AWD_WITHOUT: dict[str, dict[str, Any]] = {
 
 def awd(results: Results) -> Iterator[Arm]:
     for name, change in AWD_WITHOUT.items():
-        yield Arm(name, name, 300, {**AWD, **change})
+        yield Arm(name, name, 300, WIKITEXT, {**AWD, **change})
 
 
-STUDIES = {"cells": (cells, "tinyshakespeare/input.txt"), "awd": (awd, "wikitext-2")}
+STUDIES = {"cells": cells, "awd": awd}
 
 
-def lmkit(*arguments: object) -> dict[str, Any]:
-    """One command of lmkit with ``--json``, what it says beside it left on the terminal."""
-    done = subprocess.run(
-        [sys.executable, "-m", "lmkit", *map(str, arguments), "--json"], stdout=subprocess.PIPE, check=True
-    )
-    return dict(json.loads(done.stdout))
+def lmkit(*arguments: object) -> tuple[dict[str, Any], float]:
+    """What a command of lmkit says with ``--json``, what it tells beside it left on the terminal, and the peak memory
+    of its process in MB.
+    """
+    command = [sys.executable, "-m", "lmkit", *map(str, arguments), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        said = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(process.returncode)
+    return dict(json.loads(said)), usage.ru_maxrss / 1024
 
 
 class Study:
     """A study in a folder: ``speeds.json``, ``results.json``, and a run for each arm."""
 
     def __init__(self, name: str, data: Path, out: Path, threads: int) -> None:
-        self.arms, corpus = STUDIES[name]
-        self.corpus, self.out, self.threads = data / corpus, out, threads
-        self.speeds: dict[str, float] = self._read("speeds.json")
+        self.arms = STUDIES[name]
+        self.data, self.out, self.threads = data, out, threads
+        self.speeds: Results = self._read("speeds.json")
         self.results: Results = self._read("results.json")
+        self.ngrams: Results = self._read("ngrams.json")
         out.mkdir(parents=True, exist_ok=True)
 
     def _read(self, name: str) -> dict[str, Any]:
@@ -140,58 +193,109 @@ class Study:
         part.replace(self.out / name)
 
     def measure_speeds(self) -> None:
-        """Steps a second of each arm, without validation and set-up: nothing is measured at the end."""
-        text = self.corpus / "train.txt" if self.corpus.is_dir() else self.corpus
+        """Speeds of each arm that has none: steps/s without validation and set-up, tokens/s of sampling."""
         for arm in self.arms(self.results):
             if arm.speed_of in self.speeds:
                 continue
-            seconds = []
-            for steps in SPEED_STEPS:
-                folder = self.out / "speed" / f"{arm.speed_of}-{steps}"
-                only = {"valid_fraction": 0.0, "test_fraction": 0.0, "eval_every": 10**6, "max_steps": steps}
-                seconds.append(lmkit("train", text, "--out", folder, *self._flags({**arm.options, **only}))["seconds"])
-            self.speeds[arm.speed_of] = (SPEED_STEPS[1] - SPEED_STEPS[0]) / (seconds[1] - seconds[0])
+            seconds, runs = [], [self.out / "speed" / f"{arm.speed_of}-{steps}" for steps in SPEED_STEPS]
+            for steps, run in zip(SPEED_STEPS, runs, strict=True):
+                trained, memory = self._train_without_measurement(arm, steps, run)
+                seconds.append(trained["seconds"])
+            training = (SPEED_STEPS[1] - SPEED_STEPS[0]) / (seconds[1] - seconds[0])
+            self.speeds[arm.speed_of] = {"training": training, "sampling": sampling_speed(runs[1]), "memory": memory}
             self._write("speeds.json", self.speeds)
-            print(f"{arm.speed_of}: {self.speeds[arm.speed_of]:.2f} steps/s", flush=True)
+            print(f"{arm.speed_of}: {self.speeds[arm.speed_of]}", flush=True)
+
+    def _train_without_measurement(self, arm: Arm, steps: int, run: Path) -> tuple[dict[str, Any], float]:
+        corpus = self.data / arm.corpus
+        text = corpus / "train.txt" if corpus.is_dir() else corpus
+        only = {"valid_fraction": 0.0, "test_fraction": 0.0, "eval_every": 10**6, "max_steps": steps}
+        return lmkit("train", text, "--out", run, *self._flags({**arm.options, **only}))
 
     def run(self) -> None:
         """Train what has not been trained, one arm after the other."""
         while arm := next((arm for arm in self.arms(self.results) if arm.name not in self.results), None):
+            if arm.speed_of not in self.speeds:
+                raise SystemExit(f"The speed of {arm.speed_of} is not known yet: run --speed on a quiet machine.")
             folder = self.out / "runs" / arm.name.replace(", ", "-").replace(" ", "-")
-            if folder.exists():
-                trained = lmkit("train", "--resume", folder)
-            else:
-                steps = round(self.speeds[arm.speed_of] * arm.seconds)
-                trained = lmkit(
-                    "train", self.corpus, "--out", folder, *self._flags({**arm.options, "max_steps": steps})
-                )
-            measured = {split: lmkit("eval", folder, "--split", split) for split in ("valid", "test")}
-            nats = {split: value["nll_nats"] / value["tokens"] for split, value in measured.items()}
-            parameters = lmkit("info", folder)["run"]["parameters"]
-            self.results[arm.name] = {**nats, "steps": trained["steps"], "parameters": parameters}
+            nats, steps = self._try(arm, folder) if arm.tries else ({}, self._train(arm, folder))
+            if not arm.tries:
+                measured = {split: lmkit("eval", folder, "--split", split, "--rows", 16)[0] for split in SPLITS}
+                nats = {split: value["nll_nats"] / value["tokens"] for split, value in measured.items()}
+            parameters = lmkit("info", folder)[0]["run"]["parameters"]
+            shape = {name: arm.options[name] for name in ("hidden_size", "lr") if name in arm.options}
+            self.results[arm.name] = {**nats, "steps": steps, "parameters": parameters, **shape}
             self._write("results.json", self.results)
             print(f"{arm.name}: {nats}", flush=True)
+            if not arm.tries and arm.corpus not in self.ngrams:
+                self._measure_ngram(arm, folder)
+
+    def _train(self, arm: Arm, folder: Path) -> int:
+        """Train and measure; return the steps."""
+        given = self._flags(self._bounded(arm))
+        begin = ("--resume", folder) if folder.exists() else (self.data / arm.corpus, "--out", folder, *given)
+        return int(lmkit("train", *begin)[0]["steps"])
+
+    def _try(self, arm: Arm, folder: Path) -> tuple[dict[str, float], int]:
+        """Train without a closing measurement; return the best validation and the steps."""
+        config = Config().override({**self._bounded(arm), "corpus": str(self.data / arm.corpus)})
+        with Session.resume(folder) if folder.exists() else Session.begin(config, folder) as session:
+            for _ in session.records():
+                pass
+            session.stop()
+            return {"valid": session.train.validations.best}, session.train.step
+
+    def _bounded(self, arm: Arm) -> dict[str, Any]:
+        steps = round(self.speeds[arm.speed_of]["training"] * arm.seconds)
+        return {**arm.options, **self._machine(), "max_steps": steps}
+
+    def _machine(self) -> dict[str, Any]:
+        return {"threads": self.threads, "precision": "float32", "device": "cpu"}
+
+    def _measure_ngram(self, arm: Arm, folder: Path) -> None:
+        ngram = ("--ngram", CORPORA[arm.corpus])
+        found = {split: lmkit("eval", folder, "--split", split, *ngram)[0]["ngram_alone"] for split in SPLITS}
+        self.ngrams[arm.corpus] = {split: value["nll_nats"] / value["tokens"] for split, value in found.items()}
+        self._write("ngrams.json", self.ngrams)
 
     def table(self) -> None:
         """What there is, as Markdown."""
-        print("| arm | parameters | steps | steps/s | valid, nats | test, nats |\n|---|---|---|---|---|---|")
+        heads = "arm | parameters | units | rate | steps | steps/s | sampling, tokens/s | memory, MB | valid | test"
+        print(f"| {heads} |\n|{'---|' * (heads.count('|') + 1)}")
         for arm in self.arms(self.results):
-            found, speed = self.results.get(arm.name), self.speeds.get(arm.speed_of)
-            tail = f"{found['valid']:.4f} | {found['test']:.4f}" if found else "not run | not run"
-            head = f"{found['parameters']:,} | {found['steps']:,}" if found else " | "
-            print(f"| {arm.name} | {head} | {f'{speed:.2f}' if speed else ''} | {tail} |")
+            found, speed = self.results.get(arm.name, {}), self.speeds.get(arm.speed_of, {})
+            columns = [shown(found.get(name), form) for name, form in RESULT_COLUMNS]
+            columns += [shown(speed.get(name), form) for name, form in SPEED_COLUMNS]
+            columns += [shown(found.get(split), ".4f", "" if arm.tries else "not run") for split in SPLITS]
+            print(f"| {' | '.join([arm.name, *columns])} |")
+        for corpus, nats in self.ngrams.items():
+            figures = ", ".join(f"{split} {nats[split]:.4f}" for split in SPLITS)
+            print(f"\nn-grams of order {CORPORA[corpus]}, {corpus}: {figures} nats per token")
         print(f"\n{describe_cpu()}, {self.threads} threads; Python {platform.python_version()}")
 
     def _flags(self, options: dict[str, Any]) -> list[str]:
         """Options as a configuration file, which takes them by their names."""
         path = self.out / "options.toml"
-        values = {**options, "threads": self.threads, "precision": "float32", "device": "cpu"}
+        values = {**options, **self._machine()}
         sections = Config().override(values).to_dict()
         lines = []
         for section, content in sections.items():
             lines += [f"[{section}]", *(f"{name} = {toml(content[name])}" for name in content if name in values)]
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return ["--config", str(path)]
+
+
+def shown(value: Any, form: str, absent: str = "") -> str:
+    return absent if value is None else format(value, form)
+
+
+def sampling_speed(run: Path) -> float:
+    """Tokens of one sampled stream a second, the second text of the process."""
+    lm = load(run)
+    lm.sample(length=50)
+    begun = time.perf_counter()
+    lm.sample(length=SAMPLED, seed=1)
+    return SAMPLED / (time.perf_counter() - begun)
 
 
 def toml(value: Any) -> str:
@@ -217,4 +321,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
+    wait_politely()
     main()
