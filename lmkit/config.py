@@ -39,7 +39,7 @@ RESUMABLE = ("epochs", "max_steps", "max_seconds", "checkpoint_every", "checkpoi
 # Options of the network that act in training alone, so that a fine-tuning may choose them anew.
 REGULARISERS = (
     *("dropout", "embedding_dropout", "layer_dropout", "output_dropout", "locked_dropout"),
-    *("embedding_type_dropout", "weight_drop"),
+    *("embedding_type_dropout", "weight_drop", "kernel"),
 )
 PLACEMENT = ("device", "precision", "threads")  # of RuntimeConfig: --allow-inexact may change them
 CELLS = (
@@ -206,6 +206,12 @@ class ModelConfig(Section):
         "An IRNN whose state cannot grow without bound, or the paper's (default: bounded).",
         choices=("bounded", "paper"),
         cells=("irnn",),
+    )
+    kernel: str | None = option(
+        None,
+        "What computes a window in training on a CPU: lmkit's own kernel, or torch's, which is slower (default: own).",
+        choices=("own", "torch"),
+        cells=("rnn", "irnn", "gru"),
     )
     recurrent_init: str | None = option(
         None,

@@ -44,6 +44,7 @@ class Options(TypedDict, total=False):
     zoneout: float
     nonlinearity: str | None
     irnn_form: str | None
+    kernel: str | None
     recurrent_init: str | None
     recurrent_scale: float | None
     forget_bias: float | None

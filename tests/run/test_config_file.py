@@ -64,6 +64,7 @@ FORMAT_1: dict[str, Any] = {
     "zoneout": 0.0,
     "nonlinearity": None,
     "irnn_form": None,
+    "kernel": None,
     "recurrent_init": None,
     "recurrent_scale": None,
     "forget_bias": None,
@@ -302,7 +303,7 @@ def test_a_changed_option_alone_is_written_anew(tmp_path: Path):
 
 def test_the_defaults_of_the_format_stay_what_they_were():
     assert format_defaults() == FORMAT_1
-    assert format_defaults("irnn") == {**FORMAT_1, "irnn_form": "paper"}
+    assert format_defaults("irnn") == {**FORMAT_1, "irnn_form": "paper", "kernel": "torch"}
 
 
 def test_an_option_that_config_json_lacks_has_the_default_of_the_format(
@@ -324,7 +325,15 @@ def test_an_option_of_one_cell_has_its_earlier_default_in_runs_of_that_cell_alon
         assert config.model.irnn_form == earlier
         assert config_hash(config) == config_hash(Config().override({"cell": cell, "irnn_form": earlier}))
     early = hashlib.sha256(b'{"cell": "irnn"}').hexdigest()
-    assert config_hash(Config().override({"cell": "irnn", "irnn_form": "paper"})) == early
+    assert config_hash(Config().override({"cell": "irnn", "irnn_form": "paper", "kernel": "torch"})) == early
+
+
+@pytest.mark.parametrize("cell", ["rnn", "irnn", "gru"])
+def test_a_run_from_before_there_were_kernels_is_trained_by_torchs(tmp_path: Path, cell: str):
+    values = values_of_config(Config().override({"cell": cell}), tmp_path, "0", 5)
+    assert config_from_values(values, tmp_path).model.kernel is None
+    del values["model"]["kernel"]
+    assert config_from_values(values, tmp_path).model.kernel == "torch"
 
 
 def test_the_hash_of_a_configuration_covers_only_what_differs_from_the_defaults_of_the_format():

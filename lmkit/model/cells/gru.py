@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from lmkit.model.cells.cell import CellState
-from lmkit.model.cells.kernel import KernelCell
+from lmkit.model.cells.kernel import OwnKernelCell
+from lmkit.model.recurrence import Weights, gru
 from lmkit.model.widened import widened
 
 __all__ = ["GRU"]
 
 
-class GRU(KernelCell, nn.GRU):  # type: ignore[misc]  # forward has the signature of cells
+class GRU(OwnKernelCell, nn.GRU):  # type: ignore[misc]  # forward has the signature of cells
     """h' = (1 - z) n + z h, n = tanh(W x + b + r (U h + c)), with sigmoid gates r and z of W x + b + U h + c.
 
     Cho et al. (2014), arXiv 1406.1078, in the variant that multiplies the reset gate r after the matrix product, as
@@ -21,6 +22,9 @@ class GRU(KernelCell, nn.GRU):  # type: ignore[misc]  # forward has the signatur
 
     state_names = ("h",)
     gate_names = ("reset", "update", "candidate")
+
+    def window(self, inputs: Tensor, h: Tensor, weights: Weights) -> Tensor:
+        return gru(inputs, h, weights)
 
     def look(self, projected: Tensor, state: CellState) -> dict[str, Tensor]:
         (h,) = state

@@ -34,6 +34,7 @@ class IRNN(RNN):
         hidden_size: int,
         *,
         irnn_form: str = "bounded",
+        kernel: str = "own",
         recurrent_init: str = "identity",
         recurrent_scale: float | None = None,
     ) -> None:
@@ -43,6 +44,7 @@ class IRNN(RNN):
             input_size,
             hidden_size,
             nonlinearity="relu",
+            kernel=kernel,
             recurrent_init=recurrent_init,
             recurrent_scale=recurrent_scale,
         )

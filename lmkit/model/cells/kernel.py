@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,9 @@ from torch.nn import functional as F
 
 from lmkit.model.cells.cell import CellState
 from lmkit.model.cells.matrix import MatrixCell
+from lmkit.model.recurrence import Weights
 
-__all__ = ["KernelCell"]
+__all__ = ["KernelCell", "OwnKernelCell"]
 
 KERNELS: dict[str, Callable[..., Any]] = {
     "LSTM": torch.lstm,
@@ -79,3 +81,40 @@ class KernelCell(MatrixCell):
         fixed = (True, 1, 0.0, self.training, False, False)  # biases, layers, dropout, training, both ways, batch first
         outputs_TBD, *last = kernel(inputs, wide if len(wide) > 1 else wide[0], weights, *fixed)
         return outputs_TBD, tuple(value.squeeze(0) for value in last)
+
+
+class OwnKernelCell(KernelCell):
+    """A cell that torch has and computes on a CPU as a loop of small operations: training on a CPU has a kernel of its
+    own. kernel: ``own``, or ``torch``, whose bits runs of early versions have.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        kernel: str = "own",
+        recurrent_init: str = "uniform",
+        recurrent_scale: float = 1.0,
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            input_size, hidden_size, recurrent_init=recurrent_init, recurrent_scale=recurrent_scale, **options
+        )
+        self.kernel = kernel
+
+    @abstractmethod
+    def window(self, inputs: Tensor, h: Tensor, weights: Weights) -> Tensor:
+        """Outputs (T, B, H) of inputs (T, B, E) from the state h (B, H), by the own kernel."""
+
+    def by_torch(self, inputs: Tensor, state: CellState) -> tuple[Tensor, CellState]:
+        """``forward`` by torch's kernel."""
+        return super().forward(inputs, state)
+
+    def forward(self, inputs: Tensor, state: CellState) -> tuple[Tensor, CellState]:
+        """By the own kernel where gradients are wanted: without them torch's loop has little to do."""
+        if self.kernel == "torch" or inputs.device.type != "cpu" or not torch.is_grad_enabled():
+            return self.by_torch(inputs, state)
+        weights = Weights(self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0)
+        outputs_TBD = self.window(inputs, state[0], weights)
+        return outputs_TBD, (outputs_TBD[-1],)
