@@ -6,12 +6,24 @@ import difflib
 
 from lmkit.errors import ConfigError
 from lmkit.experiments.contract.experiment import Experiment
+from lmkit.experiments.studies.gradients.cures import Cures
+from lmkit.experiments.studies.gradients.depth import Depth
+from lmkit.experiments.studies.gradients.eigenvalues import Eigenvalues
 from lmkit.experiments.studies.memory.attention import Attention
 from lmkit.experiments.studies.truncation.samplers import Samplers
 
 __all__ = ["EXPERIMENTS", "experiment_named"]
 
-EXPERIMENTS: dict[str, Experiment] = {one.name: one for one in (Attention(), Samplers())}
+EXPERIMENTS: dict[str, Experiment] = {
+    one.name: one
+    for one in (
+        Samplers(),
+        Eigenvalues(),
+        Cures(),
+        Depth(),
+        Attention(),
+    )
+}
 
 
 def experiment_named(name: str) -> Experiment:
