@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from lmkit.errors import ConfigError
 from lmkit.fields import Section, alternatives, arguments_of, flag_of, option
@@ -710,7 +710,9 @@ class FineTuning(Section):
 
 @dataclass(frozen=True)
 class Config:
-    """All sections of a run's configuration."""
+    """All sections of a run's configuration. kind: what is trained."""
+
+    kind: ClassVar[str] = "language model"
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -27,7 +27,7 @@ from lmkit.run.checkpoints.folder import CheckpointFolder
 from lmkit.run.directory import RunDirectory
 from lmkit.run.lock import FolderLock
 from lmkit.run.log import LogFile
-from lmkit.session.measurements import Measurements
+from lmkit.session.language.measurements import TextMeasurements
 from lmkit.session.session import Session
 from lmkit.training.loop import EvaluationRecord
 from lmkit.training.step import StepRecord
@@ -605,13 +605,13 @@ def test_on_the_command_line_a_replaced_run_is_one_line_and_exit_code_1(
     text: Path, tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ):
     path = tmp_path / "run"
-    validate = Measurements.validate
+    validate = TextMeasurements.validate
 
-    def replace_and_validate(session: Measurements) -> Any:
+    def replace_and_validate(session: TextMeasurements) -> Any:
         put_another_in_its_place(path, undisturbed)
         return validate(session)
 
-    monkeypatch.setattr(Measurements, "validate", replace_and_validate)
+    monkeypatch.setattr(TextMeasurements, "validate", replace_and_validate)
     options = [part for name, value in SMALL.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     outcome = CliRunner().invoke(main, ["train", "--corpus", str(text), *options, "--out", str(path)])
     assert outcome.exit_code == 1

@@ -311,7 +311,7 @@ def break_measurement(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
             raise KeyboardInterrupt
         return result
 
-    monkeypatch.setattr("lmkit.session.measurements.measure", measure)
+    monkeypatch.setattr("lmkit.session.language.measurements.measure", measure)
 
 
 def test_a_closing_measurement_that_is_broken_off_is_done_again(make: Make, varied: Path, monkeypatch: Any):

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 from lmkit.evaluation.perplexity import Evaluation
 
-__all__ = ["MUCH_UNKNOWN", "caveats", "guessing_caveat", "not_finite", "unknown_words", "worse_than_guessing"]
+__all__ = ["MUCH_UNKNOWN", "caveats", "guessing_caveat", "unknown_words", "worse_than_guessing"]
 
 MUCH_UNKNOWN = 0.02  # share of the tokens
 
 
 def caveats(result: Evaluation, vocab_size: int) -> Iterator[str]:
     """Those of an evaluation with the counts of its text."""
-    if reason := not_finite(result):
+    if reason := result.not_finite():
         yield reason
     elif worse_than_guessing(result, vocab_size):
         yield guessing_caveat(result, vocab_size)
@@ -33,17 +33,6 @@ def guessing_caveat(result: Evaluation, vocab_size: int) -> str:
 def worse_than_guessing(result: Evaluation, vocab_size: int) -> bool:
     """Whether equal probabilities for all tokens would do better, or the loss is not finite."""
     return result.tokens > 0 and not result.nats_per_token <= math.log(vocab_size)
-
-
-def not_finite(result: Evaluation) -> str | None:
-    """Why the perplexity is no finite number, None where it is."""
-    if math.isnan(result.nll):
-        return "The loss is not a number, and neither is any metric that follows from it."
-    if math.isinf(result.nll):
-        return "The loss is infinite: a token of the text has no probability at all."
-    if math.isinf(result.perplexity):
-        return f"The perplexity is too large for a number: exp({result.nats_per_token:.4g})."
-    return None
 
 
 def unknown_words(unknown: int, tokens: int) -> str:

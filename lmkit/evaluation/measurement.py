@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from lmkit.errors import ConfigError, DataError
-from lmkit.evaluation.caveats import caveats, not_finite
+from lmkit.evaluation.caveats import caveats
 from lmkit.evaluation.options import DEFAULTS, EvalOptions
 from lmkit.evaluation.perplexity import Evaluation, evaluation_of, token_scores
 from lmkit.evaluation.predictor import Predictor, Scorer
@@ -81,7 +81,12 @@ class Measurement(NamedTuple):
         finite: dict[str, Any] = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
         how = self._asdict()
         del how["evaluation"], how["known"]
-        return {**finite, **self.known_metrics(), "not_finite": not_finite(result), **how, "notes": list(self.notes)}
+        return {**finite, **self.known_metrics(), "not_finite": result.not_finite(), **how, "notes": list(self.notes)}
+
+    def logged(self) -> dict[str, Any]:
+        """What metrics.jsonl holds of it: of the evaluation, its split, what is known of the text, and its notes."""
+        notes = {"notes": list(self.notes)} if self.notes else {}
+        return {"split": self.split, **self.evaluation.logged(), **self.known_metrics(), **notes}
 
     def known_metrics(self) -> dict[str, float]:
         """What the machine that made the text needs for it, where that is known: no model needs less on average."""

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -96,6 +96,33 @@ class Evaluation:
     def nats_per_token(self) -> float:
         """Mean negative log-likelihood of a token in nats: what training reports as its loss."""
         return _ratio(self.nll, self.tokens)
+
+    @property
+    def nats_per_target(self) -> float:
+        """The same by the name that the evaluations of all kinds of training have."""
+        return self.nats_per_token
+
+    def not_finite(self) -> str | None:
+        """Why the perplexity is no finite number, None where it is."""
+        if math.isnan(self.nll):
+            return "The loss is not a number, and neither is any metric that follows from it."
+        if math.isinf(self.nll):
+            return "The loss is infinite: a token of the text has no probability at all."
+        if math.isinf(self.perplexity):
+            return f"The perplexity is too large for a number: exp({self.nats_per_token:.4g})."
+        return None
+
+    def logged(self) -> dict[str, Any]:
+        """What metrics.jsonl holds of it; where it is not finite, with the reason."""
+        reason = self.not_finite()
+        return {
+            "nll": self.nll,
+            "tokens_scored": self.tokens,
+            "nats_per_token": self.nats_per_token,
+            "perplexity": self.perplexity,
+            **({"not_finite": reason} if reason else {}),
+            **({"seams_open": self.seams_open} if self.seams_open else {}),
+        }
 
     @property
     def bits_per_token(self) -> float:

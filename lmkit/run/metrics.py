@@ -55,8 +55,8 @@ class Metrics:
         best = [record.get("step") for record in self.records if record.get("best") is True]
         return any(isinstance(found, int) and found > step for found in best)
 
-    def validations(self, step: int) -> list[float]:
-        """Nats per token of the validations up to a step."""
+    def validations(self, step: int, unit: str = "token") -> list[float]:
+        """Nats per unit (token, document) of the validations up to a step."""
         found = [record for record in self.records if record.get("kind") == "evaluation"]
-        figures = [(record.get("step"), record.get("nats_per_token")) for record in found]
+        figures = [(record.get("step"), record.get(f"nats_per_{unit}")) for record in found]
         return [nats for then, nats in figures if isinstance(then, int) and then <= step and isinstance(nats, float)]

@@ -56,7 +56,7 @@ def changed_config(stored: Config, changes: Mapping[str, Any], *, allow_inexact:
     return stored.override(other)
 
 
-def already_ended(path: Path, training: TrainingConfig, step: int) -> str:
+def already_ended(command: str, path: Path, training: TrainingConfig, step: int) -> str:
     """A sentence for a run that has ended at this step and is resumed without a later end."""
     limits = {"max_steps": training.max_steps, "epochs": training.epoch_limit, "max_seconds": training.max_seconds}
     ends = {name: end for name, end in limits.items() if end is not None}
@@ -67,7 +67,7 @@ def already_ended(path: Path, training: TrainingConfig, step: int) -> str:
     patience = "; --patience may have ended it too" if training.patience is not None else ""
     return (
         f"{path} has ended, at step {step:,}{patience}. Its best model is measured again; to train on, raise "
-        f"{raised}, for example `lmkit train --resume {path} {later}`."
+        f"{raised}, for example `{command} --resume {path} {later}`."
     )
 
 

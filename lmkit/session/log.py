@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lmkit.evaluation.caveats import not_finite
-from lmkit.evaluation.measurement import Measurement
-from lmkit.evaluation.perplexity import Evaluation
 from lmkit.files import Check, always
 from lmkit.run.directory import TIMINGS
 from lmkit.run.log import LogFile
 from lmkit.run.metrics import METRICS
+from lmkit.session.measurements import Measured
 from lmkit.training.loop import EvaluationRecord
 from lmkit.training.state import TrainState
 from lmkit.training.step import StepRecord
@@ -25,10 +23,11 @@ LOG_EVERY = 20
 
 class SessionLog:
     """metrics.jsonl and timings.jsonl, and sums over the steps since the last line. started: training seconds at that
-    line.
+    line. unit: what the loss counts, which names the entries.
     """
 
-    def __init__(self, folder: Path, check: Check = always) -> None:
+    def __init__(self, folder: Path, check: Check = always, unit: str = "token") -> None:
+        self.unit = unit
         self.metrics, self.timings = LogFile(folder / METRICS, check), LogFile(folder / TIMINGS, check)
         self._clear(0.0)
 
@@ -55,35 +54,28 @@ class SessionLog:
 
     def add_evaluation(self, record: EvaluationRecord, train: TrainState) -> None:
         """A line for a validation."""
-        position = {"step": record.step, "epoch": record.epoch, "tokens": record.tokens}
-        metrics = {"split": "valid", "best": record.is_best, **_evaluation_metrics(record.evaluation)}
+        position = {"step": record.step, "epoch": record.epoch, f"{self.unit}s": record.tokens}
+        metrics = {"split": "valid", "best": record.is_best, **record.evaluation.logged()}
         metrics |= {"averaged": record.averaged} if record.averaged else {}
         self.add(
             {"kind": "evaluation", **position, **metrics},
             {"kind": "evaluation", **position, "seconds": round(train.elapsed, 3)},
         )
 
-    def add_final(self, step: int, measurement: Measurement | None) -> None:
-        """The closing line, of the model of this step: it says that the run has ended. With a measurement its split,
-        what is known of the text, and its notes where it has any.
-        """
-        metrics: dict[str, Any] = {}
-        if measurement is not None:
-            metrics = {"split": measurement.split, **_evaluation_metrics(measurement.evaluation)}
-            metrics |= measurement.known_metrics()
-            metrics |= {"notes": list(measurement.notes)} if measurement.notes else {}
-        self.add({"kind": "final", "step": step, **metrics})
+    def add_final(self, step: int, measurement: Measured | None) -> None:
+        """The closing line, of the model of this step: it says that the run has ended."""
+        self.add({"kind": "final", "step": step, **({} if measurement is None else measurement.logged())})
 
     def end_interval(self, train: TrainState) -> None:
         """A line for the steps since the last one, if there are any."""
         if self.last is None:
             return
         step, epoch, lr = self.last
-        position = {"kind": "training", "step": step, "epoch": epoch, "tokens": train.tokens}
+        position = {"kind": "training", "step": step, "epoch": epoch, f"{self.unit}s": train.tokens}
         loss = {
             "nll": self.nll,
-            "tokens_scored": self.tokens,
-            "nats_per_token": self.nll / self.tokens if self.tokens else None,
+            f"{self.unit}s_scored": self.tokens,
+            f"nats_per_{self.unit}": self.nll / self.tokens if self.tokens else None,
         }
         skipped = {"skipped": self.skipped} if self.skipped else {}
         seconds = train.elapsed - self.started
@@ -92,7 +84,7 @@ class SessionLog:
             {
                 **position,
                 "seconds": round(train.elapsed, 3),
-                "tokens_per_second": round(self.tokens / seconds) if seconds > 0 else None,
+                f"{self.unit}s_per_second": round(self.tokens / seconds) if seconds > 0 else None,
                 "time": round(time.time(), 3),
             },
         )
@@ -120,16 +112,3 @@ class SessionLog:
             step, epoch, lr = values["last"]
             self.last = int(step), int(epoch), float(lr)
         return self.metrics.continue_in(content, int(values["length"]), str(values["sha256"]))
-
-
-def _evaluation_metrics(evaluation: Evaluation) -> dict[str, Any]:
-    """What metrics.jsonl holds of an evaluation; where it is not finite, with the reason."""
-    reason = not_finite(evaluation)
-    return {
-        "nll": evaluation.nll,
-        "tokens_scored": evaluation.tokens,
-        "nats_per_token": evaluation.nats_per_token,
-        "perplexity": evaluation.perplexity,
-        **({"not_finite": reason} if reason else {}),
-        **({"seams_open": evaluation.seams_open} if evaluation.seams_open else {}),
-    }

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from functools import partial
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
 
-from lmkit.evaluation.carried_state import read_carried_state
-from lmkit.evaluation.measurement import Measurement, measure
-from lmkit.evaluation.options import EvalOptions
-from lmkit.evaluation.perplexity import Evaluation
-from lmkit.evaluation.predictor import NetworkPredictor
-from lmkit.session.setup import TrainingSetup, measured_language_model
-from lmkit.text.corpus import Progress
-from lmkit.text.sources.generated import known_entropy
-from lmkit.text.token_file import TokenFile
+from lmkit.training.loop import Validated
 
-__all__ = ["Measurements"]
-
-VALIDATION_ROWS = 64
-VALIDATION_PASSES = 1
-ONE_STREAM_SECONDS = 60
+__all__ = ["Measured", "Measurements"]
 
 
-class Measurements:
+class Measured(Protocol):
+    """The closing measurement of a training."""
+
+    def metrics(self) -> Mapping[str, Any]:
+        """All metrics by name, ready for JSON."""
+
+    def logged(self) -> dict[str, Any]:
+        """What metrics.jsonl holds of it."""
+
+
+class Measurements(ABC):
     """Measurements of the model as it is, or of the mean of its weights where there is one; they leave no trace in the
     training.
 
@@ -31,68 +30,24 @@ class Measurements:
     the beginning of each, and may raise one.
     """
 
-    def __init__(self, setup: TrainingSetup, progress: Progress | None) -> None:
-        self._setup = setup
-        self._progress = progress or (lambda stage, share: None)
+    def __init__(self) -> None:
         self.going_on = False
         self.before: Callable[[], None] = lambda: None
 
-    def validate(self) -> Evaluation:
+    @abstractmethod
+    def validate(self) -> Validated:
         """Measure the model on the valid split."""
-        return self._measure("valid", VALIDATION_ROWS, "validating", VALIDATION_PASSES).evaluation
 
-    def close(self) -> Measurement | None:
-        """Measure the model on the test split, or on validation where there is no test; None without both."""
-        splits, config = self._setup.corpus.splits, self._setup.config
-        split = next((name for name in ("test", "valid") if name in splits), None)
-        if split is None:
-            return None
-        rows = 1 if self._one_stream_is_quick(splits[split]) else VALIDATION_ROWS
-        result = self._measure(split, rows, f"measuring {split}")
-        with self._interruptible():
-            notes = self.notes_on_carried_state(split)
-            known = known_entropy(config.data.corpus, *self._setup.corpus.info["ranges"][split])
-        return result._replace(known=known).with_notes(notes)
-
-    def notes_on_carried_state(self, split: str) -> list[str]:
-        """What is wrong with the state that is carried through a split, none where it is sound."""
-        eos_id = self._setup.corpus.tokenizer.eos_id
-        carried = read_carried_state(
-            self._predictor(), self._setup.corpus.splits[split], eos_id, state=self._state_policy
-        )
-        return [] if carried is None else carried.notes()
-
-    @property
-    def _state_policy(self) -> str:
-        return "document" if self._setup.config.training.state_policy == "document" else "carry"
-
-    def _measure(self, split: str, rows: int, stage: str, max_passes: int | None = None) -> Measurement:
-        with self._interruptible():
-            return measure(
-                self._predictor(),
-                self._setup.corpus.splits[split],
-                self._setup.corpus.tokenizer,
-                EvalOptions(state=self._state_policy, rows=rows, max_passes=max_passes),
-                split=split,
-                report=partial(self._progress, stage),
-            )
-
-    def _predictor(self) -> NetworkPredictor:
-        return NetworkPredictor(measured_language_model(self._setup.train))
+    @abstractmethod
+    def close(self) -> Measured | None:
+        """Measure the model at the end; None where there is nothing to measure it on."""
 
     @contextlib.contextmanager
-    def _interruptible(self) -> Iterator[None]:
+    def interruptible(self) -> Iterator[None]:
+        """A measurement is made inside."""
         self.going_on = True
         try:
             self.before()
             yield
         finally:
             self.going_on = False
-
-    def _one_stream_is_quick(self, tokens: TokenFile) -> bool:
-        """Whether one unbroken stream takes under a minute, from a fixed estimate: a matrix-vector product a step,
-        then the output layer.
-        """
-        recurrent = sum(parameter.numel() for parameter in self._setup.train.model.recurrent.parameters())
-        output = self._setup.config.model.output_size * self._setup.corpus.tokenizer.vocab_size
-        return len(tokens) * (50e-6 + recurrent / 6e9 + output / 50e9) < ONE_STREAM_SECONDS

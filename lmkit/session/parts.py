@@ -14,6 +14,7 @@ from lmkit.files import check_new_folder
 from lmkit.run.directory import RunDirectory, free_run_path
 from lmkit.run.lock import FolderLock
 from lmkit.session.guessing import GuessingAlarm
+from lmkit.session.kind import Kind
 from lmkit.session.log import SessionLog
 from lmkit.session.measurements import Measurements
 from lmkit.session.placement import Placement
@@ -23,8 +24,7 @@ from lmkit.session.reports import Reports
 from lmkit.session.saving.best_model import BestModel
 from lmkit.session.saving.rollback import Rollback
 from lmkit.session.saving.saver import Moment, Saver
-from lmkit.session.setup import TrainingSetup, prepare
-from lmkit.session.tuning.fine_tuning import notes_on_origin, prepare_from
+from lmkit.session.setup import TrainingSetup
 from lmkit.session.tuning.origin import Origin
 from lmkit.text.corpus import Progress
 
@@ -36,9 +36,10 @@ Say = Callable[[str], None]
 @dataclass(frozen=True)
 class Parts:
     """All that a session needs, whole: nothing is added later. resumed_at: the step that a resume went on from, None
-    for a run that begins. earlier: nats per token of the validations up to it.
+    for a run that begins. earlier: nats per target of the validations up to it.
     """
 
+    kind: Kind
     setup: TrainingSetup
     run: RunDirectory
     lock: FolderLock
@@ -56,6 +57,7 @@ class Parts:
     @classmethod
     def make(
         cls,
+        kind: Kind,
         setup: TrainingSetup,
         lock: FolderLock,
         log: SessionLog,
@@ -74,14 +76,14 @@ class Parts:
         run = RunDirectory(lock.folder, lock.check)
         best, rollback = BestModel(setup, run, warn, best_sha256), Rollback(setup, run, warn)
         saver = Saver(setup, run, log, best, rollback, machine, warn, saved)
-        measurements, reports = Measurements(setup, progress), Reports(setup, run, warn)
-        alarm = GuessingAlarm(setup.corpus.tokenizer.vocab_size, measurements, warn)
-        return cls(
-            setup, run, lock, log, best, rollback, saver, measurements, reports, alarm, warn, resumed_at, earlier
-        )
+        measurements, reports = kind.measurements(setup, progress), Reports(kind, setup, run, warn)
+        alarm = kind.alarm(setup, measurements, warn)
+        made = (kind, setup, run, lock, log, best, rollback, saver, measurements, reports, alarm, warn)
+        return cls(*made, resumed_at, earlier)
 
 
 def begin(
+    kind: Kind,
     config: Config,
     out: Path | None,
     *,
@@ -97,21 +99,17 @@ def begin(
         check_new_folder(out)
     runtime = config.runtime
     placement = Placement.choose(runtime.device, runtime.precision, runtime.threads, config.model)
-    if origin is None:
-        setup = prepare(config, placement, progress=progress)
-    else:
-        setup = prepare_from(origin, config, placement, progress=progress)
-    origins = () if setup.init_from is None else notes_on_origin(setup.init_from, setup.corpus.tokenizer)
-    for text in (*origins, *setup.corpus.notes):
+    setup = kind.prepare(config, placement, origin=origin, progress=progress)
+    for text in kind.notes(setup):
         note(text)
     path, machine = out or free_run_path(setup.corpus.name), fingerprint(placement)
-    first = [] if origin is None else [partial(_save_first, setup, machine)]
+    first = [] if origin is None else [partial(_save_first, kind, setup, machine)]
     run = RunDirectory.create(path, setup.config, setup.corpus.tokenizer, run_info(setup), *first)
     lock, saved = FolderLock(run.path), None if origin is None else Moment.of(setup)
-    return Parts.make(setup, lock, SessionLog(path, lock.check), machine, warn, progress, saved=saved)
+    return Parts.make(kind, setup, lock, SessionLog(path, lock.check, kind.unit), machine, warn, progress, saved=saved)
 
 
-def _save_first(setup: TrainingSetup, machine: Mapping[str, Any], folder: Path) -> None:
+def _save_first(kind: Kind, setup: TrainingSetup, machine: Mapping[str, Any], folder: Path) -> None:
     """The checkpoint of step 0, which holds weights that no seed gives: they are in the run before the run is there."""
-    run, log, warn = RunDirectory(folder), SessionLog(folder), warnings.warn
+    run, log, warn = RunDirectory(folder), SessionLog(folder, unit=kind.unit), warnings.warn
     Saver(setup, run, log, BestModel(setup, run, warn), Rollback(setup, run, warn), machine, warn).write()

@@ -21,6 +21,7 @@ from lmkit.session.changes import (
     placement_of_run,
     without_same_placement,
 )
+from lmkit.session.kind import Kind
 from lmkit.session.log import SessionLog
 from lmkit.session.parts import Parts, Say
 from lmkit.session.records.config_hash import config_hash, early_config_hash
@@ -28,7 +29,7 @@ from lmkit.session.records.fingerprint import check_fingerprint, fingerprint
 from lmkit.session.records.resolved import resolved_options, take_edits
 from lmkit.session.saving.checkpoint_state import CheckpointState, misfit, training_values
 from lmkit.session.saving.saver import Moment
-from lmkit.session.setup import TrainingSetup, prepare
+from lmkit.session.setup import TrainingSetup
 from lmkit.text.corpus import Progress
 from lmkit.training.loop import reached_limits
 from lmkit.training.mismatch import Mismatch
@@ -37,6 +38,7 @@ __all__ = ["resume"]
 
 
 def resume(
+    kind: Kind,
     lock: FolderLock,
     changes: Mapping[str, Any],
     *,
@@ -49,7 +51,7 @@ def resume(
     run is changed before nothing can refuse any more. Raises as ``Session.resume``.
     """
     run = RunDirectory(lock.folder, lock.check)
-    log = SessionLog(run.path, run.check)
+    log = SessionLog(run.path, run.check, kind.unit)
     stored, checkpoint, state, metrics = _read(run, log, warn)
     then = {**stored.record.values, **_recorded_placement(checkpoint)}
     changes = without_same_placement(changes, then)
@@ -58,15 +60,15 @@ def resume(
     check_text_is_there(run.path, config)
     placement = placement_of_run(then, config, changes)
     if checkpoint is not None and metrics.has_ended and config.training == stored.config.training:
-        note(already_ended(run.path, config.training, checkpoint.step))
-    setup = prepare(config, placement, tokenizer=stored.tokenizer, progress=progress)
+        note(already_ended(kind.command, run.path, config.training, checkpoint.step))
+    setup = kind.prepare(config, placement, tokenizer=stored.tokenizer, progress=progress)
     check_corpus(stored, setup.corpus, changes.get("corpus"))
 
     machine = fingerprint(placement)
     if checkpoint is None or state is None:
         log.continue_from(metrics.content, None)
         differing = check_fingerprint(then.get("fingerprint", {}), machine, allow_inexact=allow_inexact)
-        parts = Parts.make(setup, lock, log, machine, warn, progress, resumed_at=0)
+        parts = Parts.make(kind, setup, lock, log, machine, warn, progress, resumed_at=0)
     else:
         _check_identity(state, stored, config)
         differing = check_fingerprint(state.fingerprint, machine, allow_inexact=allow_inexact)
@@ -75,6 +77,7 @@ def resume(
             warn(f"{run.path / 'metrics.jsonl'} is not as this run left it: what is missing stays missing.")
         saved = Moment.of(setup)
         parts = Parts.make(
+            kind,
             setup,
             lock,
             log,
@@ -84,7 +87,7 @@ def resume(
             best_sha256=state.best_sha256,
             saved=saved,
             resumed_at=saved.step,
-            earlier=metrics.validations(setup.train.validations.validated_at),
+            earlier=metrics.validations(setup.train.validations.validated_at, kind.unit),
         )
     _check_end(setup, stored.config)
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from lmkit.config import Config
 from lmkit.errors import NonFiniteError, RunError
-from lmkit.evaluation.measurement import Measurement
 from lmkit.run.checkpoints.folder import CheckpointFolder
 from lmkit.run.directory import RunDirectory
 from lmkit.run.lock import FolderLock
+from lmkit.session.kind import Kind
+from lmkit.session.language.kind import LANGUAGE_MODELS
 from lmkit.session.parts import Parts, Say, begin
 from lmkit.session.placement import Placement
 from lmkit.session.resume import resume
@@ -35,8 +36,8 @@ class Session:
 
     ``Session(config, out)`` is ``Session.begin(config, out)``.
 
-    resumed, started_at: whether this session goes on with a run, and from which step. earlier_validations: nats per
-    token of those before it. unsaved: after ``close`` or
+    kind: what is trained. resumed, started_at: whether this session goes on with a run, and from which step.
+    earlier_validations: nats per target of those before it. unsaved: after ``close`` or
     ``stop``, why the end of the run is not on the disk; None if it is.
     """
 
@@ -50,8 +51,8 @@ class Session:
     ) -> None:
         parts = source
         if isinstance(parts, Config):
-            parts = begin(parts, out, progress=progress, warn=warn, note=note)
-        self.setup, self.run, self.log = parts.setup, parts.run, parts.log
+            parts = begin(LANGUAGE_MODELS, parts, out, progress=progress, warn=warn, note=note)
+        self.kind, self.setup, self.run, self.log = parts.kind, parts.setup, parts.run, parts.log
         self.best, self.rollback, self.saver = parts.best, parts.rollback, parts.saver
         self.measurements, self.reports = parts.measurements, parts.reports
         self.alarm, self._lock, self._warn = parts.alarm, parts.lock, parts.warn
@@ -68,6 +69,7 @@ class Session:
         out: Path | None = None,
         *,
         origin: Origin | None = None,
+        kind: Kind = LANGUAGE_MODELS,
         progress: Progress | None = None,
         warn: Say = silent,
         note: Say = silent,
@@ -79,9 +81,9 @@ class Session:
         not end the training: ``warn`` receives why, saving is tried again, and ``unsaved`` says at the end what the
         disk never took. ``note`` receives what the text has that nobody may want; ``progress(stage, share)`` is called
         while a text is prepared or measured. origin: the run to begin from, whose ``configure`` made the configuration
-        (fine-tuning); its weights are in the new run's checkpoint of step 0.
+        (fine-tuning); its weights are in the new run's checkpoint of step 0. kind: what is trained.
         """
-        return cls(begin(config, out, origin=origin, progress=progress, warn=warn, note=note))
+        return cls(begin(kind, config, out, origin=origin, progress=progress, warn=warn, note=note))
 
     @classmethod
     def resume(
@@ -90,6 +92,7 @@ class Session:
         changes: Mapping[str, Any] | None = None,
         *,
         allow_inexact: bool = False,
+        kind: Kind = LANGUAGE_MODELS,
         progress: Progress | None = None,
         warn: Say = silent,
         note: Say = silent,
@@ -105,7 +108,7 @@ class Session:
         lock = FolderLock(RunDirectory.open(path).path)
         try:
             how: dict[str, Any] = {"allow_inexact": allow_inexact, "progress": progress, "warn": warn, "note": note}
-            return cls(resume(lock, changes or {}, **how))
+            return cls(resume(kind, lock, changes or {}, **how))
         except BaseException:
             lock.release()  # now: who keeps the exception keeps its frames, and they the lock
             raise
@@ -181,7 +184,7 @@ class Session:
         """Save a checkpoint now; return whether the disk took it. Where it did not, ``warn`` receives why."""
         return self.saver.save()
 
-    def close(self) -> Measurement | None:
+    def close(self) -> Any:
         """Put the best weights back and measure them on the test split, or on validation where there is no test; None
         without both. Raises NonFiniteError where neither the best nor the last weights are finite.
         """

@@ -40,7 +40,9 @@ __all__ = [
     "TrainingSetup",
     "absolute_corpus",
     "assemble",
+    "begin_training",
     "bytes_to_train",
+    "check_validation",
     "measured_language_model",
     "prepare",
     "with_absolute_paths",
@@ -100,12 +102,7 @@ def assemble(
     """
     text = corpus.splits["train"]
     _check_length(config, text)
-    if config.training.patience is not None and "valid" not in corpus.splits:
-        raise ConfigError("--patience needs validation: the corpus has no valid split, and --valid-fraction is 0.")
-    if config.training.average == "nt-asgd" and "valid" not in corpus.splits:
-        raise ConfigError(
-            "--average nt-asgd needs validation: the corpus has no valid split, and --valid-fraction is 0."
-        )
+    check_validation(config, corpus)
     sampler = training_sampler(
         config.training, text.ids, text.document_starts, eos_id=corpus.tokenizer.eos_id, seed=config.runtime.order_seed
     )
@@ -118,14 +115,29 @@ def assemble(
     if weights is not None:
         model.load_state_dict(weights, strict=False)  # second names of tied weights are absent
     model = model.to(placement.device)
-    freeze(model, config.training.freeze or ())
-    scaler = torch.amp.GradScaler(placement.device.type, enabled=placement.precision == torch.float16)
-    train = TrainState(
-        model, make_optimizer(model, config.training), scaler=scaler, average=make_average(config.training)
-    )
     training = config.training
     loss = SequenceLoss(model, ActivationPenalty(training.ar_alpha, training.tar_beta), training.border_factor)
+    train = begin_training(model, config, placement)
     return TrainingSetup(config, placement, corpus, blueprint, sampler, train, loss)
+
+
+def check_validation(config: Config, corpus: Corpus) -> None:
+    """Raise ConfigError where an option needs a validation and there is no split for it."""
+    if "valid" in corpus.splits:
+        return
+    for name, wants in (("patience", None), ("average", "nt-asgd")):
+        value = getattr(config.training, name)
+        if value is not None and wants in (None, value):
+            flag = "--patience" if wants is None else f"--{name} {wants}"
+            raise ConfigError(f"{flag} needs validation: the corpus has no valid split, and --valid-fraction is 0.")
+
+
+def begin_training(model: Encoder, config: Config, placement: Placement) -> TrainState:
+    """The state of a training at its beginning: some parts of the network frozen, and an optimiser for the others."""
+    freeze(model, config.training.freeze or ())
+    scaler = torch.amp.GradScaler(placement.device.type, enabled=placement.precision == torch.float16)
+    optimizer, average = make_optimizer(model, config.training), make_average(config.training)
+    return TrainState(model, optimizer, scaler=scaler, average=average)
 
 
 def measured_language_model(train: TrainState) -> LanguageModel:

@@ -5,17 +5,27 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from lmkit.config import TrainingConfig
-from lmkit.evaluation.perplexity import Evaluation
 from lmkit.samplers import Sampler, Window
 from lmkit.training.freezing import unfreeze
 from lmkit.training.optimizers import learning_rate
 from lmkit.training.state import TrainState
 from lmkit.training.step import Pending, StepRecord, Update, sync, take_step
 
-__all__ = ["EvaluationRecord", "fit", "is_finished", "progress_of", "reached_limits", "validation_is_due"]
+__all__ = ["EvaluationRecord", "Validated", "fit", "is_finished", "progress_of", "reached_limits", "validation_is_due"]
+
+
+class Validated(Protocol):
+    """What a validation has measured."""
+
+    @property
+    def nats_per_target(self) -> float:
+        """Mean negative log-likelihood of a target in nats: what makes one model better than another."""
+
+    def logged(self) -> dict[str, Any]:
+        """What metrics.jsonl holds of it."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +37,7 @@ class EvaluationRecord:
     step: int
     epoch: int
     tokens: int
-    evaluation: Evaluation
+    evaluation: Any
     is_best: bool
     averaged: int = 0
 
@@ -37,7 +47,7 @@ def fit(
     sampler: Sampler,
     config: TrainingConfig,
     update: Update,
-    validate: Callable[[], Evaluation] | None,
+    validate: Callable[[], Validated] | None,
 ) -> Iterator[StepRecord | EvaluationRecord]:
     """Train until epochs, steps or seconds run out, or until validation stops getting better.
 
@@ -122,11 +132,11 @@ def _stopped_early(train: TrainState, config: TrainingConfig) -> bool:
     return config.patience is not None and train.validations.bad_validations >= config.patience
 
 
-def _validation(train: TrainState, config: TrainingConfig, validate: Callable[[], Evaluation]) -> EvaluationRecord:
+def _validation(train: TrainState, config: TrainingConfig, validate: Callable[[], Validated]) -> EvaluationRecord:
     evaluation = validate()
-    is_best = train.validations.update(evaluation.nats_per_token, train.step, config.lr_decay)
+    is_best = train.validations.update(evaluation.nats_per_target, train.step, config.lr_decay)
     averaged = 0
     if train.average is not None:
         averaged = int(train.average.count)
-        train.average.after_validation(train.model, train.step, evaluation.nats_per_token)
+        train.average.after_validation(train.model, train.step, evaluation.nats_per_target)
     return EvaluationRecord(train.step, train.epoch, train.tokens, evaluation, is_best, averaged)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from lmkit.session.measurements import Measurements
+from lmkit.session.language.measurements import TextMeasurements
 from lmkit.session.saving.best_model import BestModel
 from tests import forks
 
@@ -164,7 +164,7 @@ def test_a_signal_before_a_measurement_ends_the_run_and_a_resume_is_exact(cli, w
     """The measurement that follows is not begun: it may take long, and is done by the resume."""
     options = ["--corpus", "text.txt", "--max-steps", "20", "--eval-every", "8"]
     assert cli(*TRAIN, *options, "--out", "whole").code == 0
-    parts = {"validate": Measurements, "keep_last": BestModel, "take": BestModel, "close": Measurements}
+    parts = {"validate": TextMeasurements, "keep_last": BestModel, "take": BestModel, "close": TextMeasurements}
     numbers = [signal.SIGTERM, signal.SIGTERM, signal.SIGHUP, signal.SIGTERM]
     for (method, part), number in zip(parts.items(), numbers, strict=True):
         with open(work / f"{method}.txt", "wb") as output, open(work / "stderr.txt", "ab") as log:

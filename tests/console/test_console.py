@@ -23,7 +23,7 @@ from lmkit.console.terminal.progress import ProgressLine
 from lmkit.console.training import TrainingDisplay
 from lmkit.evaluation.measurement import Measurement, measure
 from lmkit.evaluation.perplexity import Evaluation
-from lmkit.session.measurements import Measurements
+from lmkit.session.language.measurements import TextMeasurements
 from lmkit.session.session import Session
 from lmkit.training.step import StepRecord
 from tests.runs import SMALL
@@ -98,9 +98,9 @@ def test_a_number_is_readable_however_large_it_is():
 def test_a_validation_says_how_many_seams_it_left_open(show: Show, monkeypatch: pytest.MonkeyPatch):
     assert "seam" not in show()[1]
     monkeypatch.setattr(
-        "lmkit.session.measurements.measure", partial(measure_with, Evaluation(seams_open=3, seams_repaired=1))
+        "lmkit.session.language.measurements.measure", partial(measure_with, Evaluation(seams_open=3, seams_repaired=1))
     )
-    monkeypatch.setattr(Measurements, "_one_stream_is_quick", lambda self, tokens: False)
+    monkeypatch.setattr(TextMeasurements, "_one_stream_is_quick", lambda self, tokens: False)
     out, err = show(out="again")
     assert "3 seams open" in err
     assert re.search(r"\(\d+ rows with a warm-up of 256, 1 seam repaired, state carry", out)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
 
 from lmkit.config import Config
 from lmkit.evaluation.perplexity import Evaluation
-from lmkit.session.guessing import GuessingAlarm
-from lmkit.session.measurements import Measurements
+from lmkit.session.language.kind import text_alarm
 from lmkit.session.session import Session
 from lmkit.training.loop import EvaluationRecord
 from lmkit.training.step import StepRecord
@@ -20,18 +19,10 @@ from lmkit.training.step import StepRecord
 GUESS = math.log(50)
 
 
-class Sound:
-    """Measurements of a model whose carried state is sound."""
-
-    def notes_on_carried_state(self, split: str) -> list[str]:
-        assert split == "valid"
-        return []
-
-
 def heard(*pairs: tuple[float, float]) -> list[str]:
     """What is said of validations in this order: the nats per token of the steps before each, and its own."""
     warnings: list[str] = []
-    alarm = GuessingAlarm(50, cast(Measurements, Sound()), warnings.append)
+    alarm = text_alarm(50, list, warnings.append)
     for number, (trained, validated) in enumerate(pairs, 1):
         for _ in range(2):
             alarm.after_step(StepRecord(number, 0, 100 * trained, 100, 0.1, 1.0))

@@ -308,7 +308,7 @@ def test_seams_that_a_validation_left_open_are_in_its_record(make: Make, monkeyp
     sound = make(max_steps=4, eval_every=4)
     list(sound.records())
     assert all("seams_open" not in record for record in lines(sound))
-    monkeypatch.setattr("lmkit.session.measurements.measure", measure_with_open_seams)
+    monkeypatch.setattr("lmkit.session.language.measurements.measure", measure_with_open_seams)
     session = make(max_steps=4, eval_every=4)
     list(session.records())
     session.close()

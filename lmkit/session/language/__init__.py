@@ -1,0 +1,1 @@
+"""The training of language models: what is theirs of a session."""
