@@ -15,7 +15,8 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from lmkit.config import Config
+from lmkit.classify.trained import classifier_of
+from lmkit.config import ClassifierConfig, Config
 from lmkit.errors import ConfigError, DataError, RunError
 from lmkit.evaluation.adapters.adapters import Parts
 from lmkit.evaluation.adapters.dynamic import gradient_squares
@@ -50,7 +51,7 @@ from lmkit.text.sources.generated import known_entropy
 from lmkit.text.token_file import TokenFile
 from lmkit.text.tokenizers.tokenizer import StreamDecoder, Tokenizer
 
-__all__ = ["ScoredToken", "TrainedModel", "load"]
+__all__ = ["ScoredToken", "TrainedModel", "load", "load_language_model"]
 
 GRADIENT_ROWS, GRADIENT_WINDOWS = 20, 50
 TOGETHER = 64  # texts that are computed at a time
@@ -539,13 +540,28 @@ def _closing_perplexity(run: StoredRun) -> list[str]:
     return [f"{record.get('split')} perplexity {perplexity:.4g}"] if isinstance(perplexity, (int, float)) else []
 
 
-def load(path: str | os.PathLike[str], device: str = "auto", checkpoint: str | int = "best") -> TrainedModel:
-    """Open a run folder and return its best model, or that of a checkpoint: ``last``, or a step.
+def load(path: str | os.PathLike[str], device: str = "auto", checkpoint: str | int = "best") -> TrainedModel | Any:
+    """Open a run folder and return its best model, or that of a checkpoint: ``last``, or a step. A run of ``lmkit
+    classify train`` gives a ``TrainedClassifier``.
 
     Raises RunError if the folder is missing, damaged or foreign, or has no such checkpoint.
     """
     run = RunDirectory.open(path)
-    stored = run.stored()
+    stored = run.stored(kind=None)
+    if isinstance(stored.config, ClassifierConfig):
+        return classifier_of(run, stored, device, checkpoint)
+    return _language_model_of(run, stored, device, checkpoint)
+
+
+def load_language_model(
+    path: str | os.PathLike[str], device: str = "auto", checkpoint: str | int = "best"
+) -> TrainedModel:
+    """The same, and RunError for a run that is not a language model's."""
+    run = RunDirectory.open(path)
+    return _language_model_of(run, run.stored(), device, checkpoint)
+
+
+def _language_model_of(run: RunDirectory, stored: StoredRun, device: str, checkpoint: str | int) -> TrainedModel:
     weights = None if checkpoint == "best" else run.checkpoints.weights(checkpoint)
-    model = run.load_model(stored.blueprint, choose_device(device), weights)
+    model = run.load_model(stored.language_model, choose_device(device), weights)
     return TrainedModel(model, stored.tokenizer, stored.config, stored, stored.record.counts("train"))

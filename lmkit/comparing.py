@@ -13,7 +13,7 @@ from typing import NamedTuple, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from lmkit.api import TrainedModel, load
+from lmkit.api import TrainedModel, load_language_model
 from lmkit.errors import ConfigError, FailedError, LmkitError
 from lmkit.evaluation.caveats import MUCH_UNKNOWN, unknown_words
 from lmkit.evaluation.comparison.alignment import (
@@ -122,7 +122,7 @@ def _listed(runs: Iterable[Run]) -> list[Run]:
 
 
 def _load(run: str | os.PathLike[str], device: str, progress: Progress | None) -> TrainedModel:
-    model = load(run, device)
+    model = load_language_model(run, device)
     model.progress = progress
     return model
 

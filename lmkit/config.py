@@ -11,19 +11,22 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from lmkit.errors import ConfigError
 from lmkit.fields import Section, alternatives, arguments_of, flag_of, option
 
 __all__ = [
     "CONFIG_FORMAT",
+    "KINDS",
     "PLACEMENT",
     "RESUMABLE",
     "CheckpointConfig",
+    "ClassifierConfig",
     "Config",
     "DataConfig",
     "FineTuning",
+    "LabelConfig",
     "ModelConfig",
     "RuntimeConfig",
     "TrainingConfig",
@@ -79,6 +82,24 @@ TRUNCATIONS: dict[str, dict[str, Any]] = {
     "k1k2": {"k1": None, "k2": None},
     "random": {},
     "artbp": {"artbp_cut": 0.25, "artbp_chunk": None},
+}
+# Options that a classifier takes, of the sections of which it does not take all.
+OF_CLASSIFIERS = {
+    "data": ("corpus", "tokenizer", "vocab_size", "min_count", "valid_fraction"),
+    "model": (
+        *("cell", "block", "num_layers", "hidden_size", "embedding_size"),
+        *REGULARISERS,
+        *("zoneout", "nonlinearity", "irnn_form", "recurrent_init", "recurrent_scale", "forget_bias", "initial_state"),
+        *("input_gate", "projection_size", "mogrifier_rounds", "conv_width", "heads", "context"),
+        *("attention", "attention_kind"),
+    ),
+    "training": (
+        *("window", "batch_size", "accumulate"),
+        *("optimizer", "lr", "betas", "eps", "momentum", "muon_lr", "weight_decay"),
+        *("schedule", "warmup", "lr_decay", "decay_after", "lr_decay_per_layer", "freeze", "unfreeze_every"),
+        *("average", "average_decay", "average_start", "average_n", "max_grad_norm"),
+        *("epochs", "max_steps", "max_seconds", "eval_every", "patience", "on_nonfinite", "skip_spikes"),
+    ),
 }
 SAMPLER_STATES = {"sequential": ("carry", "reset"), "random": ("reset",), "document": ("document",)}
 # The pairs of sampler and state that a style of truncation needs; `fixed` serves all.
@@ -738,13 +759,18 @@ class Config:
             sections[section.name] = dataclasses.replace(current, **changes)
         if unknown := sorted(set(values) - known):
             raise ConfigError(_unknown_key(unknown[0], known))
-        return Config(**sections)
+        return type(self)(**sections)
 
     def arguments(self) -> list[str]:
         """The options that are not the defaults, as the command line takes them."""
-        sections = [getattr(self, section.name) for section in dataclasses.fields(self)]
-        chosen = [(item, getattr(section, item.name)) for section in sections for item in dataclasses.fields(section)]
-        return [word for item, value in chosen if value != item.default for word in arguments_of(item, value)]
+        plain = type(self)()
+        pairs = [(getattr(self, one.name), getattr(plain, one.name)) for one in dataclasses.fields(self)]
+        chosen = [
+            (item, getattr(section, item.name), getattr(default, item.name))
+            for section, default in pairs
+            for item in dataclasses.fields(section)
+        ]
+        return [word for item, value, default in chosen if value != default for word in arguments_of(item, value)]
 
     def to_dict(self) -> dict[str, Any]:
         """Sections as plain dictionaries, ready for JSON."""
@@ -753,13 +779,70 @@ class Config:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
         """Read sections from plain dictionaries (JSON, TOML); an unknown section or key raises ConfigError."""
-        return cls().override(flatten(values))
+        return cls().override(flatten(values, cls))
 
 
-def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class LabelConfig(Section):
+    """Which texts and labels, and how a classifier is made of an encoder."""
+
+    text_column: str = option("text", "Column of the texts.")
+    label_column: str = option("label", "Column of the labels.")
+    valid: str | None = option(
+        None, "File for validation, with the same columns (default: --valid-fraction of the training file)."
+    )
+    pooling: str = option(
+        "concat",
+        "What the output layer sees of a text: the last output, the mean, the largest values, or all three.",
+        choices=("last", "mean", "max", "concat"),
+    )
+    tune: str = option(
+        "full",
+        "What is trained: the output layer alone (probe), all, or one more part from the top down each epoch.",
+        choices=("probe", "full", "gradual"),
+    )
+    class_weights: str = option(
+        "none",
+        "Weights of the loss: none, or balanced, so that each class counts the same however many texts it has.",
+        choices=("none", "balanced"),
+    )
+    classes: tuple[str, ...] | None = option(None, "Classes in the order of their numbers (from the training file).")
+
+
+@dataclass(frozen=True)
+class ClassifierConfig(Config):
+    """All sections of a classifier's configuration. Of the others' options it takes those of ``OF_CLASSIFIERS``."""
+
+    kind: ClassVar[str] = "classifier"
+
+    data: DataConfig = field(default_factory=lambda: DataConfig(tokenizer="word", min_count=2, test_fraction=0.0))
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(sampler="document", window=256))
+    labels: LabelConfig = field(default_factory=LabelConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for section in dataclasses.fields(self):
+            allowed, chosen = OF_CLASSIFIERS.get(section.name), getattr(self, section.name)
+            default = cast(Any, section.default_factory)()
+            for item in dataclasses.fields(chosen):
+                foreign = allowed is not None and item.name not in allowed
+                if foreign and getattr(chosen, item.name) != getattr(default, item.name):
+                    raise ConfigError(f"{flag_of(item)} does not go with a classifier: leave it out.")
+
+    @classmethod
+    def takes(cls, name: str) -> bool:
+        """Whether an option is one of a classifier's."""
+        home = next((one.name for one in dataclasses.fields(cls) if hasattr(getattr(cls(), one.name), name)), None)
+        return home is not None and (home not in OF_CLASSIFIERS or name in OF_CLASSIFIERS[home])
+
+
+KINDS: dict[str, type[Config]] = {kind.kind: kind for kind in (Config, ClassifierConfig)}
+
+
+def flatten(values: Mapping[str, Any], kind: type[Config] = Config) -> dict[str, Any]:
     """``{"model": {"cell": "gru"}}`` -> ``{"cell": "gru"}``, refusing sections and keys that do not exist."""
-    sections = {item.name: item for item in dataclasses.fields(Config)}
-    fields = {name: {item.name for item in dataclasses.fields(getattr(Config(), name))} for name in sections}
+    sections = {item.name: item for item in dataclasses.fields(kind)}
+    fields = {name: {item.name for item in dataclasses.fields(getattr(kind(), name))} for name in sections}
     flat: dict[str, Any] = {}
     for name, content in values.items():
         if name not in sections:

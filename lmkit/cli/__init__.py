@@ -25,6 +25,7 @@ COMMANDS = {
     "compare": "Test whether one model is better than another.",
     "sample": "Generate text.",
     "inspect": "Look inside a model: gradients, memory, gates, dynamics.",
+    "classify": "Train and use classifiers of texts.",
     "tokenize": "Show a text as tokens, or compare tokenizers on it.",
     "corpora": "List and describe the corpora that lmkit knows by name.",
     "info": "Show what a run folder holds.",

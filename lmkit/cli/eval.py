@@ -91,7 +91,7 @@ def command(
     them; the levels below come in a table.
     """
     line = progress_line()
-    from lmkit.api import load
+    from lmkit.api import load_language_model
     from lmkit.console.tables import show_adapters, show_measurement
     from lmkit.errors import ConfigError
 
@@ -103,7 +103,7 @@ def command(
     if file == "":
         raise ConfigError("--file is empty: give a file, a folder, or - for standard input.")
     options = EvalOptions(**chosen(EvalOptions, given), adapters=AdapterSettings(**chosen(AdapterSettings, given)))
-    lm = load(run, use_runtime(device, threads), checkpoint)
+    lm = load_language_model(run, use_runtime(device, threads), checkpoint)
     lm.progress = line
     if file is not None:
         name, tokens = file, lm.file_tokens(file, state=options.state)
@@ -111,7 +111,7 @@ def command(
         name, tokens = lm.split_tokens(split, state=options.state)
     adapted = None
     if options.adapters.used or options.adapters.tuned or mix:
-        others = [load(other, lm.device.type) for other in mix]
+        others = [load_language_model(other, lm.device.type) for other in mix]
         adapted = lm.adapt(tokens, options, split=name, others=others)
     result = lm.measure(tokens, options, split=name) if adapted is None else adapted.result
     line.end()

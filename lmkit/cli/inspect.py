@@ -152,13 +152,13 @@ def command(
     forgetting    how fast states from different pasts become equal over the same text
     """
     line = progress_line()
-    from lmkit.api import load
+    from lmkit.api import load_language_model
     from lmkit.console.inspection import show_finding
 
     run, what = _what(run, what)
     view = VIEWS[what]
     _check(what, view, given, as_json)
-    lm = load(run, use_runtime(device, threads), checkpoint)
+    lm = load_language_model(run, use_runtime(device, threads), checkpoint)
     lm.progress = line
     name, text = _text(lm, given) if view.reads else ("", ())
     finding = view.look(_Request(lm, text, given["lags"], given["token"], given["steps"] or STEPS))

@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from lmkit.cli.completers import complete_corpora, complete_files, complete_runs, complete_tokenizers
-from lmkit.config import CheckpointConfig, Config, DataConfig, ModelConfig, RuntimeConfig, TrainingConfig, flatten
+from lmkit.config import (
+    CheckpointConfig,
+    ClassifierConfig,
+    Config,
+    DataConfig,
+    LabelConfig,
+    ModelConfig,
+    RuntimeConfig,
+    TrainingConfig,
+    flatten,
+)
 from lmkit.errors import ConfigError
 from lmkit.fields import fields_of, flag_of
 from lmkit.files import read_regular
@@ -29,6 +39,7 @@ __all__ = [
     "checkpoint_option",
     "chosen",
     "chosen_options",
+    "classifier_options",
     "config_options",
     "make_config",
     "progress_line",
@@ -40,6 +51,7 @@ __all__ = [
 LARGEST_FILE = 1 << 20  # bytes of a --config file
 F = TypeVar("F", bound=Callable[..., Any])
 TITLES: dict[type, str] = {
+    LabelConfig: "Texts and labels",
     DataConfig: "Text",
     ModelConfig: "Model",
     TrainingConfig: "Training",
@@ -53,6 +65,7 @@ COMPLETERS = {
     "init_from": complete_runs,
 }
 OPTIONS, OWN = "Options", "Run"  # the only section of a help page; that of a command's own options
+OWN_DEFAULT = object()  # of a field
 ALL = "lmkit.help_all"  # in a click context: --help-all was asked for
 
 
@@ -159,9 +172,22 @@ def config_options(function: F) -> F:
     """Add an option for every field of every section, ``--cuda`` and ``--gpu`` as short ways to ``--device cuda``, and
     ``--max-minutes``.
     """
-    for section in reversed(TITLES):
+    for section in [one for one in reversed(TITLES) if one is not LabelConfig]:
         for item, hint in reversed(list(fields_of(section))):
             function = _option(item, hint, TITLES[section])(function)
+    return _cuda(_minutes(function))
+
+
+def classifier_options(function: F) -> F:
+    """Add an option for every field that a classifier takes, but the training file and what its texts tell; --cuda and
+    --max-minutes as ``config_options`` does.
+    """
+    config = ClassifierConfig()
+    sections = [(getattr(config, one.name), type(getattr(config, one.name))) for one in dataclasses.fields(config)]
+    for section, kind in sorted(sections, key=lambda pair: list(TITLES).index(pair[1]), reverse=True):
+        for item, hint in reversed(list(fields_of(kind))):
+            if item.name not in ("corpus", "classes") and ClassifierConfig.takes(item.name):
+                function = _option(item, hint, TITLES[kind], getattr(section, item.name))(function)
     return _cuda(_minutes(function))
 
 
@@ -204,10 +230,12 @@ def make_config(preset: str | None, file: Path | None, given: Mapping[str, Any])
     return Config().override(chosen_options(preset, file, given))
 
 
-def chosen_options(preset: str | None, file: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
+def chosen_options(
+    preset: str | None, file: Path | None, given: Mapping[str, Any], kind: type[Config] = Config
+) -> dict[str, Any]:
     """What was chosen: by the preset, then by the file, then by options on the command line."""
     options = {} if preset is None else dict(read_preset(preset).options)
-    options |= {} if file is None else _read_toml(file)
+    options |= {} if file is None else _read_toml(file, kind)
     return options | {name: value for name, value in given.items() if value is not None}
 
 
@@ -249,9 +277,9 @@ def _minutes(function: F) -> F:
     return cast(F, in_seconds)
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _read_toml(path: Path, kind: type[Config]) -> dict[str, Any]:
     try:
-        return flatten(tomllib.loads(read_regular(path, LARGEST_FILE).decode("utf-8")))
+        return flatten(tomllib.loads(read_regular(path, LARGEST_FILE).decode("utf-8")), kind)
     except (OSError, ValueError) as error:  # ValueError: no UTF-8, no TOML, or a number of thousands of digits
         raise ConfigError(f"Cannot read --config {path}: {getattr(error, 'strerror', None) or error}.") from error
     except RecursionError:
@@ -260,13 +288,14 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: {error}") from error
 
 
-def _option(item: dataclasses.Field[Any], hint: Any, section: str) -> Callable[[F], F]:
+def _option(item: dataclasses.Field[Any], hint: Any, section: str, default: Any = OWN_DEFAULT) -> Callable[[F], F]:
+    default = item.default if default is OWN_DEFAULT else default
     names = item.metadata["flags"] or (flag_of(item),)
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     kind = next(kind for kind in kinds if kind is not type(None))
     help = item.metadata["help"]
-    if item.default is not None and kind is not bool:
-        help += f"  [default: {item.default:g}]" if kind is float else f"  [default: {item.default}]"
+    if default is not None and kind is not bool:
+        help += f"  [default: {default:g}]" if kind is float else f"  [default: {default}]"
     if kind is bool:
         negative = "--no-" + names[0].removeprefix("--")
         names = (f"{names[0]}/{negative}", *names[1:])

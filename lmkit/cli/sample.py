@@ -104,7 +104,7 @@ def command(
 ) -> None:
     """Let a trained model continue a prompt; the text streams as it is made."""
     line = progress_line()
-    from lmkit.api import load
+    from lmkit.api import load_language_model
     from lmkit.errors import ConfigError
     from lmkit.generation.decoding import Decoding
 
@@ -114,7 +114,7 @@ def command(
     prompt = " ".join(words) if prompt is None else prompt
     decoding = Decoding(temperature, top_k, top_p, min_p)
     # one token's arithmetic is too small to share among threads
-    lm = load(run, use_runtime(device, threads, default_threads=1), checkpoint)
+    lm = load_language_model(run, use_runtime(device, threads, default_threads=1), checkpoint)
     if not as_json:
         line.end()  # the text itself shows how far it is
     _warn_of_unknown(lm, prompt, line)

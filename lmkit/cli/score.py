@@ -108,7 +108,7 @@ def command(
     one before is not.
     """
     line = progress_line()
-    from lmkit.api import load
+    from lmkit.api import load_language_model
     from lmkit.evaluation.scoring.columns import Layout
 
     run = run or only_run("score")
@@ -118,7 +118,7 @@ def command(
     device = use_runtime(device, threads)
     with contextlib.ExitStack() as stack:
         sources = _open((nbest,) if nbest is not None else files or ("-",), stack)
-        lm = load(run, device, checkpoint)
+        lm = load_language_model(run, device, checkpoint)
         lm.progress = line
         if nbest is not None:
             _rescore(lm, sources, 1.0 if weight is None else weight, _Table(form, line))

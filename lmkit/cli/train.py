@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import signal
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from lmkit.cli.completers import complete_corpora, complete_presets, complete_runs
 from lmkit.cli.options import SectionedCommand, chosen, chosen_options, config_options, make_config, section_options
+from lmkit.cli.training import report, train_to_the_end
 from lmkit.config import FineTuning
-from lmkit.errors import ConfigError, FailedError
+from lmkit.errors import ConfigError
 from lmkit.files import exists
 from lmkit.presets.preset import preset_names
 
-if TYPE_CHECKING:
-    from lmkit.console.training import TrainingDisplay
-    from lmkit.evaluation.measurement import Measurement
-    from lmkit.session.session import Session
-
 __all__ = ["command"]
-
-FINAL_LENGTH = 400
-
 
 SHORT = (
     "tokenizer",
@@ -112,14 +100,8 @@ def command(
             changes = {name: value for name, value in given.items() if value is not None}
             session = Session.resume(resume or Path(), changes, allow_inexact=allow_inexact, **listeners)
         with session:
-            result, signal_number = _train(session, display)
-    try:
-        _report(session, result, display, as_json, stopped=signal_number is not None and result is None)
-    finally:
-        if session.unsaved:  # worse than a result that cannot be printed
-            raise FailedError(session.unsaved)
-    if signal_number is not None:
-        raise SystemExit(128 + signal_number)
+            ended = train_to_the_end(session, display)
+    report(session, ended, display, as_json=as_json)
 
 
 def _corpus(texts: tuple[str, ...], corpus: str | None) -> str | None:
@@ -142,95 +124,3 @@ def _corpus(texts: tuple[str, ...], corpus: str | None) -> str | None:
     if text in preset_names() and not exists(path):
         raise ConfigError(f"{text} is a preset, not a text: `lmkit train TEXT --preset {text}`.")
     return text
-
-
-def _train(session: Session, display: TrainingDisplay) -> tuple[Measurement | None, int | None]:
-    """Train and measure, or save and stop at the first signal; return the measurement, and the signal's number."""
-    display.begin(session)
-    with _first_signal(session) as seen:
-        try:
-            with closing(session.records()) as records:
-                for record in records:
-                    display.record(record)
-                    if seen:
-                        raise _Stopped
-            if seen:
-                raise _Stopped
-            result = session.close()
-            return result, seen[0] if seen else None
-        except _Stopped:
-            display.say(f"Stopping at step {session.train.step:,}: saving. Press again to quit now.")
-            session.stop()
-            return None, seen[0]
-
-
-class _Stopped(BaseException):
-    """A signal has come. No Exception: nothing that cleans up after errors must take it for one."""
-
-
-@contextmanager
-def _first_signal(session: Session) -> Iterator[list[int]]:
-    """A list that the first signal which asks to end makes non-empty. A measurement is broken off, it changes nothing;
-    all else continues to the next record. The second signal ends the process at once.
-    """
-    seen: list[int] = []
-
-    def break_off() -> None:
-        if seen:
-            raise _Stopped
-
-    session.measurements.before = break_off
-
-    def note(number: int, frame: Any) -> None:
-        if seen:
-            if os.isatty(2):
-                os.write(2, b"\r\x1b[K")  # no half of a progress line
-            os._exit(128 + number)
-        seen.append(number)
-        if session.measurements.going_on:
-            raise _Stopped
-
-    try:
-        before = {number: signal.signal(number, note) for number in _stopping_signals()}
-    except ValueError:  # not the main thread: signals are somebody else's business
-        yield seen
-        return
-    try:
-        yield seen
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _stopping_signals() -> list[signal.Signals]:
-    """Those that ask a program to end. SIGHUP comes from a terminal that was closed; nohup has it ignored."""
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
-    return numbers
-
-
-def _report(
-    session: Session, result: Measurement | None, display: TrainingDisplay, as_json: bool, *, stopped: bool
-) -> None:
-    from lmkit.console.training import sample_of
-
-    if not as_json:
-        if stopped:
-            display.stopped()
-        else:
-            display.result(result, sample_of(session, FINAL_LENGTH) if session.train.step else "")
-        return
-    summary: dict[str, Any] = {
-        "run": str(session.run.path),
-        "steps": session.train.step,
-        "tokens": session.train.tokens,
-        "stopped": stopped,
-    }
-    summary["seconds"] = round(session.train.elapsed, 3)
-    if session.train.validations.best_step:
-        summary["best_step"] = session.train.validations.best_step
-        summary["valid_nats_per_token"] = session.train.validations.best
-    if result is not None:
-        summary["result"] = result.metrics()
-    click.echo(json.dumps(summary))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
-from lmkit.api import TrainedModel, load
+from lmkit.api import TrainedModel, load_language_model
 from lmkit.config import Config, FineTuning, flatten
 from lmkit.console.options import Changes, Options, shows_options
 from lmkit.console.training import TrainingDisplay
@@ -120,4 +120,4 @@ def _trained(session: Session, display: TrainingDisplay | None) -> TrainedModel:
         display.closed(session.close())
     if session.unsaved:
         raise FailedError(session.unsaved)
-    return load(session.run.path, str(session.device.type))
+    return load_language_model(session.run.path, str(session.device.type))

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from rich.markup import escape
 
-from lmkit.api import TrainedModel
-from lmkit.console.tables import remarks
-from lmkit.console.terminal.numbers import counted, learning_rate, printable, rounded, rows_of, sparkline
+from lmkit.console.terminal.numbers import counted, learning_rate, printable, sparkline
 from lmkit.console.terminal.output import open_console
 from lmkit.console.terminal.progress import ProgressLine
-from lmkit.evaluation.measurement import Measurement
+from lmkit.console.wording import TEXT, Wording
 from lmkit.session.session import Session
-from lmkit.session.setup import measured_language_model
 from lmkit.training.loop import EvaluationRecord
 from lmkit.training.step import StepRecord
 
-__all__ = ["TrainingDisplay", "headline", "sample_of"]
+__all__ = ["TrainingDisplay"]
 
 SAMPLE_LENGTH = 120  # tokens behind a validation
 PLAIN_SECONDS = 10.0  # between two lines where there is no terminal
@@ -34,7 +31,8 @@ class TrainingDisplay:
     stay.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wording: Wording = TEXT) -> None:
+        self.wording = wording
         self.console = open_console(stderr=True)
         self.line = ProgressLine(self.console, plain_seconds=PLAIN_SECONDS)
         self.averaged_at = 0.0
@@ -57,14 +55,14 @@ class TrainingDisplay:
     def begin(self, session: Session) -> None:
         """Say what is trained on what."""
         self.session = session
-        for line in _headlines(session):
+        for line in _headlines(session, self.wording):
             self.say(line)
         self.tokens_shown, self.elapsed_shown = session.train.tokens, session.train.elapsed
         if session.resumed:
             self.say(_resumed_at(session))
             self.curve = session.earlier_validations
         if "valid" in session.corpus.splits:
-            self.say(f"{BEST} marks the best validation so far; a sample of the model's text follows it")
+            self.say(f"{BEST} marks the best validation so far{self.wording.marked}")
         self.line("run", session.progress)
 
     def record(self, record: StepRecord | EvaluationRecord) -> None:
@@ -72,7 +70,7 @@ class TrainingDisplay:
         if isinstance(record, StepRecord):
             self.step(record)
         else:
-            self.evaluation(record, sample_of(self.session, SAMPLE_LENGTH))
+            self.evaluation(record, self.wording.sample(self.session, SAMPLE_LENGTH))
 
     def step(self, record: StepRecord) -> None:
         """Take note of a step; the line shows means over some of them."""
@@ -93,20 +91,17 @@ class TrainingDisplay:
         epochs = self.session.config.training.epoch_limit
         loss = self.nll / max(1.0, self.count)
         yield f"epoch {record.epoch + 1}" + (f" of {epochs}" if epochs else "")
-        yield f"loss {loss:.3f}"
-        yield f"ppl {rounded(_exp(loss))}"
-        yield f"{speed:,.0f} tok/s"
+        yield from self.wording.loss(loss)
+        yield f"{speed:,.0f} {self.wording.unit_short}/s"
         yield f"lr {learning_rate(record.lr)}"
         yield f"norm {record.grad_norm:.2f}"
         yield f"step {record.step:,}"
 
     def evaluation(self, record: EvaluationRecord, sample: str) -> None:
         """A line for a validation, and what the model writes by now."""
-        self.curve.append(record.evaluation.nats_per_token)
+        self.curve.append(record.evaluation.nats_per_target)
         mark = f" {BEST}" if record.is_best else "  "
-        metrics = f"valid {record.evaluation.nats_per_token:.4f} nats  ppl {rounded(record.evaluation.perplexity)}"
-        if record.evaluation.seams_open:
-            metrics += f"  {counted(record.evaluation.seams_open, 'seam')} open"
+        metrics = self.wording.validation(record.evaluation)
         if record.averaged:
             metrics += f"  mean of {record.averaged:,}"
         line = f"step {record.step:>6,}  {self.session.train.elapsed:6.1f} s  {metrics}{mark}"
@@ -121,46 +116,47 @@ class TrainingDisplay:
         open_console().print(f"run {self.session.run.path}", markup=False, soft_wrap=True)
         if saved:
             text = "cat TEXT | " if self.session.config.data.corpus == "-" else ""
-            self.say(f"To continue: {text}lmkit train --resume {self.session.run.path}")
+            self.say(f"To continue: {text}{self.session.kind.command} --resume {self.session.run.path}")
 
     def summary(self) -> None:
         """The curve, and how much was trained."""
         train = self.session.train
         if len(self.curve) > 1:
-            self.say(f"validation {sparkline(self.curve)}  {self.curve[0]:.3f} → {min(self.curve):.3f} nats per token")
+            way = f"{self.curve[0]:.3f} → {min(self.curve):.3f} nats per {self.wording.unit}"
+            self.say(f"validation {sparkline(self.curve)}  {way}")
         best = f"; best at step {train.validations.best_step:,}" if train.validations.best_step else ""
-        done = f"{counted(train.step, 'step')}, {counted(train.tokens, 'token')}"
+        done = f"{counted(train.step, 'step')}, {counted(train.tokens, self.wording.unit)}"
         self.say(f"trained {done} in {train.elapsed:.1f} s{best}")
 
-    def closed(self, measurement: Measurement | None) -> None:
+    def closed(self, measurement: Any) -> None:
         """The summary, the run folder and the final metrics, in lines that stay."""
         self.summary()
         self.say(f"run {self.session.run.path}")
-        for line in () if measurement is None else (headline(measurement), *remarks(measurement.metrics())):
+        for line in () if measurement is None else self.wording.closing(measurement):
             self.say(line)
 
-    def result(self, measurement: Measurement | None, sample: str) -> None:
+    def result(self, measurement: Any, sample: str) -> None:
         """The summary, then the run folder, the final metrics and a sample on standard output."""
         self.summary()
         out = open_console()
         out.print(f"run {self.session.run.path}", markup=False, soft_wrap=True)
         if measurement is not None:
-            for line in (headline(measurement), *remarks(measurement.metrics())):
+            for line in self.wording.closing(measurement):
                 out.print(escape(line), soft_wrap=True)
         if sample:
             out.print()
             out.print(printable(sample) if out.is_terminal else sample, markup=False, soft_wrap=True)
         if self.session.train.step and not self.session.unsaved:
-            self.say(f'Now try: lmkit sample {self.session.run.path} --prompt "..."')
+            self.say(f"Now try: {self.wording.next_command(self.session.run.path)}")
 
 
-def _headlines(session: Session) -> list[str]:
+def _headlines(session: Session, wording: Wording) -> list[str]:
     model, corpus = session.config.model, session.corpus
-    sizes = ", ".join(f"{name} {len(split):,}" for name, split in corpus.splits.items())
     parameters = sum(parameter.numel() for parameter in session.model.parameters())
     placement = session.placement
     return [
-        f"{corpus.name}: {corpus.tokenizer.kind} tokens, vocabulary {corpus.tokenizer.vocab_size:,}; {sizes}",
+        f"{corpus.name}: {corpus.tokenizer.kind} tokens, vocabulary {corpus.tokenizer.vocab_size:,}; "
+        f"{wording.sizes(session)}",
         f"{model.shape}, {parameters:,} parameters; "
         f"{placement.device}, {str(placement.precision).removeprefix('torch.')}, "
         f"{counted(placement.threads, 'thread')}",
@@ -180,28 +176,6 @@ def _resumed_at(session: Session) -> str:
     return f"resumed at step {session.started_at:,}"
 
 
-def sample_of(session: Session, length: int) -> str:
-    """What the model writes by now."""
-    counts = vars(session.corpus.splits["train"].counts)
-    return TrainedModel(
-        measured_language_model(session.train), session.corpus.tokenizer, session.config, training_counts=counts
-    ).sample(length=length, seed=session.config.runtime.seed, temperature=0.8)
-
-
-def headline(measurement: Measurement) -> str:
-    """The perplexity of the closing measurement, with how it was measured."""
-    result = measurement.evaluation
-    text = f"{measurement.split} perplexity {rounded(result.perplexity)} per token"
-    text += f", {result.bits_per_char:.3f} bits per character"
-    if not measurement.lossless:
-        text += " (lossy: lower bound)"
-    return f"{text} ({rows_of(measurement)}, state {measurement.state}, {measurement.precision})"
-
-
 def _one_line(text: str, room: int) -> str:
     flat = " ".join(text.split())
     return flat if len(flat) <= room else flat[: room - 1] + "…"
-
-
-def _exp(value: float) -> float:
-    return math.exp(value) if value < 700 else math.inf

@@ -9,11 +9,12 @@ from typing import Generic, TypeVar
 from torch import Tensor
 
 from lmkit.config import ModelConfig
+from lmkit.model.classifier import Classifier
 from lmkit.model.encoder import Encoder
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.shapes import shapes_of, without_memory
 
-__all__ = ["Blueprint", "LanguageBlueprint"]
+__all__ = ["Blueprint", "ClassifierBlueprint", "LanguageBlueprint"]
 
 N = TypeVar("N", bound=Encoder, covariant=True)
 
@@ -40,3 +41,15 @@ class LanguageBlueprint(Blueprint[LanguageModel]):
 
     def make(self, order: Tensor | None = None) -> LanguageModel:
         return LanguageModel(self.model, self.vocab_size, order)
+
+
+@dataclass(frozen=True)
+class ClassifierBlueprint(Blueprint[Classifier]):
+    """Of a classifier: the number of its classes, its pooling, and the steps of a window that it reads."""
+
+    num_classes: int
+    pooling: str
+    window: int
+
+    def make(self, order: Tensor | None = None) -> Classifier:
+        return Classifier(self.model, self.vocab_size, self.num_classes, self.pooling, self.window)

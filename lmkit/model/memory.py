@@ -12,7 +12,7 @@ import torch
 
 from lmkit.errors import ConfigError
 from lmkit.hardware import memory_size
-from lmkit.model.language_model import LanguageModel
+from lmkit.model.encoder import Encoder
 
 __all__ = ["check_evaluation_memory", "evaluation_bytes", "largest", "training_bytes"]
 
@@ -23,7 +23,7 @@ TOKEN_BYTES = 40  # of a window: input, target and score, and the positions they
 
 
 def training_bytes(
-    model: LanguageModel,
+    model: Encoder,
     *,
     moments: int,
     rows: int,
@@ -49,7 +49,7 @@ def training_bytes(
     return 4.0 * numbers + PROGRAM_BYTES
 
 
-def evaluation_bytes(model: LanguageModel, *, rows: int, steps: int) -> float:
+def evaluation_bytes(model: Encoder, *, rows: int, steps: int) -> float:
     """Bytes that a model takes to read ``rows`` in parallel, ``steps`` at a time."""
     parameters = sum(parameter.numel() for parameter in model.parameters())
     states = 2 * _numbers_a_state(model)  # before and after
@@ -58,7 +58,7 @@ def evaluation_bytes(model: LanguageModel, *, rows: int, steps: int) -> float:
     return 4.0 * numbers + TOKEN_BYTES * rows * steps + PROGRAM_BYTES
 
 
-def check_evaluation_memory(model: LanguageModel, *, rows: int, steps: int) -> None:
+def check_evaluation_memory(model: Encoder, *, rows: int, steps: int) -> None:
     """Raise ConfigError where reading ``rows`` in parallel, ``steps`` at a time, exceeds the machine's memory."""
     present = memory_size(next(model.parameters()).device)
     needed = evaluation_bytes(model, rows=rows, steps=steps)
@@ -83,16 +83,16 @@ def largest(fits: Callable[[int], bool], most: int) -> int:
     return low
 
 
-def _numbers_a_token(model: LanguageModel) -> int:
+def _numbers_a_token(model: Encoder) -> int:
     return model.embedding.embedding_dim + sum(cell.kept_size for cell in model.cells)
 
 
-def _numbers_a_state(model: LanguageModel) -> int:
+def _numbers_a_state(model: Encoder) -> int:
     """Of one row."""
     return sum(tensor.numel() for layer in model.initial_state(1) for tensor in layer)
 
 
-def _numbers_dropped(model: LanguageModel, tokens: int) -> int:
+def _numbers_dropped(model: Encoder, tokens: int) -> int:
     """Matrices and embeddings of which some are dropped, and their masks."""
     matrices = sum(cell.get_parameter(name).numel() for cell in model.cells for name in cell.recurrent_matrices)
     types = model.vocab_size + tokens * model.embedding.embedding_dim

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lmkit.config import CONFIG_FORMAT, Config, ModelConfig, flatten
+from lmkit.config import CONFIG_FORMAT, KINDS, Config, ModelConfig, flatten
 from lmkit.errors import ConfigError
 
 __all__ = ["EARLIER_DEFAULTS", "FILES", "changed_values", "config_from_values", "format_defaults", "values_of_config"]
@@ -22,19 +22,21 @@ __all__ = ["EARLIER_DEFAULTS", "FILES", "changed_values", "config_from_values", 
 EARLIER_DEFAULTS: dict[str, Any] = {"irnn_form": "paper", "kernel": "torch"}
 OF_CELLS = {item.name: item.metadata["cells"] for item in dataclasses.fields(ModelConfig) if item.metadata["cells"]}
 HEADER = ("lmkit", "format", "vocab_size")
-FILES = ("corpus", "tokenizer")
+KIND = "kind"  # of what is trained; left out for language models
+FILES = ("corpus", "tokenizer", "valid")
 RELATIVE = ("./", "../")
 
 
-def format_defaults(cell: Any = ModelConfig.cell) -> dict[str, Any]:
+def format_defaults(cell: Any = ModelConfig.cell, kind: type[Config] = Config) -> dict[str, Any]:
     """What the options mean, by name, that the config.json of a network of this cell lacks, because they are newer."""
     earlier = {name: value for name, value in EARLIER_DEFAULTS.items() if cell in OF_CELLS.get(name, (cell,))}
-    return {**flatten(Config().to_dict()), **earlier}
+    return {**flatten(kind().to_dict(), kind), **earlier}
 
 
 def values_of_config(config: Config, folder: Path, version: str, vocab_size: int) -> dict[str, Any]:
     """The content of the config.json in a run folder. ``config`` names files by absolute paths."""
-    header = dict(zip(HEADER, (version, CONFIG_FORMAT, vocab_size), strict=True))
+    header: dict[str, Any] = dict(zip(HEADER, (version, CONFIG_FORMAT, vocab_size), strict=True))
+    header |= {} if config.kind == Config.kind else {KIND: config.kind}
     return {**header, **_with_files(config, lambda path: _relative(path, folder)).to_dict()}
 
 
@@ -44,9 +46,12 @@ def config_from_values(values: Mapping[str, Any], folder: Path) -> Config:
     """
     if values.get("format") != CONFIG_FORMAT:
         raise ConfigError(f"its format is {values.get('format')!s:.20}, and {CONFIG_FORMAT} is read.")
-    chosen = flatten({name: value for name, value in values.items() if name not in HEADER})
-    defaults = format_defaults(chosen.get("cell", ModelConfig.cell))
-    return _with_files(Config().override({**defaults, **chosen}), lambda path: _absolute(path, folder))
+    kind = KINDS.get(str(values.get(KIND, Config.kind)))
+    if kind is None:
+        raise ConfigError(f"it is of the kind {values[KIND]!s:.20}, and known are {', '.join(KINDS)}.")
+    chosen = flatten({name: value for name, value in values.items() if name not in (*HEADER, KIND)}, kind)
+    defaults = format_defaults(chosen.get("cell", ModelConfig.cell), kind)
+    return _with_files(kind().override({**defaults, **chosen}), lambda path: _absolute(path, folder))
 
 
 def changed_values(values: Mapping[str, Any], folder: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,7 +66,8 @@ def changed_values(values: Mapping[str, Any], folder: Path, changes: Mapping[str
 
 def _with_files(config: Config, renamed: Callable[[str], str]) -> Config:
     """The configuration with other names of the text and the tokenizer."""
-    return config.override({name: renamed(getattr(config.data, name)) for name in FILES})
+    named = {name: value for name, value in flatten(config.to_dict(), type(config)).items() if name in FILES and value}
+    return config.override({name: renamed(value) for name, value in named.items()})
 
 
 def _relative(name: str, folder: Path) -> str:

@@ -161,9 +161,14 @@ class RunDirectory:
         if not (self.path / REPORTS).is_symlink():
             remove_temporary_files(self.path / REPORTS)
 
-    def stored(self) -> StoredRun:
-        """What the run's files say that it is, each read once. Raises RunError as ``StoredRun.read``."""
-        return StoredRun.read(self.path)
+    def stored(self, kind: str | None = Config.kind) -> StoredRun:
+        """What the run's files say that it is, each read once. Raises RunError as ``StoredRun.read``, and for a run of
+        another kind; None takes any.
+        """
+        stored = StoredRun.read(self.path)
+        if kind is not None:
+            stored.check_kind(kind)
+        return stored
 
     def config_values(self) -> dict[str, Any]:
         """The content of config.json, which names the text relative to the run folder."""
@@ -261,7 +266,7 @@ class RunDirectory:
         the changed ones in config.json.
         """
         info, before = stored.record.info(), stored.values
-        options = flatten(config.to_dict())
+        options = flatten(config.to_dict(), type(config))
         values = changed_values(before, self.path, {name: options[name] for name in change["changed"]})
         named = {name: [before["data"].get(name), values["data"][name]] for name in FILES if name in change["changed"]}
         entry = {**change, "changed": {**change["changed"], **named}}

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmkit.config import Config
+from lmkit.config import ClassifierConfig, Config
 from lmkit.errors import ConfigError, RunError
 from lmkit.files import exists
-from lmkit.model.blueprint import LanguageBlueprint
+from lmkit.model.blueprint import Blueprint, ClassifierBlueprint, LanguageBlueprint
+from lmkit.model.encoder import Encoder
 from lmkit.run.config_file import config_from_values
 from lmkit.run.json_files import read_object, read_text
 from lmkit.run.record import RUN, RunRecord
@@ -21,9 +22,22 @@ from lmkit.text.sources.moved import find_text
 from lmkit.text.tokenizers.kinds import tokenizer_from_json
 from lmkit.text.tokenizers.tokenizer import LARGEST_FILE, Tokenizer
 
-__all__ = ["CONFIG", "TOKENIZER", "StoredRun", "check_text_is_there", "check_vocabulary", "config_of", "read_tokenizer"]
+__all__ = [
+    "CONFIG",
+    "TOKENIZER",
+    "StoredRun",
+    "check_text_is_there",
+    "check_vocabulary",
+    "classifier_blueprint",
+    "config_of",
+    "read_tokenizer",
+]
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
+ADVICE = {  # for a run of another kind than the one that is needed
+    Config.kind: "the commands of `lmkit classify` take it",
+    ClassifierConfig.kind: "`lmkit classify train --encoder {}` trains one on it",
+}
 
 
 @dataclass(frozen=True)
@@ -40,9 +54,25 @@ class StoredRun:
     tokenizer: Tokenizer
 
     @property
-    def blueprint(self) -> LanguageBlueprint:
-        """What its network is made from."""
+    def blueprint(self) -> Blueprint[Encoder]:
+        """What its network is made from, whatever its kind."""
+        return self.classifier if isinstance(self.config, ClassifierConfig) else self.language_model
+
+    @property
+    def language_model(self) -> LanguageBlueprint:
+        """What the network of a language model's run is made from."""
         return LanguageBlueprint(self.config.model, self.tokenizer.vocab_size)
+
+    @property
+    def classifier(self) -> ClassifierBlueprint:
+        """What the network of a classifier's run is made from."""
+        assert isinstance(self.config, ClassifierConfig), "not the run of a classifier"
+        return classifier_blueprint(self.config, self.tokenizer.vocab_size)
+
+    def check_kind(self, kind: str) -> None:
+        """Raise RunError for a run of another kind than is needed."""
+        if self.config.kind != kind:
+            raise RunError(f"{self.path} is a {self.config.kind}, not a {kind}: {ADVICE[kind].format(self.path)}.")
 
     @classmethod
     def read(cls, folder: Path) -> StoredRun:
@@ -77,6 +107,12 @@ def config_of(folder: Path, values: Mapping[str, Any], record: RunRecord) -> Con
     if not corpus.is_absolute() or exists(corpus):
         return config
     return config.override({"corpus": str(find_text(record.text_hash) or corpus)})
+
+
+def classifier_blueprint(config: ClassifierConfig, vocab_size: int) -> ClassifierBlueprint:
+    """What the network of a classifier is made from, once its classes are known."""
+    labels, window = config.labels, config.training.window
+    return ClassifierBlueprint(config.model, vocab_size, len(labels.classes or ()), labels.pooling, window)
 
 
 def read_tokenizer(folder: Path) -> tuple[str, Tokenizer]:

@@ -16,6 +16,7 @@ from lmkit.samplers.borders import (
 )
 from lmkit.samplers.document_sampler import DocumentSampler
 from lmkit.samplers.fitting import fitting_layout
+from lmkit.samplers.labelled_sampler import LabelledSampler
 from lmkit.samplers.random_sampler import RandomSampler
 from lmkit.samplers.sampler import Sampler
 from lmkit.samplers.sequential_sampler import SequentialSampler
@@ -28,6 +29,7 @@ __all__ = [
     "IGNORE",
     "SAMPLERS",
     "DocumentSampler",
+    "LabelledSampler",
     "MakeBorders",
     "OverlappingBorders",
     "RandomCuts",

@@ -50,8 +50,8 @@ def changed_config(stored: Config, changes: Mapping[str, Any], *, allow_inexact:
             raise ConfigError("--checkpoint-every cannot change under --on-nonfinite rollback: it says how far back.")
         if name in current and name not in (*RESUMABLE, *PLACEMENT, "corpus"):
             raise ConfigError(
-                f"{_flag(name)} cannot change when a run is resumed: only {', '.join(map(_flag, RESUMABLE))} can, "
-                "and --corpus where the text has moved."
+                f"{_flag(name, stored)} cannot change when a run is resumed: only "
+                f"{', '.join(map(_flag, RESUMABLE))} can, and --corpus where the text has moved."
             )
     return stored.override(other)
 
@@ -118,7 +118,7 @@ def _is_split(record: RunRecord, name: str, split: TokenFile | None) -> bool:
     return all(then.get(key, count) == count for key, count in now.items())
 
 
-def _flag(name: str) -> str:
-    sections = dataclasses.fields(Config)
-    kinds = [type(getattr(Config(), section.name)) for section in sections]
+def _flag(name: str, config: Config | None = None) -> str:
+    config = config or Config()
+    kinds = [type(getattr(config, section.name)) for section in dataclasses.fields(config)]
     return next((flag_of(item) for kind in kinds for item in dataclasses.fields(kind) if item.name == name), name)

@@ -52,7 +52,7 @@ def resume(
     """
     run = RunDirectory(lock.folder, lock.check)
     log = SessionLog(run.path, run.check, kind.unit)
-    stored, checkpoint, state, metrics = _read(run, log, warn)
+    stored, checkpoint, state, metrics = _read(kind, run, log, warn)
     then = {**stored.record.values, **_recorded_placement(checkpoint)}
     changes = without_same_placement(changes, then)
     config = changed_config(stored.config, changes, allow_inexact=allow_inexact)
@@ -101,12 +101,12 @@ def resume(
 
 
 def _read(
-    run: RunDirectory, log: SessionLog, warn: Say
+    kind: Kind, run: RunDirectory, log: SessionLog, warn: Say
 ) -> tuple[StoredRun, Checkpoint | None, CheckpointState | None, Metrics]:
     """All that a resume reads of a run but its model, each file once. Raises RunError where one is damaged, and for
     a run that has ended or was fine-tuned and has no whole checkpoint.
     """
-    stored = run.stored()
+    stored = run.stored(kind.name)
     stored.record.info()
     run.clean()
     run.checkpoints.clean()

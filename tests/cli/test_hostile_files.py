@@ -343,7 +343,7 @@ def test_memory_that_is_not_there_is_told_in_a_sentence(cli, damaged, monkeypatc
         def fail(*_: Any, error: Exception = error) -> None:
             raise error
 
-        monkeypatch.setattr("lmkit.api.load", fail)
+        monkeypatch.setattr("lmkit.api.load_language_model", fail)
         outcome = cli("eval", damaged)
         assert outcome.code == 1
         assert "not enough memory" in outcome.stderr
@@ -631,7 +631,7 @@ def test_a_file_of_64_gib_of_nothing_is_not_read_whole_by_a_resume(cli, damaged,
 def test_weights_take_the_place_of_a_link_and_not_of_its_target(damaged, work):
     (work / "precious").write_text("mine\n", encoding="utf-8")
     run = RunDirectory(damaged)
-    model = run.load_model(run.stored().blueprint, torch.device("cpu"))
+    model = run.load_model(run.stored().language_model, torch.device("cpu"))
     (damaged / "model.safetensors").unlink()
     (damaged / "model.safetensors").symlink_to(work / "precious")
     run.save_model(model)

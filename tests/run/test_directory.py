@@ -63,7 +63,7 @@ def test_a_model_that_was_saved_and_loaded_gives_the_same_numbers(tmp_path: Path
     directory = create(tmp_path / "run", config(**values))
     directory.save_model(model)
     again = RunDirectory.open(tmp_path / "run")
-    loaded = again.load_model(again.stored().blueprint, CPU)
+    loaded = again.load_model(again.stored().language_model, CPU)
     assert not loaded.training
     assert torch.equal(numbers(model), numbers(loaded))
 

@@ -84,7 +84,7 @@ def check_run(path: str | os.PathLike[str], device: str = "auto", progress: Prog
 
 def _load_model(run: RunDirectory, stored: StoredRun, device: torch.device) -> LanguageModel:
     check_vocabulary(run.path, stored.values, stored.tokenizer.vocab_size)
-    return run.load_model(stored.blueprint, device)
+    return run.load_model(stored.language_model, device)
 
 
 def finite_weights(model: LanguageModel) -> Check:

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lmkit.api import TrainedModel, load
+from lmkit.api import TrainedModel, load_language_model
 from lmkit.config import Config
 from lmkit.errors import NonFiniteError, RunError
 from lmkit.evaluation.perplexity import Evaluation
@@ -68,7 +68,7 @@ def train_language_model(
             cpu_seconds = _train(session, trial.interruption, listener)
         except NonFiniteError:
             return LanguageModelRun(None, {**_numbers(session, None), "diverged": True})
-        model = load(session.run.path, "cpu")
+        model = load_language_model(session.run.path, "cpu")
         found = _measured(session, model, ("valid",) if trial.tuning else ("valid", "test"))
         return LanguageModelRun(model, {**_numbers(session, cpu_seconds), **found, "diverged": False})
 

@@ -18,10 +18,12 @@ def config_hash(config: Config) -> str:
     that is added later leaves it as it is; without what a resume may change, and without the text and the tokenizer,
     which have hashes of their own.
     """
-    defaults = format_defaults(config.model.cell)
-    chosen = {name: value for name, value in flatten(config.to_dict()).items() if value != defaults[name]}
+    defaults = format_defaults(config.model.cell, type(config))
+    chosen = {name: value for name, value in flatten(config.to_dict(), type(config)).items() if value != defaults[name]}
     kept = {
-        name: value for name, value in chosen.items() if name not in (*RESUMABLE, *PLACEMENT, "corpus", "tokenizer")
+        name: value
+        for name, value in chosen.items()
+        if name not in (*RESUMABLE, *PLACEMENT, "corpus", "tokenizer", "valid")
     }
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 

@@ -66,7 +66,11 @@ def _edits(edited: Mapping[str, list[Any]]) -> str:
 def _values(config: Config, tokenizer: Tokenizer) -> dict[str, Any]:
     """What follows from the configuration and the tokenizer alone."""
     model, training = config.model, config.training
-    options = {name: value for name, value in flatten(config.to_dict()).items() if name not in (*PLACEMENT, "corpus")}
+    options = {
+        name: value
+        for name, value in flatten(config.to_dict(), type(config)).items()
+        if name not in (*PLACEMENT, "corpus", "valid")
+    }
     embedding, layer, output = model.dropouts
     options |= model_options(model, tokenizer.vocab_size) | {
         "tokenizer": tokenizer.kind,

@@ -18,7 +18,7 @@ from lmkit.text.lines import MUCH_OVERLAP, SHORTEST_LINE
 from lmkit.text.token_file import TokenFile
 from lmkit.text.tokenizers.tokenizer import Tokenizer
 
-__all__ = ["notes_on_origin", "prepare_from"]
+__all__ = ["begins_from", "notes_on_origin", "notes_on_unknown", "prepare_from", "record_of", "unknown_counts"]
 
 SHOWN = 20  # new tokens in a note
 
@@ -38,7 +38,7 @@ def prepare_from(
         overlap = find_overlap(origin.stored, text.slices, progress)
     weights = grown(origin.weights, config.model, corpus.tokenizer.vocab_size)
     setup = assemble(config, placement, corpus, weights)
-    record = _record(origin, len(new), _unknown(before, corpus.splits)) | {"overlap": overlap}
+    record = record_of(origin, len(new), unknown_counts(before, corpus.splits)) | {"overlap": overlap}
     return dataclasses.replace(setup, init_from=record)
 
 
@@ -46,16 +46,21 @@ def notes_on_origin(record: Mapping[str, Any], tokenizer: Tokenizer) -> Iterator
     """What to say of a fine-tuning before it begins, from its record and the tokenizer that it has: where it begins,
     what of the text is unknown, and whether it will be measured on what the network has seen.
     """
-    path, step = record["path"], record["step"]
-    yield f"Begins from {path}" + ("" if step is None else f", step {step:,}") + f" ({record['corpus']['name']})."
+    yield begins_from(record)
     if record["new_tokens"]:
         yield _note_on_new_tokens(record["extend_vocab"], tokenizer.vocabulary[-record["new_tokens"] :])
     if record["unknown"] is not None:
-        yield from _notes_on_unknown(record)
+        yield from notes_on_unknown(record)
     yield from _notes_on_overlap(record)
 
 
-def _record(origin: Origin, num_new: int, unknown: Any) -> dict[str, Any]:
+def begins_from(record: Mapping[str, Any]) -> str:
+    """The run that another one begins from, in a sentence."""
+    path, step = record["path"], record["step"]
+    return f"Begins from {path}" + ("" if step is None else f", step {step:,}") + f" ({record['corpus']['name']})."
+
+
+def record_of(origin: Origin, num_new: int, unknown: Any) -> dict[str, Any]:
     """What run.json says of the run that this one begins from; of a run that was itself fine-tuned, with its own."""
     values = origin.stored.record.values
     corpus = values.get("corpus")
@@ -78,7 +83,7 @@ def _record(origin: Origin, num_new: int, unknown: Any) -> dict[str, Any]:
     }
 
 
-def _unknown(before: Mapping[str, TokenFile], after: Mapping[str, TokenFile]) -> dict[str, dict[str, int]]:
+def unknown_counts(before: Mapping[str, TokenFile], after: Mapping[str, TokenFile]) -> dict[str, dict[str, int]]:
     """For each split its tokens, and those of them that the run's tokenizer does not know, and that the extended one
     does not know either.
     """
@@ -96,7 +101,8 @@ def _note_on_new_tokens(unit: str, new: Sequence[str]) -> str:
     )
 
 
-def _notes_on_unknown(record: Mapping[str, Any]) -> Iterator[str]:
+def notes_on_unknown(record: Mapping[str, Any]) -> Iterator[str]:
+    """How many tokens of a text the run's tokenizer does not know; of one that knows them all nothing."""
     counts = record["unknown"].values()
     total, before, after = (sum(one[name] for one in counts) for name in ("tokens", "before", "after"))
     share = f"{before:,} of {total:,} tokens of the text ({before / total:.2%}) are unknown to its tokenizer"

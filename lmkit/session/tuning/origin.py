@@ -48,7 +48,7 @@ class Origin:
         _check_specials(stored)
         _check_extension(chosen, stored.tokenizer)
         step, (name, content) = run.model_file(chosen.init_checkpoint, stored.blueprint)
-        model = run.load_model(stored.blueprint, torch.device("cpu"), (name, content))
+        model = run.load_model(stored.language_model, torch.device("cpu"), (name, content))
         return cls(chosen, stored, step, stored_tensors(model), hashlib.sha256(content).hexdigest())
 
     @property
@@ -69,8 +69,8 @@ class Origin:
         taken, all others have their defaults. Raises ConfigError for an option that contradicts the network or the
         tokenizer.
         """
-        self._check_network(given)
-        self._check_tokenizer(given)
+        self.check_network(given)
+        self.check_tokenizer(given)
         data = self.stored.config.data
         base = dataclasses.replace(Config(), model=self.model)
         own = {"tokenizer": data.tokenizer, "vocab_size": data.vocab_size}
@@ -82,7 +82,8 @@ class Origin:
                 )
         return config
 
-    def _check_network(self, given: Mapping[str, Any]) -> None:
+    def check_network(self, given: Mapping[str, Any]) -> None:
+        """Raise ConfigError for an option that contradicts the network."""
         own = model_options(self.model, self.stored.tokenizer.vocab_size)
         for item, hint in fields_of(ModelConfig):
             value = given.get(item.name)
@@ -94,7 +95,8 @@ class Origin:
                     f"{_written(item, own[item.name])}: leave it out."
                 )
 
-    def _check_tokenizer(self, given: Mapping[str, Any]) -> None:
+    def check_tokenizer(self, given: Mapping[str, Any]) -> None:
+        """Raise ConfigError for an option that contradicts the tokenizer."""
         path, own = self.chosen.init_from, self.stored.tokenizer
         name = given.get("tokenizer")
         if name in TOKENIZERS and name != own.kind:

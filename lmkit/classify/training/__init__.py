@@ -1,0 +1,1 @@
+"""The training of classifiers: what is theirs of a session."""

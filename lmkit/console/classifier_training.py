@@ -1,0 +1,44 @@
+"""What the display of a training says of a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from lmkit.classify.training.evaluation import ClassifierEvaluation
+from lmkit.classify.training.measurements import ClosingMeasurement
+from lmkit.console.wording import Wording
+from lmkit.session.session import Session
+
+__all__ = ["LABELS"]
+
+
+class _Labels(Wording):
+    unit, unit_short, marked = "text", "texts", ""
+
+    def sizes(self, session: Session) -> str:
+        splits = session.corpus.splits
+        sizes = ", ".join(f"{name} {split.counts.documents:,} texts" for name, split in splits.items())
+        return f"{len(session.corpus.info['classes']['train'])} classes; {sizes}"
+
+    def loss(self, nats: float) -> Iterator[str]:
+        yield f"loss {nats:.3f}"
+
+    def validation(self, evaluation: ClassifierEvaluation) -> str:
+        return f"valid {evaluation.nats_per_document:.4f} nats  accuracy {evaluation.accuracy:.2%}"
+
+    def sample(self, session: Session, length: int) -> str:
+        return ""
+
+    def closing(self, measurement: ClosingMeasurement) -> list[str]:
+        found = measurement.evaluation
+        return [
+            f"{measurement.split} accuracy {found.accuracy:.2%} ({found.correct:,} of {found.documents:,} texts), "
+            f"{found.nats_per_document:.4f} nats per text"
+        ]
+
+    def next_command(self, run: Path) -> str:
+        return f"lmkit classify eval {run} --data test.csv"
+
+
+LABELS = _Labels()
