@@ -39,6 +39,7 @@ def show_result(result: Result, folder: Path, *, file: TextIO) -> None:
         console.print(line, soft_wrap=True)
     for table in result.tables:
         console.print()
+        console.print(f"[bold]{escape(table.title)}[/bold]", soft_wrap=True)
         console.print(_table(table))
         if table.note:
             console.print(escape(table.note), style="dim", soft_wrap=True)
@@ -57,7 +58,7 @@ def _verdicts(result: Result) -> Iterator[str]:
 
 
 def _table(table: Table) -> tables.Table:
-    shown = tables.Table(box=None, pad_edge=False, title=escape(table.title), title_justify="left", title_style="bold")
+    shown = tables.Table(box=None, pad_edge=False)
     for number, name in enumerate(table.columns):
         shown.add_column(escape(name), justify="right" if number else "left", overflow="fold")
     for row in table.rows:

@@ -6,10 +6,13 @@ import difflib
 
 from lmkit.errors import ConfigError
 from lmkit.experiments.contract.experiment import Experiment
+from lmkit.experiments.studies.cells.cells import Cells
+from lmkit.experiments.studies.cells.data_size import DataSize
 from lmkit.experiments.studies.gradients.cures import Cures
 from lmkit.experiments.studies.gradients.depth import Depth
 from lmkit.experiments.studies.gradients.eigenvalues import Eigenvalues
 from lmkit.experiments.studies.memory.attention import Attention
+from lmkit.experiments.studies.text.tokens import Tokens
 from lmkit.experiments.studies.truncation.samplers import Samplers
 
 __all__ = ["EXPERIMENTS", "experiment_named"]
@@ -22,6 +25,9 @@ EXPERIMENTS: dict[str, Experiment] = {
         Cures(),
         Depth(),
         Attention(),
+        Cells(),
+        DataSize(),
+        Tokens(),
     )
 }
 

@@ -36,6 +36,7 @@ STYLE: dict[str, Any] = {
     "lines.linewidth": 2.2,
 }
 GAP = 0.055  # of the height: between two names at the ends of lines
+MOST_TICKS = 8  # places on a logarithmic axis that are all named
 MOST_NUMBERS = 150  # cells of a heat map that still show their number
 
 
@@ -68,6 +69,10 @@ def render(chart: Chart) -> bytes:
 
 def _lines(axes: Axes, chart: Lines) -> None:
     _scales(axes, chart.log_x, chart.log_y)
+    places = sorted({float(x) for line in chart.lines for x in line.x})
+    if chart.log_x and 1 < len(places) <= MOST_TICKS:
+        axes.set_xticks(places, [f"{place:,g}" if place < 1e6 else f"{place:,.0f}" for place in places])
+        axes.minorticks_off()
     for number, line in enumerate(chart.lines):
         look = _look(number)
         dots = "o" if len(line.x) <= 12 else None
@@ -127,7 +132,7 @@ def _bars(axes: Axes, chart: Bars) -> None:
         shapes = [
             axes.plot([], [], color=COLOURS[groups.index(group) % len(COLOURS)], marker="o")[0] for group in named
         ]
-        axes.legend(shapes, named, frameon=False)
+        _legend(axes, shapes, named)
 
 
 def _heat_map(axes: Axes, chart: HeatMap) -> None:
@@ -172,12 +177,24 @@ def _histogram(axes: Axes, chart: Histogram) -> None:
         axes.stairs(series.counts, chart.edges, fill=True, alpha=0.12, color=look["color"])
     axes.set(xlabel=chart.x_label, ylabel=chart.y_label)
     if len(chart.series) > 1:
-        axes.legend(frameon=False)
+        _legend(axes, *axes.get_legend_handles_labels())
 
 
 def _scales(axes: Axes, log_x: bool, log_y: bool) -> None:
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
     axes.set_xscale("log" if log_x else "linear")
     axes.set_yscale("log" if log_y else "linear")
+    if log_x:
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    if log_y:
+        axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _legend(axes: Axes, shapes: Sequence[Any], names: Sequence[str]) -> None:
+    """Names beside the axes, where they hide nothing."""
+    axes.figure.legend(shapes, names, loc="outside lower right", ncols=len(names), frameon=False)
 
 
 def _marks(axes: Axes, marks: Sequence[Mark], draw: Callable[..., Any]) -> None:

@@ -12,7 +12,7 @@ from lmkit.experiments.claims import CLAIMS
 from lmkit.experiments.contract.arm import Arm
 from lmkit.experiments.contract.outcomes import Outcomes, Run
 from lmkit.experiments.contract.scale import Scale
-from lmkit.experiments.contract.verdict import Verdict, Word, decide, together
+from lmkit.experiments.contract.verdict import Verdict, Word, decide, decide_equal, together
 from lmkit.experiments.tools.numbers import arms_table, comparisons_table
 
 VALUES = {"a": [1.0, 1.2, 1.1, 1.3], "b": [2.0, 2.1, 2.4, 2.2], "c": [2.0, 2.3, 2.2, 2.1]}
@@ -91,6 +91,13 @@ def test_the_word_follows_from_interval_and_p(
     value: float, low: float | None, high: float | None, p: float, word: Word
 ):
     assert decide(Interval(value, low, high), p, 0.1) == word
+
+
+def test_no_difference_is_shown_only_by_an_interval_that_is_small_enough():
+    assert decide_equal(Interval(0.01, -0.03, 0.05), 0.1) == Word.HOLDS
+    assert decide_equal(Interval(0.01, -0.2, 0.22), 0.1) == Word.UNDECIDED
+    assert decide_equal(Interval(-0.3, -0.5, -0.1), 0.1) == Word.REFUTED
+    assert decide_equal(Interval(0.0, None, None), 0.1) == Word.UNDECIDED
 
 
 def test_a_claim_of_several_parts_holds_if_all_do():

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, fmean, variance
 
+from lmkit.evaluation.comparison.chi_square import chi_square_quantile
 from lmkit.evaluation.comparison.interval import Interval
 from lmkit.evaluation.comparison.student import t_quantile, two_sided_p
 
 __all__ = [
     "CONFIDENCE",
     "Contrast",
+    "deviation_interval",
     "fisher_p",
     "mean_interval",
     "paired",
@@ -56,6 +58,20 @@ class Contrast:
 def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
     """The mean of independent draws with Student's interval; without ends for fewer than two."""
     return _one_sample(values, paired=False).interval(confidence)
+
+
+def deviation_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+    """The standard deviation of independent draws from a normal distribution with the chi-square interval; without ends
+    for fewer than two.
+    """
+    if len(values) < 2:
+        return Interval(math.nan, None, None)
+    freedom, deviation = len(values) - 1, math.sqrt(_variance(values))
+    if math.isnan(deviation):
+        return Interval(deviation, None, None)
+    tail = (1 - confidence) / 2
+    ends = (deviation * math.sqrt(freedom / chi_square_quantile(one, freedom)) for one in (1 - tail, tail))
+    return Interval(deviation, *ends)
 
 
 def paired(values: Sequence[float], baseline: Sequence[float]) -> Contrast:

@@ -20,8 +20,8 @@ class Arm:
     name: short, as tables, charts and files show it. options: plain values that ``measure`` needs to know of it, such
     as options of a training. choices: further options of which one is taken, by its validation with tuning seeds,
     before the runs that count; none: nothing is chosen. seeded: False where nothing is drawn, so that one run is all.
-    budget: what its runs have in common with those of the other arms: ``targets``, which the engine checks, or
-    ``seconds``, for a claim about cost.
+    budget: arms of one budget are given the same, which the engine checks: as many targets, in as many updates. Only
+    ``seconds``, for a claim about cost, is not checked.
     """
 
     name: str

@@ -22,7 +22,7 @@ from lmkit.evaluation.comparison.samples import (
 from lmkit.experiments.contract.arm import Arm, Choice
 from lmkit.experiments.contract.scale import Scale
 
-__all__ = ["Comparison", "Curve", "Outcomes", "Run"]
+__all__ = ["Comparison", "Curve", "Outcomes", "Run", "holm_known"]
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Outcomes:
         where they differ in dropout; else Welch's test. With another network a seed means other weights.
         """
         contrasts = [self._contrast(arm, baseline, name, paired) for arm, baseline in pairs]
-        corrected = _holm([one.p_value for one in contrasts])
+        corrected = holm_known([one.p_value for one in contrasts])
         narrow = 1 - (1 - CONFIDENCE) / max(1, len(pairs))
         return [
             Comparison(arm, baseline, one, one.interval(), one.interval(narrow), p)
@@ -136,7 +136,7 @@ class Outcomes:
         return welch(values, others)
 
 
-def _holm(p_values: Sequence[float]) -> list[float]:
+def holm_known(p_values: Sequence[float]) -> list[float]:
     """Holm's correction, in which a p-value that is unknown counts as one."""
     corrected = holm([1.0 if math.isnan(p) else p for p in p_values])
     return [math.nan if math.isnan(p) else found for p, found in zip(p_values, corrected, strict=True)]

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from lmkit.evaluation.comparison.interval import Interval
 
-__all__ = ["Verdict", "Word", "decide", "together"]
+__all__ = ["Verdict", "Word", "decide", "decide_equal", "together"]
 
 LEVEL = 0.05
 
@@ -51,6 +51,17 @@ def decide(advantage: Interval, p_value: float, least: float) -> Word:
     if advantage.value > 0 and p_value < LEVEL:
         return Word.HOLDS if advantage.value >= least else Word.PARTLY
     return Word.REFUTED if advantage.high < least else Word.UNDECIDED
+
+
+def decide_equal(difference: Interval, least: float) -> Word:
+    """Whether there is no difference that matters: holds where the whole interval is closer to zero than ``least``,
+    refuted where all of it is further away on one side.
+    """
+    if difference.low is None or difference.high is None:
+        return Word.UNDECIDED
+    if -least < difference.low and difference.high < least:
+        return Word.HOLDS
+    return Word.REFUTED if difference.low >= least or difference.high <= -least else Word.UNDECIDED
 
 
 def together(words: Sequence[Word]) -> Word:

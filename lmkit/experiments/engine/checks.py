@@ -8,18 +8,23 @@ from lmkit.experiments.contract.outcomes import Outcomes
 
 __all__ = ["unequal"]
 
+SECONDS = "seconds"
+
 
 def unequal(outcomes: Outcomes, equal: Mapping[str, float]) -> list[str]:
-    """A sentence for each value that should be equal in all arms and is not. Arms without the value are not looked at,
-    nor are those whose budget are seconds.
+    """A sentence for each value that should be equal in all arms of a budget and is not. Arms without the value are not
+    looked at, nor are those whose budget are seconds.
 
     equal: the relative difference that is allowed to each value, between the runs of a seed.
     """
-    return [sentence for name, allowed in equal.items() for sentence in _unequal(outcomes, name, allowed)]
+    budgets = dict.fromkeys(arm.budget for arm in outcomes.arms if arm.budget != SECONDS)
+    return [
+        one for budget in budgets for name, allowed in equal.items() for one in _of(outcomes, budget, name, allowed)
+    ]
 
 
-def _unequal(outcomes: Outcomes, name: str, allowed: float) -> Iterator[str]:
-    checked = {arm.name for arm in outcomes.arms if arm.budget == "targets"}
+def _of(outcomes: Outcomes, budget: str, name: str, allowed: float) -> Iterator[str]:
+    checked = {arm.name for arm in outcomes.arms if arm.budget == budget}
     runs = [run for run in outcomes.runs if run.arm in checked and run.values.get(name)]
     for seed in sorted({run.seed for run in runs}):
         found = {run.arm: run.values[name] for run in runs if run.seed == seed}

@@ -36,6 +36,7 @@ from lmkit.text.cut_text import Progress, say_nothing
 __all__ = ["QUICK_SEEDS", "run_experiment", "scale_of"]
 
 QUICK_SEEDS = 2
+QUICK_DIFFERENCE = 0.1
 
 
 def scale_of(
@@ -140,8 +141,9 @@ def _result(experiment: Experiment, outcomes: Outcomes) -> Result:
     verdicts = list(experiment.judge(outcomes))
     assert {verdict.claim for verdict in verdicts} == set(experiment.claims)
     chosen = {arm.name: outcomes.choice(arm.name) for arm in outcomes.arms}
-    quick = outcomes.scale.quick  # tiny networks come in few sizes
-    checked = {name: one for name, one in experiment.equal.items() if name in EQUAL_TARGETS or not quick}
+    checked = dict(experiment.equal)
+    if outcomes.scale.quick:  # tiny networks come in few sizes, and of a few windows the short ones are many
+        checked = {name: QUICK_DIFFERENCE for name in checked if name in EQUAL_TARGETS}
     notes = [*unequal(outcomes, checked), *ends_of_grids(outcomes.arms, chosen)]
     charts = dict(experiment.charts(outcomes))
     if charts and not can_render():

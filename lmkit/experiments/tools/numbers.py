@@ -11,7 +11,7 @@ from lmkit.experiments.contract.table import Table
 
 __all__ = ["arms_table", "comparisons_table", "p_shown", "shown"]
 
-COUNTS = ("parameters", "targets", "updates", "hidden_size")
+COUNTS = ("parameters", "targets", "updates", "hidden_size", "vocabulary")
 
 
 def shown(value: Interval | float, form: str = ".4f") -> str:

@@ -6,7 +6,9 @@ import math
 
 import pytest
 
+from lmkit.evaluation.comparison.chi_square import chi_square_quantile
 from lmkit.evaluation.comparison.samples import (
+    deviation_interval,
     fisher_p,
     mean_interval,
     paired,
@@ -47,6 +49,21 @@ def test_a_mean_has_students_interval_and_a_single_draw_has_none():
 def test_a_single_value_beside_draws_is_taken_as_known():
     found, shifted = welch(FIRST, [0.25]), paired(FIRST, [0.25] * 10)
     assert (found.value, found.error, found.freedom) == pytest.approx((0.5, shifted.error, 9))
+
+
+def test_a_deviation_has_the_interval_of_chi_square():
+    for probability, freedom, value in (
+        (0.975, 4, 11.1433),
+        (0.025, 4, 0.484419),
+        (0.95, 1, 3.84146),
+        (0.5, 10, 9.34182),
+    ):
+        assert chi_square_quantile(probability, freedom) == pytest.approx(value, abs=5e-6 * value)
+    interval = deviation_interval([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert interval.value == pytest.approx(math.sqrt(2.5))
+    assert (interval.low, interval.high) == pytest.approx((math.sqrt(10 / 11.1433), math.sqrt(10 / 0.484419)), rel=1e-5)
+    assert deviation_interval([1.0]).low is None
+    assert deviation_interval([1.0, math.nan]).low is None
 
 
 def test_equal_draws_differ_for_certain_or_not_at_all():
