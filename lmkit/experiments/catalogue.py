@@ -14,6 +14,7 @@ from lmkit.experiments.studies.gradients.eigenvalues import Eigenvalues
 from lmkit.experiments.studies.memory.attention import Attention
 from lmkit.experiments.studies.text.tokens import Tokens
 from lmkit.experiments.studies.truncation.samplers import Samplers
+from lmkit.experiments.studies.truncation.truncation import Truncation
 
 __all__ = ["EXPERIMENTS", "experiment_named"]
 
@@ -21,6 +22,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     one.name: one
     for one in (
         Samplers(),
+        Truncation(),
         Eigenvalues(),
         Cures(),
         Depth(),
