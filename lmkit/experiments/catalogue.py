@@ -8,9 +8,11 @@ from lmkit.errors import ConfigError
 from lmkit.experiments.contract.experiment import Experiment
 from lmkit.experiments.studies.cells.cells import Cells
 from lmkit.experiments.studies.cells.data_size import DataSize
+from lmkit.experiments.studies.cells.dynamics import Dynamics
 from lmkit.experiments.studies.gradients.cures import Cures
 from lmkit.experiments.studies.gradients.depth import Depth
 from lmkit.experiments.studies.gradients.eigenvalues import Eigenvalues
+from lmkit.experiments.studies.memory.alphabet import AlphabetDirection
 from lmkit.experiments.studies.memory.attention import Attention
 from lmkit.experiments.studies.text.tokens import Tokens
 from lmkit.experiments.studies.truncation.samplers import Samplers
@@ -30,6 +32,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         Cells(),
         DataSize(),
         Tokens(),
+        Dynamics(),
+        AlphabetDirection(),
     )
 }
 

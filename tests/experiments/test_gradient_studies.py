@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -23,23 +24,22 @@ from lmkit.experiments.tasks.deep_network import (
 )
 from lmkit.experiments.tools.borders import above, below, corrected_mean
 
-SEEDS = 5
 
-
-def made_up(name: str, values: Callable[[str], dict[str, float]]) -> Outcomes:
-    """Runs whose values differ a little from seed to seed, by the name of the arm."""
-    scale = Scale(SEEDS)
+def made_up(name: str, values: Callable[[str], dict[str, float]], *, exactly: bool = False, seeds: int = 5) -> Outcomes:
+    """Runs whose values differ a little from seed to seed, unless they are to be exact, by the name of the arm."""
+    scale = Scale(seeds)
     arms = tuple(EXPERIMENTS[name].arms(scale))
+    spread = 0.0 if exactly else 1e-3
     runs = [
-        Run(arm.name, {}, seed, False, {key: value * (1 + 1e-3 * seed) for key, value in values(arm.name).items()})
+        Run(arm.name, {}, seed, False, {key: value * (1 + spread * seed) for key, value in values(arm.name).items()})
         for arm in arms
-        for seed in range(1, SEEDS + 1)
+        for seed in range(1, seeds + 1)
     ]
     return Outcomes(scale, arms, tuple(runs))
 
 
-def words(name: str, values: Callable[[str], dict[str, float]]) -> list[Word]:
-    return [verdict.word for verdict in EXPERIMENTS[name].judge(made_up(name, values))]
+def words(name: str, values: Callable[[str], dict[str, float]], **how: Any) -> list[Word]:
+    return [verdict.word for verdict in EXPERIMENTS[name].judge(made_up(name, values, **how))]
 
 
 def radius(arm: str) -> float:
