@@ -36,6 +36,7 @@ THEIRS = {
     "names.txt",
     "chapter.txt",
 }
+THEIRS |= {"train.csv", "valid.csv", "test.csv", "questions.csv"}
 THEIRS |= {"sentences.txt", "folder/", "train.txt", "valid.txt", "test.txt", "checkpoints/", "reports/", "RUN/reports/"}
 
 
@@ -76,6 +77,9 @@ def parse(arguments: list[str]) -> None:
         return
     command = main.get_command(click.Context(main), arguments[0])
     assert command is not None, f"no command {arguments[0]}"
+    if isinstance(command, click.Group) and arguments[1:]:
+        command, arguments = command.get_command(click.Context(command), arguments[1]), arguments[1:]
+        assert command is not None, f"no command {arguments[0]}"
     context = click.Context(command, info_name=arguments[0])
     values, left, _ = command.make_parser(context).parse_args(arguments[1:])
     assert not left, f"nothing takes {left}"
@@ -85,15 +89,23 @@ def parse(arguments: list[str]) -> None:
             parameter.type_cast_value(context, value)
 
 
+def every_command(command: click.Command) -> Iterator[click.Command]:
+    """A command, and those of a group."""
+    yield command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            member = command.get_command(context, name)
+            assert member is not None, name
+            yield from every_command(member)
+
+
 @cache
 def options() -> set[str]:
     """Every option of every command, and of the scripts."""
-    names = [name for name in main.list_commands(click.Context(main))]
-    known = [main.get_command(click.Context(main), name) for name in names]
     of_commands = {
         option
-        for command in [main, *known]
-        if command is not None
+        for command in every_command(main)
         for parameter in command.params
         for option in [*parameter.opts, *parameter.secondary_opts]
     }

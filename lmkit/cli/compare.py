@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
+from lmkit.cli.against import CommandWithGroups, against_option
 from lmkit.cli.completers import complete_files, complete_runs
 from lmkit.cli.options import (
-    SectionedCommand,
     chosen,
     progress_line,
     runtime_options,
@@ -22,37 +22,10 @@ from lmkit.evaluation.comparison.options import CompareKeywords, CompareOptions
 
 __all__ = ["command"]
 
-AGAINST = "--against"
 
-
-class _WithGroups(SectionedCommand):
-    """--against takes all runs that follow it."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, _spread_out(args))
-
-
-def _spread_out(args: list[str]) -> list[str]:
-    """``--against B1 B2`` as click knows it: ``--against B1 --against B2``."""
-    spread: list[str] = []
-    within = False
-    for word in args:
-        within = word == AGAINST or (within and not word.startswith("-"))
-        if word == AGAINST:
-            continue
-        spread += [AGAINST, word] if within else [word]
-    return spread if AGAINST not in args or AGAINST in spread else args
-
-
-@click.command(cls=_WithGroups)
+@click.command(cls=CommandWithGroups)
 @click.argument("runs", type=click.Path(path_type=Path), nargs=-1, shell_complete=complete_runs)
-@click.option(
-    AGAINST,
-    type=click.Path(path_type=Path),
-    multiple=True,
-    shell_complete=complete_runs,
-    help="Compare groups, each with several seeds: the runs before this option with those after it.",
-)
+@against_option
 @click.option(
     "--split",
     type=click.Choice(["train", "valid", "test"]),

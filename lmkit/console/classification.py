@@ -55,19 +55,10 @@ def show_classifier(found: ClassifierReport, *, file: TextIO) -> None:
 def show_classifier_comparison(found: ClassifierComparison, *, file: TextIO) -> None:
     """The runs, or groups of runs, and their differences from the first."""
     console = open_console(file=file)
-    table = _table("run", "accuracy", "runs", "each")
-    for letter, group in zip(_letters(len(found.groups)), found.groups, strict=True):
-        each = " ".join(f"{100 * one:.2f}" for one in group.accuracies) if len(group.accuracies) > 1 else ""
-        table.add_row(
-            f"{letter}  {escape(_shortened(group.name, 40))}",
-            _percent(group.accuracy),
-            str(len(group.accuracies)),
-            each,
-        )
-    console.print(table)
-    console.print()
-    console.print(_differences(found))
-    console.print()
+    for table in (_groups(found), _over_texts(found), _over_seeds(found)):
+        if table.row_count:
+            console.print(table)
+            console.print()
     for line in (*_explained(found), *found.notes):
         console.print(escape(line), style="dim", soft_wrap=True)
 
@@ -154,39 +145,53 @@ def _show_wrong(wrong: Wrong, console: Console) -> None:
     console.print(escape(f"    {_shortened(wrong.text, room)}"), style="dim", soft_wrap=True)
 
 
-def _differences(found: ClassifierComparison) -> Table:
-    several = len(found.differences) > 1
-    seeds = any(one.over_seeds is not None for one in found.differences)
-    holm, others = (["Holm"] if several else []), (["over seeds (%)", "p"] if seeds else [])
-    table = _table("", "over texts (%)", "p", *holm, *others)
-    letters = _letters(len(found.groups))
-    for letter, one in zip(letters[1:], found.differences, strict=True):
-        cells = [_points(one.over_texts), _p(one.p_texts), *([_p(one.p_holm)] if several else [])]
-        if seeds and one.over_seeds is not None and one.p_seeds is not None:
-            cells += [_points(one.over_seeds), _p(one.p_seeds)]
-        table.add_row(f"{letter} - {letters[0]}", *cells)
+def _groups(found: ClassifierComparison) -> Table:
+    table = _table("run", "accuracy", "runs", "lowest", "highest")
+    for letter, group in zip(_letters(len(found.groups)), found.groups, strict=True):
+        several = len(group.accuracies) > 1
+        ends = [f"{100 * end(group.accuracies):.2f} %" if several else "" for end in (min, max)]
+        name = f"{letter}  {_name(group.name)}"
+        table.add_row(name, _percent(group.accuracy), str(len(group.accuracies)), *ends)
     return table
+
+
+def _over_texts(found: ClassifierComparison) -> Table:
+    several = len(found.differences) > 1
+    table = _table("over texts", "difference", "p", *(["p, Holm"] if several else []))
+    for pair, one in _pairs(found):
+        p_values = [_p(value) for value in (one.p_texts, one.p_holm)[: 1 + several]]
+        table.add_row(pair, f"{_points(one.over_texts)} %", *p_values)
+    return table
+
+
+def _over_seeds(found: ClassifierComparison) -> Table:
+    table = _table("over seeds", "difference", "p")
+    for pair, one in _pairs(found):
+        if one.over_seeds is not None and one.p_seeds is not None:
+            table.add_row(pair, f"{_points(one.over_seeds)} %", _p(one.p_seeds))
+    return table
+
+
+def _pairs(found: ClassifierComparison) -> Iterator[tuple[str, GroupDifference]]:
+    """Each difference with the letters of what it is between."""
+    first, *others = _letters(len(found.groups))
+    yield from zip((f"{letter} - {first}" for letter in others), found.differences, strict=True)
 
 
 def _explained(found: ClassifierComparison) -> Iterator[str]:
     yield (
-        f"{found.data}: {counted(found.texts, 'text')}; [..] is {100 * found.confidence:g} % confidence; above 0 a run "
-        "is better than A. Over texts: other texts, these very networks. Over seeds: other trainings, these very texts."
+        f"{found.data}: {counted(found.texts, 'text')}; [..] is {100 * found.confidence:g} % confidence; above 0 is "
+        "better. Over texts: other texts, these very networks. Over seeds: other trainings, these very texts."
     )
-    letters = _letters(len(found.groups))
-    for letter, one in zip(letters[1:], found.differences, strict=True):
+    for pair, one in _pairs(found):
         if one.pairs is not None:
-            yield f"{letter} - {letters[0]}: {_alone(one, letter, letters[0])}"
+            letter, first = pair.split(" - ")
+            yield (
+                f"{pair}: {one.pairs.second:,} right by {letter} alone, {one.pairs.first:,} by {first} alone (exact "
+                "McNemar test; the interval is Newcombe's, 1998)."
+            )
     if any(one.pairs is None for one in found.differences):
         yield "Several runs: a paired t test on each text's share of runs that are right; over seeds Welch's t test."
-
-
-def _alone(one: GroupDifference, letter: str, first: str) -> str:
-    assert one.pairs is not None
-    return (
-        f"{one.pairs.second:,} right by {letter} alone, {one.pairs.first:,} by {first} alone (exact McNemar test; the "
-        "interval is Newcombe's, 1998)."
-    )
 
 
 def _table(*columns: str) -> Table:

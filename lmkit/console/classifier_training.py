@@ -31,10 +31,11 @@ class _Labels(Wording):
         return ""
 
     def closing(self, measurement: ClosingMeasurement) -> list[str]:
-        found = measurement.evaluation
+        found, counted = measurement.evaluation, measurement.naive_bayes
         return [
             f"{measurement.split} accuracy {found.accuracy:.2%} ({found.correct:,} of {found.documents:,} texts), "
-            f"{found.nats_per_document:.4f} nats per text"
+            f"{found.nats_per_document:.4f} nats per text",
+            f"naive Bayes, which counts words and pairs of words: {counted.accuracy:.2%} ({counted.correct:,})",
         ]
 
     def next_command(self, run: Path) -> str:

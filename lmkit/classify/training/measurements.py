@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from lmkit.classify.naive_bayes import NaiveBayes
 from lmkit.classify.trained import log_probs_of
 from lmkit.classify.training.evaluation import ClassifierEvaluation
 from lmkit.classify.training.setup import LabelledSetup
@@ -21,11 +19,11 @@ __all__ = ["ClosingMeasurement", "LabelMeasurements"]
 
 @dataclass(frozen=True)
 class ClosingMeasurement:
-    """The best model on the texts of a split, with the log-probabilities (N, C) that it gives them."""
+    """The best model on the texts of a split, and naive Bayes on the same training texts beside it."""
 
     split: str
     evaluation: ClassifierEvaluation
-    log_probs: NDArray[np.float64]
+    naive_bayes: ClassifierEvaluation
 
     def metrics(self) -> dict[str, Any]:
         """All metrics by name, ready for JSON."""
@@ -33,7 +31,8 @@ class ClosingMeasurement:
 
     def logged(self) -> dict[str, Any]:
         """What metrics.jsonl holds of it."""
-        return {"split": self.split, **self.evaluation.logged()}
+        beside = {"naive_bayes_correct": self.naive_bayes.correct, "naive_bayes_accuracy": self.naive_bayes.accuracy}
+        return {"split": self.split, **self.evaluation.logged(), **beside}
 
 
 class LabelMeasurements(Measurements):
@@ -45,16 +44,22 @@ class LabelMeasurements(Measurements):
         self._progress = progress or (lambda stage, share: None)
 
     def validate(self) -> ClassifierEvaluation:
-        return self._measure("validating").evaluation
+        return self._measure("validating")
 
     def close(self) -> ClosingMeasurement | None:
-        return self._measure("measuring valid") if self._setup.validates else None
+        train, valid = self._setup.splits
+        if valid is None:
+            return None
+        counted = NaiveBayes.train(train).classify(valid.texts)
+        return ClosingMeasurement(
+            "valid", self._measure("measuring valid"), ClassifierEvaluation.of(counted, valid.labels)
+        )
 
-    def _measure(self, stage: str) -> ClosingMeasurement:
+    def _measure(self, stage: str) -> ClassifierEvaluation:
         valid, tokens, model = self._setup.splits.valid, self._setup.corpus.splits["valid"], self._setup.train.measured
         assert isinstance(model, Classifier), "not a training of a classifier"
         assert valid is not None, "the tokens are its"
         with self.interruptible():
             report = partial(self._progress, stage)
             log_probs = log_probs_of(model, tokens.ids, tokens.document_starts, report=report)
-        return ClosingMeasurement("valid", ClassifierEvaluation.of(log_probs, valid.labels), log_probs)
+        return ClassifierEvaluation.of(log_probs, valid.labels)
