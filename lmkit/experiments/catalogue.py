@@ -14,6 +14,7 @@ from lmkit.experiments.studies.gradients.depth import Depth
 from lmkit.experiments.studies.gradients.eigenvalues import Eigenvalues
 from lmkit.experiments.studies.memory.alphabet import AlphabetDirection
 from lmkit.experiments.studies.memory.attention import Attention
+from lmkit.experiments.studies.memory.recall import Memory
 from lmkit.experiments.studies.text.tokens import Tokens
 from lmkit.experiments.studies.truncation.samplers import Samplers
 from lmkit.experiments.studies.truncation.truncation import Truncation
@@ -28,6 +29,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         Eigenvalues(),
         Cures(),
         Depth(),
+        Memory(),
         Attention(),
         Cells(),
         DataSize(),
