@@ -15,6 +15,7 @@ from lmkit.experiments.studies.gradients.eigenvalues import Eigenvalues
 from lmkit.experiments.studies.memory.alphabet import AlphabetDirection
 from lmkit.experiments.studies.memory.attention import Attention
 from lmkit.experiments.studies.memory.recall import Memory
+from lmkit.experiments.studies.text.perplexity import Perplexity
 from lmkit.experiments.studies.text.tokens import Tokens
 from lmkit.experiments.studies.truncation.samplers import Samplers
 from lmkit.experiments.studies.truncation.truncation import Truncation
@@ -30,6 +31,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         Cures(),
         Depth(),
         Memory(),
+        Perplexity(),
         Attention(),
         Cells(),
         DataSize(),
