@@ -842,7 +842,8 @@ KINDS: dict[str, type[Config]] = {kind.kind: kind for kind in (Config, Classifie
 def flatten(values: Mapping[str, Any], kind: type[Config] = Config) -> dict[str, Any]:
     """``{"model": {"cell": "gru"}}`` -> ``{"cell": "gru"}``, refusing sections and keys that do not exist."""
     sections = {item.name: item for item in dataclasses.fields(kind)}
-    fields = {name: {item.name for item in dataclasses.fields(getattr(kind(), name))} for name in sections}
+    defaults = kind()
+    fields = {name: {item.name for item in dataclasses.fields(getattr(defaults, name))} for name in sections}
     flat: dict[str, Any] = {}
     for name, content in values.items():
         if name not in sections:

@@ -30,7 +30,7 @@ __all__ = ["BASE", "LanguageModelRun", "options_of", "train_language_model", "vo
 BASE: Mapping[str, Any] = {"device": "cpu", "precision": "float32", "threads": 1}
 MEASURING_ROWS = 64  # read side by side and then on into each other: the figure is that of the one stream
 VALIDATIONS = 8
-QUICK_TEXT = "markov:3000"
+QUICK_TEXT = "markov:1200"
 Listener = Callable[[Session, StepRecord | EvaluationRecord], None]
 
 

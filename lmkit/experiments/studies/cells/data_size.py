@@ -83,7 +83,7 @@ class DataSize(Experiment):
     def measure(self, trial: Trial) -> Mapping[str, Any]:
         options = dict(trial.options)
         sizes = self.sizes(trial.scale)
-        text = _texts(trial, options.pop("characters"), sizes[-1], trial.scale.pick(40_000, 600))
+        text = _texts(trial, options.pop("characters"), sizes[-1], trial.scale.pick(40_000, 200))
         if "order" in options:
             return _ngram(text, options["order"], trial.tuning)
         layout = {"window": trial.scale.pick(64, 8), "batch_size": trial.scale.pick(32, 4)}

@@ -72,7 +72,10 @@ class Attention(Experiment):
         options = {"window": trial.scale.pick(64, 8), "batch_size": trial.scale.pick(32, 4), "dropout": 0.1}
         run = train_language_model(trial, {**options, **trial.options}, parameters=parameters, multiple=4)
         looks = run.model is not None and not trial.tuning and trial.arm.name in LOOKERS
-        return {**run.numbers, **(_looks(run.model) if looks and run.model is not None else {})}
+        return {
+            **run.numbers,
+            **(_looks(run.model, trial.scale.pick(1024, 24)) if looks and run.model is not None else {}),
+        }
 
     def judge(self, outcomes: Outcomes) -> Sequence[Verdict]:
         found = outcomes.compare(COMPARED, "test", paired=False)
@@ -127,7 +130,7 @@ class Attention(Experiment):
         }
 
 
-def _looks(model: TrainedModel, positions: int = 1024) -> dict[str, Any]:
+def _looks(model: TrainedModel, positions: int) -> dict[str, Any]:
     """Where the attention of a model looks in the validation text: its mean weight by distance, the nearest first, and
     how often each third of the distances has the largest weight; over all layers and heads, from the first token on
     that sees as many positions as any.

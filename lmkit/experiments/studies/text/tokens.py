@@ -63,7 +63,7 @@ class Tokens(Experiment):
 
     def measure(self, trial: Trial) -> Mapping[str, Any]:
         scale = trial.scale
-        corpus, length = scale.corpus or "pydoc", scale.pick(200_000, 8_000)
+        corpus, length = scale.corpus or "pydoc", scale.pick(200_000, 3_000)
         options = {
             "corpus": beginning(trial, corpus, length),
             "hidden_size": scale.pick(96, 8),
