@@ -37,8 +37,7 @@ class Table:
     def column(self, name: str, option: str) -> tuple[str, ...]:
         """The cells of a column. Raises DataError with the columns that are there, and the option that chooses one."""
         if name not in self.columns:
-            known = ", ".join(map(repr, self.columns))
-            raise DataError(f"{self.name} has no column {name!r}: its columns are {known}. Choose one with {option}.")
+            raise DataError(f"{self.name} has no column {name!r}: {_known(list(self.columns), option)}")
         return self.columns[name]
 
 
@@ -71,6 +70,14 @@ def form_of(name: str | os.PathLike[str]) -> str:
         shown = STANDARD_INPUT if str(name) == "-" else path
         raise DataError(f"{shown} does not say what it is: say so with --input-format {'|'.join(FORMATS)}.")
     return SUFFIXES[suffixes[-1]]
+
+
+def _known(names: list[str], option: str) -> str:
+    """What to do where a column is not there."""
+    (first, *others) = names
+    if not others and (mark := next((mark for mark in ";\t" if mark in first), "")):
+        return f"its only column is {first!r}. Separate columns with commas, not with {mark!r}."
+    return f"its columns are {', '.join(map(repr, names))}. Choose one with {option}."
 
 
 @contextmanager

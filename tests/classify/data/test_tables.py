@@ -146,6 +146,11 @@ def test_a_column_that_is_not_there_comes_with_those_that_are(table):
         found.column("text", "--text-column")
 
 
+def test_other_separators_are_recognised(table):
+    with pytest.raises(DataError, match=r"only column is 'text;label'\. Separate columns with commas, not with ';'"):
+        table("a.csv", "text;label\na;b\n").column("text", "--text-column")
+
+
 def test_what_is_not_there_is_refused(tmp_path):
     (tmp_path / "train.csv").write_text("text,label\na,b\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"did you mean .*train\.csv"):
