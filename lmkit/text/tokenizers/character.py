@@ -10,10 +10,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lmkit.errors import DataError
 from lmkit.text.sources.chunk import Chunk
 from lmkit.text.tokenizers.lookup import rank_tokens, read_vocabulary, word_level_document
-from lmkit.text.tokenizers.tokenizer import Ids, Spans, StreamDecoder, Tokenizer, no_surrogates
+from lmkit.text.tokenizers.tokenizer import Ids, Spans, StreamDecoder, Tokenizer, chunk_of
 from lmkit.text.whitespace import code_points
 
 __all__ = ["CharacterTokenizer"]
@@ -45,7 +44,7 @@ class CharacterTokenizer(Tokenizer):
     @classmethod
     def train(cls, texts: Iterable[str], *, vocab_size: int | None = None, min_count: int = 1) -> Self:
         """Count the characters and keep the frequent ones, ordered by count, then by code point."""
-        return cls.train_chunks(map(_chunk, texts), vocab_size=vocab_size, min_count=min_count)
+        return cls.train_chunks(map(chunk_of, texts), vocab_size=vocab_size, min_count=min_count)
 
     @classmethod
     def train_chunks(cls, chunks: Iterable[Chunk], *, vocab_size: int | None = None, min_count: int = 1) -> Self:
@@ -83,7 +82,7 @@ class CharacterTokenizer(Tokenizer):
         return np.minimum(self._table[:ASCII], OTHER).astype(np.uint8).tobytes() + bytes([OTHER] * (256 - ASCII))
 
     def encode(self, text: str) -> Ids:
-        return self._ids_of(_chunk(text))
+        return self._ids_of(chunk_of(text))
 
     def encode_chunks(self, chunks: Iterable[Chunk]) -> Iterator[Ids]:
         return map(self._ids_of, chunks)
@@ -126,13 +125,6 @@ class _CharacterDecoder(StreamDecoder):
 
     def flush(self) -> str:
         return ""
-
-
-def _chunk(text: str) -> Chunk:
-    try:
-        return Chunk.of(text)
-    except DataError as error:
-        raise no_surrogates(error) from error
 
 
 def _count_bytes(data: bytes) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, AnyStr, ClassVar, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,45 +50,54 @@ def id_dtype(vocab_size: int) -> np.dtype[Any]:
     raise TokenizerError(f"A vocabulary of {vocab_size} tokens is too large: 2**32 is the limit.")
 
 
-def no_cut(text: str) -> int:
+def no_cut(text: AnyStr) -> int:
     """No position at all."""
     return -1
 
 
 def rechunk(
-    chunks: Iterable[str], cut: Callable[[str], int], cut_stretch: Callable[[str], int] = no_cut
-) -> Iterator[str]:
-    """Cut a text again, only at the positions that are allowed; a part without such a position is held back and joined.
+    chunks: Iterable[AnyStr], cut: Callable[[AnyStr], int], cut_stretch: Callable[[AnyStr], int] = no_cut
+) -> Iterator[AnyStr]:
+    """Cut a text, or its UTF-8, again, only at the positions that are allowed; a part without such a position is held
+    back and joined.
 
     ``cut(chunk)`` gives a position in any chunk, or -1. ``cut_stretch(text)`` may know one in what was held back, which
     begins where the text does or was cut last. Memory grows with the longest part that neither can cut; a small
     compressed file can hold a very long one, so DataError is raised past LONGEST_PART.
     """
-    pending: list[str] = []
+    pending: list[AnyStr] = []
     held, enough = 0, STRETCH
     for part in slices(chunks, CHUNK):
         pending.append(part)
         held += len(part)
         position = cut(part)
         if position < 0 and held >= enough:
-            pending = ["".join(pending)]
+            pending = [_joined(pending)]
             position = cut_stretch(pending[0])
             enough = 2 * held  # so that a long stretch is not looked at again and again
         if position >= 0:
             last = pending.pop()
-            yield "".join([*pending, last[:position]])
+            pending.append(last[:position])
+            yield _joined(pending)
             pending, held, enough = [last[position:]], len(last) - position, STRETCH
         if held > LONGEST_PART:
             raise DataError(
-                f"The text has a stretch of more than {LONGEST_PART:,} characters that this tokenizer cannot "
+                f"The text has a stretch of more than {LONGEST_PART:,} {_units(part)} that this tokenizer cannot "
                 "cut: put line ends or spaces into it, or use --tokenizer char."
             )
-    rest = "".join(pending)
-    if rest:
-        yield rest
+    if any(pending):
+        yield _joined(pending)
 
 
-def slices(chunks: Iterable[str], size: int) -> Iterator[str]:
+def _joined(parts: list[AnyStr]) -> AnyStr:
+    return parts[0][:0].join(parts)
+
+
+def _units(text: str | bytes) -> str:
+    return "characters" if isinstance(text, str) else "bytes"
+
+
+def slices(chunks: Iterable[AnyStr], size: int) -> Iterator[AnyStr]:
     """The chunks of a text, those that are longer than ``size`` characters in pieces of that size."""
     for chunk in chunks:
         for begin in range(0, len(chunk), size):
@@ -261,6 +270,14 @@ class Tokenizer(ABC):
 def no_surrogates(error: Exception) -> TokenizerError:
     """The error for a text that is not Unicode text."""
     return TokenizerError(f"The text holds a lone surrogate, which no UTF-8 text has ({error}): clean it first.")
+
+
+def chunk_of(text: str) -> Chunk:
+    """A text as a chunk. Raises TokenizerError for a lone surrogate."""
+    try:
+        return Chunk.of(text)
+    except DataError as error:
+        raise no_surrogates(error) from error
 
 
 def join_ids(parts: Sequence[Sequence[int]], dtype: np.dtype[Any]) -> tuple[Ids, NDArray[np.int64]]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lmkit.errors import DataError
@@ -48,6 +48,7 @@ def test_a_part_is_cut_in_characters(text, begin, end):
     st.binary(max_size=12)
     | st.lists(st.sampled_from([b"a" * 20, b"\xc3", b"\xa9", b"\xe2\x82", b"\xac"])).map(b"".join)
 )
+@example(b"\xc3" + b"a" * 20 + b"\xa9")
 def test_bytes_are_taken_exactly_where_they_are_utf_8(data):
     def accepted(take) -> bool:
         try:
