@@ -14,7 +14,10 @@ from lmkit.experiments.studies.gradients.depth import Depth
 from lmkit.experiments.studies.gradients.eigenvalues import Eigenvalues
 from lmkit.experiments.studies.memory.alphabet import AlphabetDirection
 from lmkit.experiments.studies.memory.attention import Attention
+from lmkit.experiments.studies.memory.distance import Distance
+from lmkit.experiments.studies.memory.fading import Fading
 from lmkit.experiments.studies.memory.recall import Memory
+from lmkit.experiments.studies.memory.squashing import Squashing
 from lmkit.experiments.studies.text.perplexity import Perplexity
 from lmkit.experiments.studies.text.tokens import Tokens
 from lmkit.experiments.studies.truncation.samplers import Samplers
@@ -38,6 +41,9 @@ EXPERIMENTS: dict[str, Experiment] = {
         Tokens(),
         Dynamics(),
         AlphabetDirection(),
+        Fading(),
+        Distance(),
+        Squashing(),
     )
 }
 
