@@ -8,6 +8,7 @@ from itertools import groupby
 import numpy as np
 
 from lmkit.classify.data.labelled import LabelledTexts
+from lmkit.errors import DataError
 
 __all__ = ["split_valid"]
 
@@ -17,7 +18,7 @@ def split_valid(data: LabelledTexts, fraction: float, seed: int) -> tuple[Labell
 
     Every class gives its share, rounded, of at least one of its different texts, and keeps one. Which ones depends on
     the seed and the texts alone, so the order of the rows does not matter, and a text that comes twice in a class is on
-    one side.
+    one side. Raises DataError where no class has two different texts.
     """
     chosen = np.zeros(len(data), dtype=bool)
     keys = [_key(text, seed) for text in data.texts]
@@ -30,6 +31,11 @@ def split_valid(data: LabelledTexts, fraction: float, seed: int) -> tuple[Labell
                 break
             chosen[group] = True
             taken += len(group)
+    if not chosen.any():
+        raise DataError(
+            f"{data.name} has no class with two different texts, so none can be kept for validation: give a file with "
+            "--valid, or --valid-fraction 0."
+        )
     return data.take(np.flatnonzero(~chosen)), data.take(np.flatnonzero(chosen))
 
 

@@ -68,7 +68,10 @@ def form_of(name: str | os.PathLike[str]) -> str:
         suffixes.pop()
     if not suffixes or suffixes[-1] not in SUFFIXES:
         shown = STANDARD_INPUT if str(name) == "-" else path
-        raise DataError(f"{shown} does not say what it is: say so with --input-format {'|'.join(FORMATS)}.")
+        raise DataError(
+            f"{shown} does not say what it is: give a file whose name ends in .csv, .tsv or .jsonl. Commands that do "
+            f"not train also take --input-format {'|'.join(FORMATS)}."
+        )
     return SUFFIXES[suffixes[-1]]
 
 

@@ -101,6 +101,11 @@ def test_a_split_takes_a_share_of_each_class_whatever_the_order_of_the_rows():
     assert np.array_equal(np.argsort(valid.lines), np.arange(len(valid)))  # in the order of the file
 
 
+def test_where_no_class_can_give_a_text_there_is_no_split():
+    with pytest.raises(DataError, match=r"train\.csv has no class with two different texts"):
+        split_valid(labelled([("a", "x"), ("b", "y"), ("a", "x")]), 0.5, seed=0)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_a_text_that_comes_twice_is_on_one_side(seed):
     train, valid = split_valid(labelled(ROWS), 0.2, seed)

@@ -35,6 +35,17 @@ def test_a_bad_file_is_refused(refused, classified: Path, work: Path, command: s
     assert sentence in refused("classify", *arguments, "--data", "data.csv")
 
 
+def test_a_training_has_texts_to_validate_on_or_says_what_to_do(refused, work: Path):
+    (work / "data.csv").write_text("text,label\na,1\nb,2\n", encoding="utf-8")
+    assert "none can be kept for validation" in refused("classify", "train", "--data", "data.csv", "--out", "run")
+
+
+def test_a_training_reads_a_file_that_says_what_it_is(refused, work: Path):
+    assert "give a file whose name ends in .csv" in refused(
+        "classify", "train", "--data", "-", "--out", "run", input=GOOD
+    )
+
+
 def test_one_class_only_is_no_training(refused, work: Path):
     (work / "data.csv").write_text("text,label\na,1\nb,1\n", encoding="utf-8")
     assert "only one label in its column 'label', '1'" in refused(
