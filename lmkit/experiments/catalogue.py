@@ -13,12 +13,15 @@ from lmkit.experiments.studies.gradients.clipping import Clipping
 from lmkit.experiments.studies.gradients.cures import Cures
 from lmkit.experiments.studies.gradients.depth import Depth
 from lmkit.experiments.studies.gradients.eigenvalues import Eigenvalues
+from lmkit.experiments.studies.gradients.one_unit import OneUnit
 from lmkit.experiments.studies.memory.alphabet import AlphabetDirection
 from lmkit.experiments.studies.memory.attention import Attention
 from lmkit.experiments.studies.memory.distance import Distance
 from lmkit.experiments.studies.memory.fading import Fading
+from lmkit.experiments.studies.memory.loop import Loop
 from lmkit.experiments.studies.memory.recall import Memory
 from lmkit.experiments.studies.memory.squashing import Squashing
+from lmkit.experiments.studies.memory.word_classes import WordClasses
 from lmkit.experiments.studies.text.perplexity import Perplexity
 from lmkit.experiments.studies.text.tokens import Tokens
 from lmkit.experiments.studies.truncation.samplers import Samplers
@@ -46,6 +49,9 @@ EXPERIMENTS: dict[str, Experiment] = {
         Fading(),
         Distance(),
         Squashing(),
+        Loop(),
+        WordClasses(),
+        OneUnit(),
     )
 }
 
