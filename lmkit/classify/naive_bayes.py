@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -39,15 +40,17 @@ class NaiveBayes:
     def train(cls, data: LabelledTexts, pseudo_count: float = PSEUDO_COUNT) -> NaiveBayes:
         """The classifier of some labelled texts."""
         features: dict[str, int] = {}
-        ids, labels = [], []
+        ids, labels = array("q"), array("q")
         for text, label in zip(data.texts, data.labels.tolist(), strict=True):
             found = [features.setdefault(feature, len(features)) for feature in _features(text)]
-            ids += found
-            labels += [label] * len(found)
-        counts = np.full((len(features), len(data.classes)), pseudo_count)
-        np.add.at(counts, (ids, labels), 1.0)
+            ids.extend(found)
+            labels.extend([label] * len(found))
+        likelihood = np.full((len(features), len(data.classes)), pseudo_count)
+        np.add.at(likelihood, (np.asarray(ids), np.asarray(labels)), 1.0)
+        likelihood /= likelihood.sum(0)
+        np.log(likelihood, out=likelihood)
         prior = np.log((data.counts + pseudo_count) / (len(data) + pseudo_count * len(data.classes)))
-        return cls(data.classes, features, prior, np.log(counts / counts.sum(0)))
+        return cls(data.classes, features, prior, likelihood)
 
     def classify(self, texts: Sequence[str]) -> Floats:
         """Log-probabilities (N, C) in nats."""
