@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lmkit.api import load_language_model
 from lmkit.experiments.catalogue import EXPERIMENTS
 from lmkit.experiments.claims import CLAIMS
 from lmkit.experiments.contract.interruption import Interrupted, Interruption
@@ -17,6 +19,8 @@ from lmkit.experiments.engine.engine import run_experiment, scale_of
 from lmkit.experiments.engine.page import QUICK
 from lmkit.experiments.tools.language_model import train_language_model
 from lmkit.plots.render import MISSING
+from lmkit.run.directory import RunDirectory
+from lmkit.run.summary import RunSummary
 
 
 @pytest.fixture
@@ -93,3 +97,25 @@ def test_a_training_whose_folder_is_damaged_is_begun_anew(tmp_path: Path):
         measured(tmp_path / "cut", Interruption(), stop_after=3)
     (tmp_path / "cut" / "run" / "run.json").write_text("{", encoding="utf-8")
     assert measured(tmp_path / "cut", Interruption()) == whole
+
+
+def test_a_run_of_an_experiment_has_ended_and_is_one_of_lmkits(tmp_path: Path):
+    experiment = EXPERIMENTS["tokens"]
+    scale = scale_of(experiment, quick=True)
+    arm = experiment.arms(scale)[0]
+    folder = tmp_path / "run"
+    values = experiment.measure(Trial(arm, arm.choices[0], 1, scale, folder, tmp_path))
+    summary = RunSummary.read(RunDirectory(folder / "run"))
+    assert summary.status == "finished"
+    model = load_language_model(folder / "run")
+    _, test = model.split_tokens("test")
+    assert values["test"] == pytest.approx(model.measure(test, split="test").evaluation.nats_per_token, rel=1e-6)
+    assert not math.isnan(values["valid"])
+
+
+def test_a_loss_that_is_not_finite_is_a_result_without_numbers(tmp_path: Path):
+    options = {"hidden_size": 4, "window": 8, "batch_size": 2, "max_steps": 9, "optimizer": "sgd", "lr": 1e39}
+    run = train_language_model(trial(tmp_path / "run", Interruption()), {**options, "max_grad_norm": 0.0})
+    assert run.model is None
+    assert run.numbers["diverged"] is True
+    assert run.numbers["valid"] is None

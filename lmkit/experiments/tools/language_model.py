@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lmkit.api import TrainedModel, load_language_model
 from lmkit.config import Config
-from lmkit.errors import NonFiniteError, RunError
+from lmkit.errors import FailedError, NonFiniteError, RunError
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.experiments.contract.interruption import Interrupted, Interruption
 from lmkit.experiments.contract.trial import Trial
@@ -54,7 +54,7 @@ def train_language_model(
     listener: Listener | None = None,
 ) -> LanguageModelRun:
     """Train a language model in the trial's folder, or go on with the training that an interruption has left there, to
-    the same bits; measure the best model on the test split.
+    the same bits; measure the best model on validation and test (in a trial that only serves to choose, not the test).
 
     options: those of ``lmkit train`` by their names. The text is ``corpus`` of the options, else the one that
     the user has chosen, else pydoc, or a small generated one in a quick experiment; the seeds are the trial's, unless
@@ -66,11 +66,12 @@ def train_language_model(
     with _session(config, trial.folder / "run") as session:
         try:
             cpu_seconds = _train(session, trial.interruption, listener)
+            tested = _end(session, measures=not trial.tuning)
         except NonFiniteError:
-            return LanguageModelRun(None, {**_numbers(session, None), "diverged": True})
+            return LanguageModelRun(None, {**_numbers(session, None), "valid": None, "diverged": True})
         model = load_language_model(session.run.path, "cpu")
-        found = _measured(session, model, ("valid",) if trial.tuning else ("valid", "test"))
-        return LanguageModelRun(model, {**_numbers(session, cpu_seconds), **found, "diverged": False})
+        found = {**_numbers(session, cpu_seconds), **_validated(session, model), **tested, "diverged": False}
+        return LanguageModelRun(model, found)
 
 
 def options_of(trial: Trial, options: Mapping[str, Any], *, parameters: int | None = None, multiple: int = 2) -> Config:
@@ -107,8 +108,8 @@ def _session(config: Config, folder: Path) -> Iterator[Session]:
 
 
 def _train(session: Session, interruption: Interruption, listener: Listener | None) -> float | None:
-    """Train to the end and save; the processor's seconds of the steps, None where another process began them. A
-    training that is interrupted is saved where it is.
+    """Train to the end; the processor's seconds of the steps, None where another process began them. A training that is
+    interrupted is saved where it is.
     """
     session.measurements.before = interruption.check
     seconds, began = 0.0, time.process_time()
@@ -123,8 +124,22 @@ def _train(session: Session, interruption: Interruption, listener: Listener | No
     except Interrupted:
         session.stop()
         raise
-    session.stop()
     return None if session.resumed else seconds
+
+
+def _end(session: Session, *, measures: bool) -> dict[str, Any]:
+    """End the run with its closing figure, if that is the test's, or leave it where it only served to choose. Raises
+    FailedError where the disk has not taken it.
+    """
+    found: dict[str, Any] = {}
+    if measures:
+        result = session.close()
+        found = _units("test", result.evaluation) if result is not None and result.split == "test" else {}
+    else:
+        session.stop()
+    if session.unsaved:
+        raise FailedError(session.unsaved)
+    return found
 
 
 def _numbers(session: Session, cpu_seconds: float | None) -> dict[str, Any]:
@@ -146,14 +161,11 @@ def _numbers(session: Session, cpu_seconds: float | None) -> dict[str, Any]:
     }
 
 
-def _measured(session: Session, model: TrainedModel, splits: Sequence[str]) -> dict[str, Any]:
-    """The best model on the splits that there are."""
-    found: dict[str, Any] = {}
-    for split in splits:
-        if split in session.corpus.splits:
-            result = model.measure(session.corpus.splits[split], split=split, rows=MEASURING_ROWS).evaluation
-            found |= _units(split, result)
-    return found
+def _validated(session: Session, model: TrainedModel) -> dict[str, Any]:
+    """The best model on validation, where there is one, as exactly as the test: validations on the way are not."""
+    if "valid" not in session.corpus.splits:
+        return {}
+    return _units("valid", model.measure(session.corpus.splits["valid"], split="valid", rows=MEASURING_ROWS).evaluation)
 
 
 def _units(split: str, result: Evaluation) -> dict[str, float]:
