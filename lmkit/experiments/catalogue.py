@@ -18,10 +18,12 @@ from lmkit.experiments.studies.memory.alphabet import AlphabetDirection
 from lmkit.experiments.studies.memory.attention import Attention
 from lmkit.experiments.studies.memory.distance import Distance
 from lmkit.experiments.studies.memory.fading import Fading
+from lmkit.experiments.studies.memory.forgetting import ForgettingCurve
 from lmkit.experiments.studies.memory.loop import Loop
 from lmkit.experiments.studies.memory.recall import Memory
 from lmkit.experiments.studies.memory.squashing import Squashing
 from lmkit.experiments.studies.memory.word_classes import WordClasses
+from lmkit.experiments.studies.text.own_output import OwnOutput
 from lmkit.experiments.studies.text.perplexity import Perplexity
 from lmkit.experiments.studies.text.tokens import Tokens
 from lmkit.experiments.studies.truncation.samplers import Samplers
@@ -52,6 +54,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         Loop(),
         WordClasses(),
         OneUnit(),
+        ForgettingCurve(),
+        OwnOutput(),
     )
 }
 

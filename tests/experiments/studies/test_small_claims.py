@@ -8,6 +8,7 @@ import torch
 from lmkit.experiments.contract.trial import Trial
 from lmkit.experiments.engine.engine import scale_of
 from lmkit.experiments.studies.gradients.one_unit import LINEAR, WEIGHTS, OneUnit, arm_name
+from lmkit.experiments.studies.memory.forgetting import ForgettingCurve
 from lmkit.experiments.studies.memory.loop import CARRIED, RESET, WINDOWED, Loop
 from lmkit.experiments.studies.memory.word_classes import (
     ALONE,
@@ -17,6 +18,7 @@ from lmkit.experiments.studies.memory.word_classes import (
     LabelledWords,
     WordClasses,
 )
+from lmkit.experiments.studies.text.own_output import TEMPERATURES, OwnOutput
 
 
 def spread(value: float, by: float = 1e-3) -> list[float]:
@@ -102,3 +104,26 @@ def test_one_unit_multiplies(invent, tmp_path):
     spoiled = {name: {**one, "oldest": one["oldest"] * 1.01} for name, one in found.items()}
     assert experiment.judge(invent(experiment, lambda arm: [spoiled[arm]] * 2))[0].word == "refuted"
     assert len(WEIGHTS) == len({arm for arm in arms if arm.startswith(LINEAR)})
+
+
+@pytest.mark.parametrize(("difference", "word"), [(0.001, "holds"), (0.2, "refuted"), (-0.2, "refuted")])
+def test_own_output_is_judged_by_its_entropy(invent, difference, word):
+    names = [f"t{temperature:g}_{key}" for temperature in TEMPERATURES for key in ("loss", "entropy", "difference")]
+
+    def values(arm: str) -> list[dict[str, float]]:
+        return [{**dict.fromkeys(names, 2.0), "test": 2.1, "t1_difference": one} for one in spread(difference)]
+
+    (verdict,) = OwnOutput().judge(invent(OwnOutput(), values))
+    assert verdict.word == word
+
+
+@pytest.mark.parametrize(
+    ("change", "left", "word"),
+    [(0.5, 0.3, "holds"), (0.5, 0.01, "partly"), (0.01, 0.3, "refuted"), (0.1, 0.3, "undecided")],
+)
+def test_the_state_is_judged_by_its_changes_and_by_what_is_left(invent, change, left, word):
+    def values(arm: str) -> list[dict[str, float]]:
+        return [{"change": one, "left": other} for one, other in zip(spread(change), spread(left), strict=True)]
+
+    (verdict,) = ForgettingCurve().judge(invent(ForgettingCurve(), values))
+    assert verdict.word == word

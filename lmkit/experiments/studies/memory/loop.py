@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lmkit.api import TrainedModel, load
+from lmkit.evaluation.options import DEFAULTS
 from lmkit.experiments.contract.arm import Arm, grid
 from lmkit.experiments.contract.experiment import Experiment
 from lmkit.experiments.contract.outcomes import Outcomes
@@ -59,7 +60,8 @@ class Loop(Experiment):
         if run.model is None or run.model.run is None:
             return run.numbers
         last = load(run.model.run.path, "cpu", checkpoint="last")
-        return {**run.numbers, **{split: _as_trained(last, split) for split in ("valid", "test")}}
+        splits = ("valid",) if trial.tuning else ("valid", "test")
+        return {**run.numbers, **{split: _as_trained(last, split) for split in splits}}
 
     def judge(self, outcomes: Outcomes) -> Sequence[Verdict]:
         found = outcomes.compare(COMPARED, "test", paired=False)
@@ -91,6 +93,6 @@ def _as_trained(model: TrainedModel, split: str) -> float:
     """The loss on a split in nats per character, with the state that the model was trained with."""
     training = model.config.training
     _, tokens = model.split_tokens(split)
-    if training.state_policy == "reset":
-        return model.measure(tokens, split=split, state="reset", window=training.window).evaluation.nats_per_token
-    return model.measure(tokens, split=split, state="carry", rows=MEASURING_ROWS).evaluation.nats_per_token
+    window = training.window if training.state_policy == "reset" else DEFAULTS.window
+    how: dict[str, Any] = {"state": training.state_policy, "rows": MEASURING_ROWS, "window": window}
+    return model.measure(tokens, split=split, **how).evaluation.nats_per_token

@@ -37,6 +37,7 @@ MIXED_ARM, CHAIN, ENGLISH, POOR, PIECES = (
     "english, poor",
     "english, bpe",
 )
+ON_ENGLISH = (ENGLISH, POOR, PIECES)
 BITS = "test_bits_per_char"
 APART, ALIKE = 2.0, 1.25  # ratios of perplexity per token, and of bits per character
 
@@ -101,9 +102,11 @@ class Perplexity(Experiment):
         run = train_language_model(trial, options)
         if run.model is None:
             return run.numbers
+        found = {**run.numbers, "source": _source(trial.arm.name), "uniform": _uniform(run.model)}
+        if trial.arm.name not in ON_ENGLISH:
+            return found
         short, long = trial.scale.pick((100, 10_000), (10, 100))
-        own = {"source": _source(trial.arm.name), "uniform": _uniform(run.model)}
-        return {**run.numbers, **own, **_scored(run.model, "short", short), **_scored(run.model, "long", long)}
+        return {**found, **_scored(run.model, "short", short), **_scored(run.model, "long", long)}
 
     def judge(self, outcomes: Outcomes) -> Sequence[Verdict]:
         return [_judge_lengths(outcomes), _judge_choices(outcomes)]
@@ -247,7 +250,7 @@ def _scored(model: TrainedModel, name: str, characters: int) -> dict[str, float]
 
 def _lengths(outcomes: Outcomes) -> Table:
     names = ("short_nats", "long_nats", "short_per_token", "long_per_token")
-    rows = [[arm, *(shown(outcomes.mean(arm, name), ".2f") for name in names)] for arm in (ENGLISH, POOR, PIECES)]
+    rows = [[arm, *(shown(outcomes.mean(arm, name), ".2f") for name in names)] for arm in ON_ENGLISH]
     short, long = outcomes.scale.pick((100, 10_000), (10, 100))
     columns = [
         "model",
