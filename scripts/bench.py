@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -58,13 +57,18 @@ def machine(settings: Settings) -> dict[str, object]:
     git = ["git", "-C", str(SCRIPT.parent), "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     versions = {"torch": metadata.version("torch"), "python": platform.python_version()}
-    cores = {"threads": settings.threads, "cores": os.cpu_count()}
-    return {"cpu": describe_cpu(), **cores, **versions, "commit": commit, "date": time.strftime("%Y-%m-%d")}
+    return {
+        "cpu": describe_cpu(),
+        "threads": settings.threads,
+        **versions,
+        "commit": commit,
+        "date": time.strftime("%Y-%m-%d"),
+    }
 
 
 def taken(on: dict[str, object], clock: str) -> str:
     """The same in a few words."""
-    threads = f"{on['threads']} thread{'s' if on['threads'] != 1 else ''} of {on['cores']} cores"
+    threads = f"{on['threads']} thread{'s' if on['threads'] != 1 else ''}"
     timed = ", processor time" if clock == "cpu" else ""
     return f"{on['cpu']}, {threads}{timed}, torch {on['torch']}, commit {on['commit']}, {on['date']}"
 
@@ -115,12 +119,13 @@ def main() -> int:
     if arguments.rounds < 2:
         parser.error("--rounds must be at least 2: one ratio has no spread.")
     settings = Settings(arguments.threads, arguments.tiny, arguments.corpus)
-    results = []
+    results, on, status = [], machine(settings), 0
     for case in find(arguments.cases):
         rounds, seconds, clock = arguments.rounds, arguments.seconds, arguments.clock
         results.append(measure(case, settings, rounds=rounds, seconds=seconds, clock=clock))
         show(results[-1], arguments.most_spread)
-    return report(results, machine(settings), arguments)
+        status = report(results, on, arguments)  # after each case: what is measured is not lost
+    return status
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ def test_nothing_is_reported_of_ratios_that_scatter(load, result_of, tmp_path):
     table.write_text(DOCUMENT)
     bench = load("bench")
     arguments = bench.argparse.Namespace(most_spread=0.15, json=tmp_path / "a.json", table=table, clock="wall")
-    machine = {"cpu": "a processor", "threads": 1, "cores": 2, "torch": "2", "commit": "abc", "date": "2026-01-02"}
+    machine = {"cpu": "a processor", "threads": 1, "torch": "2", "commit": "abc", "date": "2026-01-02"}
     assert bench.report([result], machine, arguments) == 1
     assert table.read_text() == DOCUMENT
     assert bench.report([result, result_of([1, 1], [2, 2])], machine, arguments) == 1
