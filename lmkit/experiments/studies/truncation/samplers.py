@@ -59,7 +59,7 @@ class Samplers(Experiment):
         ]
 
     def measure(self, trial: Trial) -> Mapping[str, Any]:
-        targets, length = trial.scale.pick((2048, {"max_steps": 500}), (32, {"epochs": 1}))
+        targets, length = trial.scale.pick((2048, {"max_steps": 700}), (32, {"epochs": 1}))
         options = {**trial.options, **length, "batch_size": targets // trial.options["window"], "dropout": 0.1}
         run = train_language_model(trial, options, parameters=trial.scale.pick(100_000, 2_000))
         read = {} if run.model is None or trial.tuning else _readings(run.model)

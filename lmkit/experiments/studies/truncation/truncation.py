@@ -57,7 +57,7 @@ class Truncation(Experiment):
         return [Arm(name, style, rates) for name, style in _styles(scale).items()]
 
     def measure(self, trial: Trial) -> Mapping[str, Any]:
-        options = {**trial.options, "epochs": trial.scale.pick(3, 1), "dropout": 0.1}
+        options = {**trial.options, "epochs": trial.scale.pick(8, 1), "dropout": 0.1}
         run = train_language_model(trial, options, parameters=trial.scale.pick(100_000, 2_000))
         if run.model is None or trial.tuning:
             return run.numbers
@@ -157,7 +157,7 @@ def _kept(model: TrainedModel) -> float:
 
 def _gradients(model: TrainedModel, trial: Trial) -> dict[str, float]:
     """Bias, spread and cosine of each style's gradients of the beginning of the training text, in float64."""
-    rows, steps, draws = trial.scale.pick((8, 512, 16), (2, 30, 3))
+    rows, steps, draws = trial.scale.pick((8, 512, 32), (2, 30, 3))
     _, train = model.split_tokens("train")
     network = copy.deepcopy(model.model).double().requires_grad_(True).eval()
 
