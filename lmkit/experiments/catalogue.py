@@ -9,6 +9,7 @@ from lmkit.experiments.contract.experiment import Experiment
 from lmkit.experiments.studies.cells.cells import Cells
 from lmkit.experiments.studies.cells.data_size import DataSize
 from lmkit.experiments.studies.cells.dynamics import Dynamics
+from lmkit.experiments.studies.cells.gates import GatesOfText
 from lmkit.experiments.studies.gradients.clipping import Clipping
 from lmkit.experiments.studies.gradients.cures import Cures
 from lmkit.experiments.studies.gradients.depth import Depth
@@ -47,6 +48,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         DataSize(),
         Tokens(),
         Dynamics(),
+        GatesOfText(),
         AlphabetDirection(),
         Fading(),
         Distance(),

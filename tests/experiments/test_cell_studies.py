@@ -13,6 +13,7 @@ from lmkit.config import Config
 from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.experiments.contract.verdict import Word
 from lmkit.experiments.studies.cells.dynamics import longest_counted
+from lmkit.experiments.studies.cells.gates import bracket_depth, recall_shares
 from lmkit.experiments.tools.questions import answer_losses
 from lmkit.model.language_model import LanguageModel
 from lmkit.text.sources.generated.alphabet import Alphabet
@@ -87,3 +88,31 @@ def test_the_loss_of_an_answer_is_that_of_the_text_which_has_it(counter: lmkit.T
     found = answer_losses(counter, [item.behind("\n") for item in Alphabet.items(line)])
     scored = counter.score(f"\n{line}", state="carry")[1:]
     np.testing.assert_allclose(found, [-token.log_prob for token in scored], rtol=1e-4, atol=1e-5)
+
+
+def test_gates_are_judged_by_the_units_that_do_as_taught_and_by_their_signs():
+    def as_taught(arm: str) -> dict[str, float]:
+        ends = {"forget lowest": 0.01, "forget highest": 0.99, "candidate lowest": -0.9}
+        return {"forgetting": 0.5, "storing": 0.4, "filtering": 0.3, "answer": 0.2, **ends}
+
+    def with_one(name: str, value: float) -> list[Word]:
+        return words("gates", lambda arm: {**as_taught(arm), name: value})
+
+    assert words("gates", as_taught) == [Word.HOLDS, Word.REFUTED]
+    assert with_one("storing", 0.1) == [Word.PARTLY, Word.REFUTED]
+    assert with_one("answer", 1.5) == [Word.UNDECIDED, Word.REFUTED]
+    assert with_one("forget lowest", -0.1) == [Word.HOLDS, Word.HOLDS]
+
+
+def test_the_units_of_a_recall_are_counted_by_what_each_character_is_for():
+    """Of four units one opens at the first letter, three are higher at dots than at line ends, all at the question."""
+    text = list("..?a\n" + 2 * "b..?b\n")
+    kinds = ["dot", "dot", "asked", "answer", "end"] + 2 * ["letter", "dot", "dot", "asked", "answer", "end"]
+    values = {"letter": [0.9, 0.5, 0.5, 0.5], "dot": [0.2, 0.6, 0.6, 0.4], "asked": 4 * [0.95], "end": 4 * [0.1]}
+    gate = np.array([values.get(kind, 4 * [0.0]) for kind in kinds])
+    found = recall_shares(text, {name: gate for name in ("forget", "input", "output")})
+    assert found == {"storing": 0.25, "forgetting": 0.75, "filtering": 1.0}
+
+
+def test_the_depth_of_brackets_begins_anew_with_each_line():
+    assert bracket_depth(list(")}\n([)]\n<")).tolist() == [0, 0, 0, 1, 2, 1, 0, 0, 1]

@@ -55,11 +55,11 @@ def test_eigenvalues_decide_if_every_kind_does_as_its_radius_says():
 def test_cures_are_judged_as_they_are_taught():
     def literature(arm: str) -> dict[str, float]:
         """Gates cure vanishing gradients and clipping exploding ones; identity helps a little less than gates."""
-        answer = 0.1 if "gated" in arm else 0.5 if "identity" in arm else 1.0 if arm.endswith("relu, clipped") else 2.0
-        return {"answer": answer, "bounded": 0.3 if "clipped" in arm else 2.0}
+        wrong = 0.1 if "gated" in arm else 0.4 if "identity" in arm else 0.6 if arm.endswith("relu") else 0.87
+        return {"wrong": wrong, "bounded": 2.0 if "clipped" in arm else 3.0}
 
     def swapped(arm: str) -> dict[str, float]:
-        return {"answer": 0.3 if "clipped" in arm else 2.0, "bounded": 0.1 if "gated" in arm else 2.0}
+        return {"wrong": 0.2 if "clipped" in arm else 0.87, "bounded": 2.0 if "gated" in arm else 3.0}
 
     assert words("cures", literature) == [Word.REFUTED, Word.HOLDS]
     assert words("cures", swapped)[0] is Word.HOLDS
