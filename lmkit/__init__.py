@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lmkit.api import ScoredToken, TrainedModel, load
+    from lmkit.classify.trained import TrainedClassifier
     from lmkit.comparing import compare
     from lmkit.config import (
         CheckpointConfig,
+        ClassifierConfig,
         Config,
         DataConfig,
         FineTuning,
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
         RuntimeConfig,
         TrainingConfig,
     )
-    from lmkit.console.library import resume, train
+    from lmkit.console.library import resume, train, train_classifier
     from lmkit.errors import (
         ConfigError,
         CorpusError,
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AdapterSettings",
     "CheckpointConfig",
+    "ClassifierConfig",
     "Comparison",
     "Config",
     "ConfigError",
@@ -90,6 +93,7 @@ __all__ = [
     "StepDecoder",
     "Tokenizer",
     "TokenizerError",
+    "TrainedClassifier",
     "TrainedModel",
     "TrainingConfig",
     "Window",
@@ -102,13 +106,16 @@ __all__ = [
     "resume",
     "token_scores",
     "train",
+    "train_classifier",
 ]
 
 _HOMES = {
     "lmkit.api": ("ScoredToken", "TrainedModel", "load"),
+    "lmkit.classify.trained": ("TrainedClassifier",),
     "lmkit.comparing": ("compare",),
     "lmkit.config": (
         "CheckpointConfig",
+        "ClassifierConfig",
         "Config",
         "DataConfig",
         "FineTuning",
@@ -116,7 +123,7 @@ _HOMES = {
         "RuntimeConfig",
         "TrainingConfig",
     ),
-    "lmkit.console.library": ("resume", "train"),
+    "lmkit.console.library": ("resume", "train", "train_classifier"),
     "lmkit.errors": (
         "ConfigError",
         "CorpusError",

@@ -19,6 +19,7 @@ from lmkit.fields import Section, alternatives, arguments_of, flag_of, option
 __all__ = [
     "CONFIG_FORMAT",
     "KINDS",
+    "NO_FLAG",
     "PLACEMENT",
     "RESUMABLE",
     "CheckpointConfig",
@@ -44,6 +45,7 @@ REGULARISERS = (
     *("dropout", "embedding_dropout", "layer_dropout", "output_dropout", "locked_dropout"),
     *("embedding_type_dropout", "weight_drop", "kernel"),
 )
+NO_FLAG = ("",)  # of what follows from the data
 PLACEMENT = ("device", "precision", "threads")  # of RuntimeConfig: --allow-inexact may change them
 CELLS = (
     *("rnn", "irnn", "gru", "lstm", "lnlstm", "mogrifier"),
@@ -731,9 +733,13 @@ class FineTuning(Section):
 
 @dataclass(frozen=True)
 class Config:
-    """All sections of a run's configuration. kind: what is trained."""
+    """All sections of a run's configuration. kind: what is trained; command: that trains it; unit: what its loss is
+    counted in, as the logs name it.
+    """
 
     kind: ClassVar[str] = "language model"
+    command: ClassVar[str] = "lmkit train"
+    unit: ClassVar[str] = "token"
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -769,6 +775,7 @@ class Config:
             (item, getattr(section, item.name), getattr(default, item.name))
             for section, default in pairs
             for item in dataclasses.fields(section)
+            if item.metadata["flags"] != NO_FLAG
         ]
         return [word for item, value, default in chosen if value != default for word in arguments_of(item, value)]
 
@@ -806,7 +813,9 @@ class LabelConfig(Section):
         "Weights of the loss: none, or balanced, so that each class counts the same however many texts it has.",
         choices=("none", "balanced"),
     )
-    classes: tuple[str, ...] | None = option(None, "Classes in the order of their numbers (from the training file).")
+    classes: tuple[str, ...] | None = option(
+        None, "Classes in the order of their numbers: those of the training file.", flags=NO_FLAG
+    )
 
 
 @dataclass(frozen=True)
@@ -814,6 +823,8 @@ class ClassifierConfig(Config):
     """All sections of a classifier's configuration. Of the others' options it takes those of ``OF_CLASSIFIERS``."""
 
     kind: ClassVar[str] = "classifier"
+    command: ClassVar[str] = "lmkit classify train"
+    unit: ClassVar[str] = "document"
 
     data: DataConfig = field(default_factory=lambda: DataConfig(tokenizer="word", min_count=2, test_fraction=0.0))
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(sampler="document", window=256))

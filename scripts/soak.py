@@ -96,7 +96,7 @@ def arm(kill: Kill) -> None:
     """Make this process end itself when it reaches the point."""
     from lmkit.run import log as run_log
     from lmkit.run.checkpoints import folder
-    from lmkit.session import measurements
+    from lmkit.session.measurements import Measurements
     from lmkit.training import loop
 
     started = time.monotonic()
@@ -114,7 +114,7 @@ def arm(kill: Kill) -> None:
             die()
 
     save, write_file, write_lines = folder.CheckpointFolder.save, folder._write, run_log._write_all
-    rename, replace, measure, take_step = Path.rename, os.replace, measurements.measure, loop.take_step
+    rename, replace, measure, take_step = Path.rename, os.replace, Measurements.interruptible, loop.take_step
 
     def save_or_die(self: Any, *arguments: Any) -> None:
         if not self.steps():
@@ -146,9 +146,9 @@ def arm(kill: Kill) -> None:
         if is_model:
             reached("after the model's rename")
 
-    def measure_or_die(*arguments: Any, **options: Any) -> Any:
+    def measure_or_die(self: Measurements) -> Any:
         reached("before a measurement")
-        return measure(*arguments, **options)
+        return measure(self)
 
     def take_step_and_die(*arguments: Any, **options: Any) -> Any:
         taken = take_step(*arguments, **options)
@@ -162,7 +162,7 @@ def arm(kill: Kill) -> None:
         (run_log, "_write_all", write_lines_or_half),
         (Path, "rename", rename_or_die),
         (os, "replace", replace_or_die),
-        (measurements, "measure", measure_or_die),
+        (Measurements, "interruptible", measure_or_die),
         (loop, "take_step", take_step_and_die),
     ]
     for owner, name, value in patches:
@@ -226,6 +226,7 @@ def import_all() -> None:
     """What a training imports: once here, and not in each child."""
     import torch._dynamo  # noqa: F401  slow, and torch does it behind the scenes
 
+    import lmkit.classify.training.kind
     import lmkit.cli.train
     import lmkit.console.training
     import lmkit.session.session  # noqa: F401

@@ -29,12 +29,25 @@ SMALL: dict[str, Any] = {
     "device": "cpu",
 }
 
+ANIMALS = {"cat": ["cat", "purrs", "mouse"], "dog": ["dog", "barks", "bone"], "hen": ["hen", "clucks", "egg"]}
+
 
 def make_text(seed: int = 3) -> str:
     """Some 1,300 characters in lines: an epoch of SMALL has 17 windows."""
     draw = random.Random(seed)
     words = ["the", "cat", "sat", "on", "a", "mat", "dog", "ran", "to", "tree"]
     return "".join(" ".join(draw.choice(words) for _ in range(draw.randint(2, 7))) + ".\n" for _ in range(70))
+
+
+def labelled_csv(texts: int = 60, seed: int = 3) -> str:
+    """Texts of some words that are about a cat, a dog or a hen; two of them are longer than a window."""
+    draw, rows = random.Random(seed), ["text,label"]
+    for number in range(texts):
+        label = draw.choice(sorted(ANIMALS))
+        length = 40 if number % 30 == 7 else draw.randint(2, 9)
+        words = draw.choices(["the", "a", "on", "and", *ANIMALS[label]], k=length)
+        rows.append(f"{' '.join([*words, ANIMALS[label][0]])},{label}")
+    return "\n".join(rows) + "\n"
 
 
 def write_text(folder: Path) -> Path:

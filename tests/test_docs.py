@@ -18,6 +18,7 @@ from lmkit.cli import main
 from lmkit.config import AVERAGES, CELLS, OPTIMIZERS, ModelConfig
 from lmkit.fields import fields_of, flag_of
 from lmkit.presets.preset import preset_names
+from tests.runs import labelled_csv
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -136,6 +137,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("book.txt", "other.txt"):
         (folder / name).write_text(text, encoding="utf-8")
     small: dict[str, Any] = {"hidden_size": 8, "max_steps": 2, "batch_size": 2, "window": 8, "precision": "float32"}
+    (folder / "train.csv").write_text(labelled_csv(), encoding="utf-8")
     lmkit.train(folder / "book.txt", out=folder / "runs" / "pydoc-1", quiet=True, threads=1, **small)
     shutil.copytree(folder / "runs" / "pydoc-1", folder / "runs" / "pydoc-2")
     return folder

@@ -19,6 +19,7 @@ from lmkit.config import Config
 from lmkit.run.directory import RunDirectory
 from lmkit.run.lock import FolderLock
 from lmkit.text import CharacterTokenizer
+from tests.runs import labelled_csv
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
@@ -144,6 +145,30 @@ def test_a_training_with_many_lives_leaves_the_same_bytes(options: Train, refere
         kill(begin_or_resume(options(), run), run, how)
     finish(begin_or_resume(options(), run), run)
     assert soak.differences(run, reference) == []
+
+
+@pytest.mark.parametrize(
+    "point", [soak.STEP, "half a checkpoint", *(pytest.param(one, marks=pytest.mark.slow) for one in soak.POINTS)]
+)
+def test_a_training_of_a_classifier_that_is_killed_leaves_the_bytes_of_one_that_was_not(
+    options: Train, tmp_path: Path, point: str
+):
+    data = tmp_path / "train.csv"
+    data.write_text(labelled_csv(), encoding="utf-8")
+    given = options({"--data": data})
+    given = given[: given.index("--corpus")] + given[given.index("--corpus") + 2 :]
+
+    def life(run: Path) -> list[str]:
+        begun = ["--resume", str(run)] if run.exists() else [*given, "--out", str(run)]
+        return ["classify", "train", *begun]
+
+    whole, run = tmp_path / "whole" / "run", tmp_path / "killed" / "run"
+    for folder in (whole, run):
+        folder.parent.mkdir()
+    finish(life(whole), whole)
+    kill(life(run), run, Kill(point, nth=NTH.get(point, 2)))
+    finish(life(run), run)
+    assert soak.differences(run, whole) == []
 
 
 def test_a_kill_before_anything_has_happened_is_a_kill(options: Train, tmp_path: Path):

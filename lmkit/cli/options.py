@@ -15,6 +15,7 @@ import click
 
 from lmkit.cli.completers import complete_corpora, complete_files, complete_runs, complete_tokenizers
 from lmkit.config import (
+    NO_FLAG,
     CheckpointConfig,
     ClassifierConfig,
     Config,
@@ -186,7 +187,7 @@ def classifier_options(function: F) -> F:
     sections = [(getattr(config, one.name), type(getattr(config, one.name))) for one in dataclasses.fields(config)]
     for section, kind in sorted(sections, key=lambda pair: list(TITLES).index(pair[1]), reverse=True):
         for item, hint in reversed(list(fields_of(kind))):
-            if item.name not in ("corpus", "classes") and ClassifierConfig.takes(item.name):
+            if item.name != "corpus" and item.metadata["flags"] != NO_FLAG and ClassifierConfig.takes(item.name):
                 function = _option(item, hint, TITLES[kind], getattr(section, item.name))(function)
     return _cuda(_minutes(function))
 

@@ -1,4 +1,6 @@
-"""``lmkit.train`` and ``lmkit.resume``: a training with the display of the command line, unless it is to be quiet."""
+"""Trainings in Python: ``train``, ``train_classifier`` and ``resume``, with the display of the command line, unless
+they are to be quiet.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +11,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
-from lmkit.api import TrainedModel, load_language_model
-from lmkit.config import Config, FineTuning, flatten
-from lmkit.console.options import Changes, Options, shows_options
+from lmkit.api import TrainedModel, load, load_language_model
+from lmkit.classify.trained import TrainedClassifier, load_classifier
+from lmkit.classify.training.kind import CLASSIFIERS
+from lmkit.classify.training.options import configure
+from lmkit.config import ClassifierConfig, Config, FineTuning, flatten
+from lmkit.console.classifier_training import LABELS
+from lmkit.console.options import Changes, Options, OptionsOfClassifiers, shows_options
 from lmkit.console.training import TrainingDisplay
+from lmkit.console.wording import TEXT, Wording
 from lmkit.errors import FailedError
+from lmkit.run.directory import RunDirectory
+from lmkit.session.language.kind import LANGUAGE_MODELS
 from lmkit.session.session import Session
 from lmkit.session.tuning.origin import Origin
 
-__all__ = ["resume", "train"]
+__all__ = ["resume", "train", "train_classifier"]
 
 Say = Callable[[str], None]
 
@@ -68,7 +77,39 @@ def train(
         how["origin"] = origin = Origin.open(start)
         chosen = origin.configure({**_changed(config or Config()), **given})
     with _listener(quiet, warn) as listener, Session.begin(chosen, **how, **listener.arguments()) as session:
-        return _trained(session, listener.display)
+        _train(session, listener.display)
+    return load_language_model(session.run.path, str(session.device.type))
+
+
+@shows_options(OptionsOfClassifiers.__annotations__, with_defaults=True, kind=ClassifierConfig)
+def train_classifier(
+    data: str | os.PathLike[str],
+    *,
+    encoder: str | os.PathLike[str] | None = None,
+    encoder_checkpoint: str | int = FineTuning.init_checkpoint,
+    out: str | os.PathLike[str] | None = None,
+    config: ClassifierConfig | None = None,
+    quiet: bool = False,
+    warn: Say | None = None,
+    **options: Unpack[OptionsOfClassifiers],
+) -> TrainedClassifier:
+    """Train a classifier of texts and return the best one, as in ``train_classifier("train.csv", encoder="lm")``.
+
+    data: texts and labels: CSV, TSV, or one JSON object a line. encoder: a run of a language model whose embedding,
+    layers and tokenizer are taken, with the weights of its model ``encoder_checkpoint`` (best, last, or a step);
+    without one they are new. out: the run folder (default: the first free ``runs/<data>-<n>``). config: a whole
+    configuration, which the options change. quiet, warn: as for ``train``. Raises DataError for a file that is missing
+    or cannot be used, ConfigError for options that cannot be, RunError for an encoder that cannot be used, and makes no
+    folder then.
+    """
+    given: dict[str, Any] = {**options, "corpus": os.fspath(data)}
+    start = None if encoder is None else FineTuning(os.fspath(encoder), str(encoder_checkpoint))
+    origin = None if start is None else Origin.open(start)
+    chosen = configure(given, origin, config)
+    how: dict[str, Any] = {"out": None if out is None else Path(out), "origin": origin, "kind": CLASSIFIERS}
+    with _listener(quiet, warn, LABELS) as listener, Session.begin(chosen, **how, **listener.arguments()) as session:
+        _train(session, listener.display)
+    return load_classifier(session.run.path, str(session.device.type))
 
 
 @shows_options(Changes.__annotations__, with_defaults=False)
@@ -79,17 +120,22 @@ def resume(
     quiet: bool = False,
     warn: Say | None = None,
     **changes: Unpack[Changes],
-) -> TrainedModel:
-    """Continue a run that was interrupted, to the bits of an uninterrupted one, and return the best model.
+) -> TrainedModel | Any:
+    """Continue a run that was interrupted, to the bits of an uninterrupted one, and return the best model: of a run of
+    a classifier a ``TrainedClassifier``.
 
     changes: what a resume may change; ``corpus`` where the text has moved. allow_inexact: continue even where machine,
     versions, threads or precision differ. quiet, warn: as for ``train``. Raises RunError and ConfigError as
     ``lmkit.Session.resume`` does.
     """
-    with _listener(quiet, warn) as listener:
-        how = {"allow_inexact": allow_inexact, **listener.arguments()}
+    kinds = {ClassifierConfig.kind: (CLASSIFIERS, LABELS)}
+    values = RunDirectory.open(run).config_values()
+    kind, wording = kinds.get(str(values.get("kind")), (LANGUAGE_MODELS, TEXT))
+    with _listener(quiet, warn, wording) as listener:
+        how: dict[str, Any] = {"allow_inexact": allow_inexact, "kind": kind, **listener.arguments()}
         with Session.resume(Path(run), {**changes}, **how) as session:
-            return _trained(session, listener.display)
+            _train(session, listener.display)
+    return load(session.run.path, str(session.device.type))
 
 
 def _changed(config: Config) -> dict[str, Any]:
@@ -99,16 +145,16 @@ def _changed(config: Config) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _listener(quiet: bool, warn: Say | None) -> Iterator[_Listener]:
+def _listener(quiet: bool, warn: Say | None, wording: Wording = TEXT) -> Iterator[_Listener]:
     if quiet:
         yield _Listener(None, warn or warnings.warn)
         return
-    with TrainingDisplay() as display:
+    with TrainingDisplay(wording) as display:
         yield _Listener(display, warn or display.say)
 
 
-def _trained(session: Session, display: TrainingDisplay | None) -> TrainedModel:
-    """Train to the end and open the best model."""
+def _train(session: Session, display: TrainingDisplay | None) -> None:
+    """Train to the end."""
     if display is None:
         for _ in session.records():
             pass
@@ -120,4 +166,3 @@ def _trained(session: Session, display: TrainingDisplay | None) -> TrainedModel:
         display.closed(session.close())
     if session.unsaved:
         raise FailedError(session.unsaved)
-    return load_language_model(session.run.path, str(session.device.type))

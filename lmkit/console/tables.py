@@ -220,11 +220,12 @@ def show_run(run: RunSummary) -> None:
         console.print(escape(line), soft_wrap=True)
     options = shlex.join(run.config.arguments()) or "none; all have their defaults"
     console.print(f"[bold]options[/bold] {escape(options)}", soft_wrap=True)
-    go_on = f"`lmkit train --resume {run.path}` continues it" if run.status == "interrupted" else ""
+    go_on = f"`{run.config.command} --resume {run.path}` continues it" if run.status == "interrupted" else ""
     console.print(escape(joined(run.status, _saved(run.steps), go_on)), soft_wrap=True)
-    curve = [value for record in metrics if (value := _value(record, "evaluation", "nats_per_token")) is not None]
+    unit = run.config.unit
+    curve = [value for record in metrics if (value := _value(record, "evaluation", f"nats_per_{unit}")) is not None]
     if curve:
-        console.print(f"validation {sparkline(curve)}  best {min(curve):.4f} nats per token", soft_wrap=True)
+        console.print(f"validation {sparkline(curve)}  best {min(curve):.4f} nats per {unit}", soft_wrap=True)
     for record in metrics:
         if record.get("kind") == "final":
             _show_final(record, console)
@@ -268,6 +269,10 @@ def _show_final(record: Mapping[str, Any], console: Console) -> None:
     perplexity = _value(record, "final", "perplexity")
     if perplexity is not None:
         console.print(escape(f"{record.get('split')} perplexity {number(perplexity)} per token"), soft_wrap=True)
+    accuracy, counting = _value(record, "final", "accuracy"), _value(record, "final", "naive_bayes_accuracy")
+    if accuracy is not None:
+        beside = "" if counting is None else f"; naive Bayes {counting:.2%}"
+        console.print(escape(f"{record.get('split')} accuracy {accuracy:.2%}{beside}"), soft_wrap=True)
     for line in remarks(record):
         console.print(escape(line), soft_wrap=True)
 

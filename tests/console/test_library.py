@@ -13,7 +13,7 @@ import pytest
 
 import lmkit
 from lmkit.config import PLACEMENT, RESUMABLE, Config
-from lmkit.console.options import Changes, Options
+from lmkit.console.options import Changes, Options, OptionsOfClassifiers
 from lmkit.fields import fields_of
 from tests import runs
 
@@ -47,6 +47,35 @@ def test_the_types_of_options_are_the_configuration():
     assert {"corpus": str, **typing.get_type_hints(Options)} == known
     changes = typing.get_type_hints(Changes)
     assert changes == {name: known[name] for name in ("corpus", *RESUMABLE, *PLACEMENT)}
+
+
+def test_the_types_of_a_classifiers_options_are_those_that_it_takes():
+    config = lmkit.ClassifierConfig()
+    sections = [type(getattr(config, one.name)) for one in dataclasses.fields(config)]
+    known = {item.name: hint for section in sections for item, hint in fields_of(section)}
+    taken = {name: hint for name, hint in known.items() if lmkit.ClassifierConfig.takes(name)}
+    assert {"corpus": str, "classes": known["classes"], **typing.get_type_hints(OptionsOfClassifiers)} == taken
+    parameters = inspect.signature(lmkit.train_classifier).parameters
+    assert (parameters["window"].default, parameters["tokenizer"].default) == (256, "word")
+
+
+def test_a_classifier_is_trained_and_resumed_and_classifies(work: Path):
+    (work / "train.csv").write_text(runs.labelled_csv(), encoding="utf-8")
+    classifier = lmkit.train_classifier("train.csv", quiet=True, out="run", max_steps=20, lr=0.02, **runs.SMALL)
+    again = lmkit.resume("run", quiet=True, max_steps=30)
+    assert isinstance(again, lmkit.TrainedClassifier)
+    assert classifier.classes == again.classes == ("cat", "dog", "hen")
+    whole = lmkit.train_classifier("train.csv", quiet=True, out="whole", max_steps=30, lr=0.02, **runs.SMALL)
+    texts = ["the dog barks", "an egg on the hen", "cat"]
+    assert again.classify(texts).shape == whole.classify(texts).shape == (3, 3)
+    prefixes = again.classify_prefixes("the dog  barks")
+    assert prefixes.words == ("the", "dog", "barks")
+    expected = again.classify(["the", "the dog", "the dog  barks"])
+    assert prefixes.log_probs == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(lmkit.DataError, match="Text 1 is empty"):
+        again.classify(["a", " "])
+    with pytest.raises(lmkit.DataError, match="not one text"):
+        again.classify("the dog")
 
 
 def test_the_signatures_show_the_options_with_their_defaults_and_their_help():

@@ -27,7 +27,7 @@ BY_CHANCE = 0.1  # nats per text that a validation of few texts may be worse tha
 
 
 class _Classifiers(Kind):
-    name, command, unit = ClassifierConfig.kind, "lmkit classify train", "document"
+    name, command, unit = ClassifierConfig.kind, ClassifierConfig.command, ClassifierConfig.unit
 
     def prepare(
         self,

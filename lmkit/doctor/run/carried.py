@@ -13,7 +13,7 @@ from lmkit.model.language_model import LanguageModel
 from lmkit.text.corpus import encode_text
 from lmkit.text.tokenizers.tokenizer import Tokenizer
 
-__all__ = ["carried_state_checks", "guessing_check"]
+__all__ = ["GUESSING", "carried_state_checks", "guessing_check"]
 
 STATE, LOSS, GUESSING = "size of the carried state", "loss over position", "better than guessing"
 

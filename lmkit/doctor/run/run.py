@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
@@ -12,9 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lmkit.config import Config
+from lmkit.config import ClassifierConfig, Config
 from lmkit.doctor.check import FAILED, OK, SKIPPED, Check, judged
 from lmkit.doctor.run.carried import carried_state_checks, guessing_check
+from lmkit.doctor.run.classifier import better_than_guessing, check_texts, classifier_checks
 from lmkit.doctor.run.predictions import PROBE_TOKENS, check_predictor
 from lmkit.doctor.run.records import check_records
 from lmkit.doctor.run.round_trip import round_trip
@@ -23,6 +25,8 @@ from lmkit.errors import LmkitError
 from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.generation.decoder import StepDecoder
 from lmkit.hardware import choose_device
+from lmkit.model.blueprint import Blueprint
+from lmkit.model.encoder import Encoder
 from lmkit.model.language_model import LanguageModel
 from lmkit.run.checkpoints.folder import CheckpointFolder
 from lmkit.run.directory import RunDirectory
@@ -38,6 +42,8 @@ from lmkit.text.tokenizers.tokenizer import Tokenizer
 __all__ = ["check_checkpoints", "check_run", "check_step_decoder", "finite_weights"]
 
 T = TypeVar("T")
+N = TypeVar("N", bound=Encoder)
+Records = Sequence[Mapping[str, Any]]
 TEXT_CHARS = 20_000
 
 
@@ -60,17 +66,42 @@ def check_run(path: str | os.PathLike[str], device: str = "auto", progress: Prog
     stored = StoredRun(run.path, values, record, config, tokenizer)
     yield _tokenizer_hash(tokenizer, info)
     yield from check_records(run, stored, metrics)
-    corpus, text = _corpus(run, config, info, progress or (lambda stage, share: None))
+    records = None if isinstance(metrics, LmkitError) else metrics.records
+    if isinstance(config, ClassifierConfig):
+        yield from _check_classifier(run, stored, config, records, chosen)
+    else:
+        yield from _check_language_model(run, stored, records, chosen, progress or (lambda stage, share: None))
+
+
+def _check_classifier(
+    run: RunDirectory, stored: StoredRun, config: ClassifierConfig, records: Records | None, device: torch.device
+) -> Iterator[Check]:
+    check, train = check_texts(config, stored.record.info())
+    yield check
+    texts = () if train is None else train.texts
+    yield round_trip(stored.tokenizer, "\n".join(texts)[:TEXT_CHARS])
+    yield check_checkpoints(run.checkpoints)
+    model = _attempt(partial(_load_model, run, stored, stored.classifier, device))
+    yield from _weights(model, stored)
+    if isinstance(model, LmkitError):
+        return
+    yield from classifier_checks(model, stored.tokenizer, texts)
+    if records is not None:
+        yield better_than_guessing(records, math.log(stored.classifier.num_classes))
+
+
+def _check_language_model(
+    run: RunDirectory, stored: StoredRun, records: Records | None, device: torch.device, progress: Progress
+) -> Iterator[Check]:
+    config, tokenizer, info = stored.config, stored.tokenizer, stored.record.info()
+    corpus, text = _corpus(run, config, info, progress)
     yield corpus
     yield round_trip(tokenizer, text)
     yield check_checkpoints(run.checkpoints)
-    model = _attempt(partial(_load_model, run, stored, chosen))
-    yield _opened("weights", model, _weights_finding)
+    model = _attempt(partial(_load_model, run, stored, stored.language_model, device))
+    yield from _weights(model, stored)
     if isinstance(model, LmkitError):
-        yield Check("predictions", SKIPPED, "needs the weights")
         return
-    yield _parameters(model, info)
-    yield finite_weights(model)
     yield from _predictions(model, tokenizer, text)
     policy = "document" if config.training.state_policy == "document" else "carry"  # what eval does, too
     if policy == "carry":
@@ -78,16 +109,26 @@ def check_run(path: str | os.PathLike[str], device: str = "auto", progress: Prog
         yield from check_starts(NetworkPredictor(model), tokens, tokenizer.eos_id)
     documents = config.data.documents if policy == "document" else "file"
     yield from carried_state_checks(model, tokenizer, text, state=policy, documents=documents)
-    if not isinstance(metrics, LmkitError):
-        yield guessing_check(metrics.records, tokenizer.vocab_size)
+    if records is not None:
+        yield guessing_check(records, tokenizer.vocab_size)
 
 
-def _load_model(run: RunDirectory, stored: StoredRun, device: torch.device) -> LanguageModel:
+def _load_model(run: RunDirectory, stored: StoredRun, blueprint: Blueprint[N], device: torch.device) -> N:
     check_vocabulary(run.path, stored.values, stored.tokenizer.vocab_size)
-    return run.load_model(stored.language_model, device)
+    return run.load_model(blueprint, device)
 
 
-def finite_weights(model: LanguageModel) -> Check:
+def _weights(model: Encoder | LmkitError, stored: StoredRun) -> Iterator[Check]:
+    """What can be said of any network; without one, that nothing more can."""
+    yield _opened("weights", model, _weights_finding)
+    if isinstance(model, LmkitError):
+        yield Check("predictions", SKIPPED, "needs the weights")
+        return
+    yield _parameters(model, stored.record.info())
+    yield finite_weights(model)
+
+
+def finite_weights(model: Encoder) -> Check:
     """Whether a parameter or buffer is infinite or not a number."""
     wrong = {name: int((~torch.isfinite(tensor)).sum()) for name, tensor in model.state_dict().items()}
     number = sum(wrong.values())
@@ -152,6 +193,8 @@ def _opened(name: str, found: T | LmkitError, describe: Callable[[T], str]) -> C
 
 def _config_finding(config: Config) -> str:
     model = config.model
+    if isinstance(config, ClassifierConfig):
+        return f"{model.shape}, {config.labels.pooling} pooling, {len(config.labels.classes or ())} classes"
     return f"{model.shape}, {model.head} softmax"
 
 
@@ -159,11 +202,11 @@ def _tokenizer_finding(tokenizer: Tokenizer) -> str:
     return f"{tokenizer.kind}, {tokenizer.vocab_size:,} tokens"
 
 
-def _weights_finding(model: LanguageModel) -> str:
+def _weights_finding(model: Encoder) -> str:
     return f"{len(model.state_dict())} tensors of the shapes that the configuration asks for"
 
 
-def _parameters(model: LanguageModel, info: dict[str, Any]) -> Check:
+def _parameters(model: Encoder, info: dict[str, Any]) -> Check:
     number = sum(parameter.numel() for parameter in model.parameters())
     recorded = info.get("parameters")
     if recorded == number:

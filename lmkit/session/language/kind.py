@@ -24,7 +24,7 @@ __all__ = ["LANGUAGE_MODELS", "text_alarm"]
 
 
 class _LanguageModels(Kind):
-    name, command, unit = Config.kind, "lmkit train", "token"
+    name, command, unit = Config.kind, Config.command, Config.unit
 
     def prepare(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,21 +13,9 @@ from lmkit.classify.training.options import configure
 from lmkit.config import Config, FineTuning
 from lmkit.session.session import Session
 from lmkit.session.tuning.origin import Origin
-from tests.runs import SMALL
+from tests.runs import SMALL, labelled_csv
 
-WORDS = {"cat": ["cat", "purrs", "mouse"], "dog": ["dog", "barks", "bone"], "hen": ["hen", "clucks", "egg"]}
 Begin = Callable[..., Session]
-
-
-def labelled_csv(texts: int = 60, seed: int = 3) -> str:
-    """Texts of some words that are about a cat, a dog or a hen; two of them are longer than a window."""
-    draw, rows = random.Random(seed), ["text,label"]
-    for number in range(texts):
-        label = draw.choice(sorted(WORDS))
-        length = 40 if number % 30 == 7 else draw.randint(2, 9)
-        words = draw.choices(["the", "a", "on", "and", *WORDS[label]], k=length)
-        rows.append(f"{' '.join([*words, WORDS[label][0]])},{label}")
-    return "\n".join(rows) + "\n"
 
 
 @pytest.fixture(scope="session")
