@@ -143,12 +143,21 @@ def _step(train: TrainState, update: Update, given: StepInputs, tokens: int) -> 
         raise _nonfinite_error(Skipped(*position, "nonfinite", float(loss), float(norm), _norms(train.model)))
     spike = train.guard.judge(loss, norm) & ~nonfinite if update.skip_spikes else torch.zeros_like(nonfinite)
     if not (update.reads_each_step and bool(nonfinite | spike)):  # else it is reported with its own norms
-        nn.utils.clip_grads_with_norm_(train.model.parameters(), update.max_grad_norm or math.inf, norm)
+        _clip(train, update, norm)
     set_learning_rate(train.optimizer, given.lr)
     outcome = (states.detach(given.state), after, nonfinite, spike)
     carried = _update_now(train, *outcome) if update.reads_each_step else _update_unread(train, update, *outcome)
     train.model.constrain()
     return torch.stack([nll, norm.to(nll), nonfinite.to(nll), spike.to(nll)]), carried
+
+
+def _clip(train: TrainState, update: Update, norm: Tensor) -> None:
+    """Scale the gradient down to the largest norm. One that is read and within it would be multiplied by 1, which takes
+    as long as a look at all parameters.
+    """
+    most = update.max_grad_norm or math.inf
+    if not (update.reads_each_step and bool(norm + 1e-6 <= most)):  # torch's factor is most / (norm + 1e-6), at most 1
+        nn.utils.clip_grads_with_norm_(train.model.parameters(), most, norm)
 
 
 def _can_be_a_graph(train: TrainState, update: Update, before: states.State) -> bool:
