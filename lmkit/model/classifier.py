@@ -84,7 +84,7 @@ class Classifier(Encoder):
 
     def _ending(self, tokens: Tensor, lengths: Tensor, state: State, before: Running | None) -> Tensor:
         outputs_TBD, _ = self.outputs(tokens[:, : int(lengths.max())], state)
-        return pooled(self.pooling, outputs_TBD, lengths.to(tokens.device), before)
+        return pooled(self.pooling, outputs_TBD, lengths, before)
 
 
 def _rows(

@@ -35,20 +35,25 @@ def running(outputs: Tensor, before: Running | None) -> Running:
 
 def pooled(pooling: str, outputs: Tensor, lengths: Tensor, before: Running | None) -> Tensor:
     """The vectors (B, P) of rows that end in a window: of its outputs (T, B, D) row b has the first ``lengths[b]``, at
-    least one, and what comes after them changes nothing. before: of the windows before it.
+    least one, and what comes after them changes nothing. lengths: (B,) on the CPU. before: of the windows before it.
     """
-    outputs_TBD = widened(outputs)
+    outputs_TBD, has_padding = widened(outputs), int(lengths.min()) < len(outputs)
+    lengths = lengths.to(outputs.device)
     padding_TB1 = (torch.arange(len(outputs), device=outputs.device)[:, None] >= lengths)[..., None]
     steps_B1 = lengths[:, None] + (0 if before is None else before.steps)
+
+    def filled(value: float) -> Tensor:
+        return outputs_TBD.masked_fill(padding_TB1, value) if has_padding else outputs_TBD
+
     found = []
     for part in POOLINGS[pooling]:
         if part == "last":
             found.append(outputs_TBD[lengths - 1, torch.arange(len(lengths), device=lengths.device)])
         elif part == "max":
-            largest_BD = outputs_TBD.masked_fill(padding_TB1, -torch.inf).amax(dim=0)
+            largest_BD = filled(-torch.inf).amax(dim=0)
             found.append(largest_BD if before is None else torch.maximum(before.largest, largest_BD))
         else:
-            total_BD = outputs_TBD.masked_fill(padding_TB1, 0.0).sum(dim=0)
+            total_BD = filled(0.0).sum(dim=0)
             found.append((total_BD if before is None else before.total + total_BD) / steps_B1)
     return torch.cat(found, dim=-1)
 
