@@ -37,7 +37,7 @@ THEIRS = {
     "names.txt",
     "chapter.txt",
 }
-THEIRS |= {"train.csv", "valid.csv", "test.csv", "questions.csv"}
+THEIRS |= {"wiki.txt", "train.csv", "valid.csv", "test.csv", "questions.csv"}
 THEIRS |= {"sentences.txt", "folder/", "train.txt", "valid.txt", "test.txt", "checkpoints/", "reports/", "RUN/reports/"}
 
 

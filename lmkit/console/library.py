@@ -104,7 +104,7 @@ def train_classifier(
     """
     given: dict[str, Any] = {**options, "corpus": os.fspath(data)}
     start = None if encoder is None else FineTuning(os.fspath(encoder), str(encoder_checkpoint))
-    origin = None if start is None else Origin.open(start)
+    origin = None if start is None else Origin.open(start, "--encoder")
     chosen = configure(given, origin, config)
     how: dict[str, Any] = {"out": None if out is None else Path(out), "origin": origin, "kind": CLASSIFIERS}
     with _listener(quiet, warn, LABELS) as listener, Session.begin(chosen, **how, **listener.arguments()) as session:

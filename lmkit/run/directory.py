@@ -268,7 +268,8 @@ class RunDirectory:
         info, before = stored.record.info(), stored.values
         options = flatten(config.to_dict(), type(config))
         values = changed_values(before, self.path, {name: options[name] for name in change["changed"]})
-        named = {name: [before["data"].get(name), values["data"][name]] for name in FILES if name in change["changed"]}
+        old, new = ({**content["data"], **content.get("labels", {})} for content in (before, values))
+        named = {name: [old.get(name), new[name]] for name in FILES if name in change["changed"]}
         entry = {**change, "changed": {**change["changed"], **named}}
         resumes = info.get("resumes")
         resumes = resumes if isinstance(resumes, list) else []

@@ -89,9 +89,14 @@ def check_text_is_there(folder: Path, config: Config) -> None:
     """Raise RunError, with what to do, where the configuration of the run in a folder names a text that is gone."""
     path = Path(config.data.corpus)
     if path.is_absolute() and not exists(path):
+        others = (
+            ""
+            if isinstance(config, ClassifierConfig)
+            else ", and eval and compare measure another text with --file PATH"
+        )
         raise RunError(
-            f"The text of {folder} is no longer at {path}: `lmkit train --resume {folder} --corpus PATH` "
-            "takes it from where it is now, and eval and compare measure another text with --file PATH."
+            f"The text of {folder} is no longer at {path}: `{config.command} --resume {folder} --corpus PATH` takes it "
+            f"from where it is now{others}."
         )
 
 

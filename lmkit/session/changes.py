@@ -26,6 +26,8 @@ __all__ = [
     "without_same_placement",
 ]
 
+TEXTS = ("corpus", "valid")  # by their paths, which may be others if what is there is the same
+
 
 def changed_options(before: Config, after: Config) -> dict[str, Any]:
     """Options that differ, with their values before and after."""
@@ -37,8 +39,7 @@ def changed_config(stored: Config, changes: Mapping[str, Any], *, allow_inexact:
     """The run's configuration with the changes. Raises ConfigError for one that would make it another run; another
     path of the text does not, as long as ``check_corpus`` finds the same text there.
     """
-    if "corpus" in changes:
-        changes = {**changes, "corpus": absolute_corpus(changes["corpus"])}
+    changes = {**changes, **{name: absolute_corpus(changes[name]) for name in TEXTS if name in changes}}
     current = {name: value for section in stored.to_dict().values() for name, value in section.items()}
     other = {name: value for name, value in changes.items() if name not in current or current[name] != value}
     for name in other:
@@ -48,7 +49,7 @@ def changed_config(stored: Config, changes: Mapping[str, Any], *, allow_inexact:
             )
         if name == "checkpoint_every" and stored.training.on_nonfinite == "rollback":
             raise ConfigError("--checkpoint-every cannot change under --on-nonfinite rollback: it says how far back.")
-        if name in current and name not in (*RESUMABLE, *PLACEMENT, "corpus"):
+        if name in current and name not in (*RESUMABLE, *PLACEMENT, *TEXTS):
             raise ConfigError(
                 f"{_flag(name, stored)} cannot change when a run is resumed: only "
                 f"{', '.join(map(_flag, RESUMABLE))} can, and --corpus where the text has moved."

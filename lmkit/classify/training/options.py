@@ -25,6 +25,10 @@ def configure(
     """
     base = base or ClassifierConfig()
     if origin is not None:
+        if given.get("min_count") not in (None, 1):
+            raise ConfigError(
+                f"--min-count {given['min_count']} contradicts {origin.named}, whose tokens are chosen: leave it out."
+            )
         origin.check_network(given)
         origin.check_tokenizer(given)
         base = _on(origin, base)

@@ -90,7 +90,7 @@ def command(
         if resume is not None:
             session = Session.resume(resume, given, allow_inexact=allow_inexact, kind=CLASSIFIERS, **listeners)
         else:
-            origin = None if start is None else Origin.open(start)
+            origin = None if start is None else Origin.open(start, "--encoder")
             session = Session.begin(configure(options, origin), out, origin=origin, kind=CLASSIFIERS, **listeners)
         with session:
             ended = train_to_the_end(session, display)

@@ -28,7 +28,7 @@ __all__ = ["Origin"]
 @dataclass(frozen=True)
 class Origin:
     """A run that was opened to begin another one from. step: that its weights are of, None where the run does not say.
-    weights: by their stored names; weights_sha256: of their file.
+    weights: by their stored names; weights_sha256: of their file. option: that named the run.
     """
 
     chosen: FineTuning
@@ -36,9 +36,10 @@ class Origin:
     step: int | None
     weights: Mapping[str, Tensor]
     weights_sha256: str
+    option: str = "--init-from"
 
     @classmethod
-    def open(cls, chosen: FineTuning) -> Origin:
+    def open(cls, chosen: FineTuning, option: str = "--init-from") -> Origin:
         """The run that ``init_from`` names. Raises RunError where it is none, or is damaged or has no such model, and
         ConfigError where its tokenizer cannot be extended as it is asked for.
         """
@@ -49,7 +50,12 @@ class Origin:
         _check_extension(chosen, stored.tokenizer)
         step, (name, content) = run.model_file(chosen.init_checkpoint, stored.blueprint)
         model = run.load_model(stored.language_model, torch.device("cpu"), (name, content))
-        return cls(chosen, stored, step, stored_tensors(model), hashlib.sha256(content).hexdigest())
+        return cls(chosen, stored, step, stored_tensors(model), hashlib.sha256(content).hexdigest(), option)
+
+    @property
+    def named(self) -> str:
+        """The run as it was named."""
+        return f"{self.option} {self.chosen.init_from}"
 
     @property
     def model(self) -> ModelConfig:
@@ -91,42 +97,39 @@ class Origin:
                 continue
             if check_field(item, hint, value) != own[item.name]:
                 raise ConfigError(
-                    f"{_written(item, value)} contradicts --init-from {self.chosen.init_from}, whose network has "
+                    f"{_written(item, value)} contradicts {self.named}, whose network has "
                     f"{_written(item, own[item.name])}: leave it out."
                 )
 
     def check_tokenizer(self, given: Mapping[str, Any]) -> None:
         """Raise ConfigError for an option that contradicts the tokenizer."""
-        path, own = self.chosen.init_from, self.stored.tokenizer
+        path, own = self.named, self.stored.tokenizer
         name = given.get("tokenizer")
         if name in TOKENIZERS and name != own.kind:
-            raise ConfigError(
-                f"--tokenizer {name} contradicts --init-from {path}, whose tokens are {own.kind}: leave it out."
-            )
+            raise ConfigError(f"--tokenizer {name} contradicts {path}, whose tokens are {own.kind}: leave it out.")
         if name is not None and name not in TOKENIZERS:
             self._check_tokenizer_file(name)
         if given.get("vocab_size") not in (None, self.stored.config.data.vocab_size):
             raise ConfigError(
-                f"--vocab-size {given['vocab_size']} contradicts --init-from {path}, whose vocabulary has "
+                f"--vocab-size {given['vocab_size']} contradicts {path}, whose vocabulary has "
                 f"{own.vocab_size:,} tokens: leave it out."
             )
         if given.get("min_count") not in (None, 1) and not self.extends:
             raise ConfigError(
-                f"--min-count {given['min_count']} needs --extend-vocab: the tokens of --init-from {path} are "
-                "chosen already."
+                f"--min-count {given['min_count']} needs --extend-vocab: the tokens of {path} are chosen already."
             )
 
     def _check_tokenizer_file(self, name: str) -> None:
-        path, own, other = self.chosen.init_from, self.stored.tokenizer, load_tokenizer(name)
+        path, own, other = self.named, self.stored.tokenizer, load_tokenizer(name)
         if other.sha256 == own.sha256:
             return
         if _specials(other) != _specials(own):
             raise ConfigError(
-                f"--tokenizer {name} has the special tokens {_shown(_specials(other))}, and --init-from {path} has "
+                f"--tokenizer {name} has the special tokens {_shown(_specials(other))}, and {path} has "
                 f"{_shown(_specials(own))}: leave it out."
             )
         raise ConfigError(
-            f"--tokenizer {name} contradicts --init-from {path}: its vocabulary is not that of the run. Leave it out."
+            f"--tokenizer {name} contradicts {path}: its vocabulary is not that of the run. Leave it out."
         )
 
 

@@ -15,9 +15,12 @@ import torch
 import lmkit
 from lmkit.classify.trained import TrainedClassifier, load_classifier
 from lmkit.classify.training.kind import CLASSIFIERS
+from lmkit.classify.training.options import configure
+from lmkit.config import FineTuning
 from lmkit.errors import ConfigError, RunError
 from lmkit.model.parts import named_parts
 from lmkit.session.session import Session
+from lmkit.session.tuning.origin import Origin
 from lmkit.training.loop import EvaluationRecord
 from lmkit.training.step import StepRecord
 from tests.runs import assert_same
@@ -154,6 +157,38 @@ def test_labels_that_were_changed_since_are_refused_by_a_resume(begin: Begin, la
     changed.write_text("\n".join([first, other, *rest]) + "\n", encoding="utf-8")
     with pytest.raises(RunError, match=r"split of .*changed\.csv has changed since the run began"):
         Session.resume(session.run.path, kind=CLASSIFIERS)
+
+
+def test_files_that_were_moved_are_taken_from_where_they_are(begin: Begin, labelled: Path, tmp_path: Path):
+    for name in ("train.csv", "valid.csv"):
+        (tmp_path / name).write_bytes(labelled.read_bytes())
+    files = {"corpus": str(tmp_path / "train.csv"), "valid": str(tmp_path / "valid.csv")}
+    session = begin("run", **files, max_steps=3)
+    finish(session)
+    (tmp_path / "moved").mkdir()
+    for name in ("train.csv", "valid.csv"):
+        (tmp_path / name).rename(tmp_path / "moved" / name)
+    with pytest.raises(RunError, match=r"`lmkit classify train --resume .* takes it from where it is now\.$"):
+        Session.resume(session.run.path, kind=CLASSIFIERS)
+    moved = {name: str(tmp_path / "moved" / Path(path).name) for name, path in files.items()}
+    finish(Session.resume(session.run.path, {**moved, "max_steps": 5}, kind=CLASSIFIERS, warn=pytest.fail))
+    finish(Session.resume(session.run.path, kind=CLASSIFIERS, warn=pytest.fail))
+    stored = json.loads((session.run.path / "config.json").read_text(encoding="utf-8"))
+    assert (stored["data"]["corpus"], stored["labels"]["valid"]) == ("../moved/train.csv", "../moved/valid.csv")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"hidden_size": 9}, "--hidden-size 9 contradicts --encoder .*, whose network has --hidden-size 8"),
+        ({"tokenizer": "char"}, "--tokenizer char contradicts --encoder .*, whose tokens are word"),
+        ({"min_count": 3}, "--min-count 3 contradicts --encoder .*, whose tokens are chosen"),
+    ],
+    ids=["network", "tokenizer", "tokens"],
+)
+def test_options_that_contradict_the_encoder_are_refused(language_model: Path, options: dict[str, Any], words: str):
+    with pytest.raises(ConfigError, match=words):
+        configure(options, Origin.open(FineTuning(init_from=str(language_model)), "--encoder"))
 
 
 @pytest.mark.parametrize("options", [{"sampler": "random"}, {"tie_embeddings": True}, {"test_fraction": 0.2}])
