@@ -88,8 +88,8 @@ def _headline(found: ClassifierReport) -> Table:
 def _add_baseline(table: Table, baseline: Baseline) -> None:
     pairs = baseline.pairs
     table.add_row(NAIVE_BAYES, _percent(baseline.measured.accuracy), "counts words and pairs of words")
-    alone = f"p {_p(pairs.p_value)}; alone right {pairs.second:,} against {pairs.first:,}"
-    table.add_row("  better by", f"{_points(baseline.difference)} %", alone)
+    alone = f"p {_p(pairs.p_value)}; right alone {pairs.second:,} : {pairs.first:,}"
+    table.add_row("  difference", f"{_points(baseline.difference)} %", alone)
 
 
 def _classes(measured: ClassMeasurement, baseline: Baseline | None) -> Table:
