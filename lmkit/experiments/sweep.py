@@ -29,6 +29,7 @@ __all__ = ["Grid", "Sweep", "read_grid"]
 
 LARGEST_FILE = 1 << 20  # bytes
 TABLES, NUMBERS = ("options", "grid", "choose"), ("seeds", "tuning_seeds")
+STDIN = "every run reads the text, and standard input is read once: give a file"
 OF_THE_SWEEP = {"seed": "give `seeds = N` at the top", "max_seconds": "bound the runs by max_steps or epochs"}
 MOST_BARS = 30
 
@@ -189,7 +190,10 @@ def _all_options(made: Grid) -> Iterator[dict[str, Any]]:
             raise ConfigError(f"{name} is given twice: it belongs in one of [options], [grid] and [choose].")
     for one in made.combinations:
         for choice in grid(**made.choose):
-            yield {**made.options, **one, **choice}
+            options = {**made.options, **one, **choice}
+            if options.get("corpus") == "-":
+                raise ConfigError(f"corpus is -: {STDIN}.")
+            yield options
 
 
 def _name(combination: Mapping[str, Any]) -> str:

@@ -66,5 +66,7 @@ def test_mistakes_are_one_sentence_and_leave_nothing(refused):
     assert refused("experiment") == "Name an experiment: `lmkit experiment --list` shows them."
     assert "did you mean dice?" in refused("experiment", "dices")
     assert "has texts of its own" in refused("experiment", "dice", "--data", "text.txt")
+    assert "standard input is read once" in refused("experiment", "attention", "--data", "-")
+    assert "none.txt" in refused("experiment", "attention", "--quick", "--data", "none.txt", "--out", "a/b")
     assert "at least 2" in refused("experiment", "dice", "--seeds", 1)
     assert "exists and is no experiment" in refused("experiment", "dice", "--out", "text.txt")

@@ -68,13 +68,16 @@ def test_every_combination_is_trained_and_ranked_by_validation(cli, work: Path, 
         ("[options]\nmax_seconds = 3\n[grid]\nlr = [1.0]", "bound the runs by max_steps or epochs"),
         ("[options]\nlr = 3.0\n[grid]\nlr = [1.0]", "lr is given twice"),
         ("seeds = 1\n[grid]\nlr = [1.0]", "seeds must be a whole number of at least 2"),
+        ('[options]\ncorpus = "-"\n[grid]\nlr = [1.0]', "standard input is read once"),
+        ('[options]\ncorpus = "none.txt"\n[grid]\nlr = [1.0]', "none.txt"),
+        ('[options]\ncorpus = "text.txt"\nbatch_size = 5000\n[grid]\nlr = [1.0, 0.1]', "too short for 5,000 rows"),
         ("grids = 1", "There is no 'grids' in a grid"),
         ("grid = 1", "[grid] must be a table"),
         ("[grid", "Cannot read"),
     ],
 )
 def test_a_grid_that_cannot_be_is_refused(refused, write, text: str, sentence: str):
-    assert sentence in refused("sweep", write(text))
+    assert sentence in refused("sweep", write(text), "--jobs", 1)
 
 
 def test_a_grid_that_is_not_there_is_refused(refused):

@@ -121,6 +121,20 @@ def test_a_folder_of_something_else_is_refused(whole: Path, tmp_path: Path, monk
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 
+def test_a_mistake_in_a_later_run_keeps_what_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    measure = Dice.measure
+
+    def mistaken(self: Dice, trial: Trial) -> Any:
+        if trial.arm.name == "known":
+            raise ConfigError("A mistake.")
+        return measure(self, trial)
+
+    monkeypatch.setattr(Dice, "measure", mistaken)
+    with pytest.raises(ConfigError):
+        run_experiment(Dice(), SCALE, tmp_path / "out")
+    assert len(list((tmp_path / "out" / "results").iterdir())) == 3 + 2
+
+
 def test_a_text_or_a_number_of_seeds_that_cannot_be_is_refused():
     with pytest.raises(ConfigError, match="has texts of its own"):
         scale_of(Dice(), corpus="pydoc")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import shutil
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from typing import Any
 
 import torch
 
-from lmkit.errors import ConfigError
+from lmkit.errors import ConfigError, LmkitError
 from lmkit.experiments.contract.arm import Arm, file_name
 from lmkit.experiments.contract.experiment import EQUAL_TARGETS, Experiment
 from lmkit.experiments.contract.interruption import Interruption
@@ -26,7 +28,7 @@ from lmkit.experiments.engine.result import Result
 from lmkit.experiments.engine.store import Store, identity
 from lmkit.experiments.engine.task import Task, counted_tasks, ends_of_grids, tuning_tasks
 from lmkit.experiments.engine.workers import in_this_process, side_by_side
-from lmkit.files import write_atomically
+from lmkit.files import exists, write_atomically
 from lmkit.plots.render import MISSING, can_render, render
 from lmkit.run.lock import FolderLock
 from lmkit.session.placement import Placement
@@ -45,6 +47,8 @@ def scale_of(
     """The scale that a user asks for. Raises ConfigError for what the experiment does not take."""
     if corpus is not None and not experiment.takes_text:
         raise ConfigError(f"The experiment {experiment.name} has texts of its own: leave out --data.")
+    if corpus == "-":
+        raise ConfigError("Every run reads the text, and standard input is read once: give --data a file.")
     if seeds is not None and seeds < 2:
         raise ConfigError(f"--seeds must be at least 2, not {seeds}: one run has no interval.")
     return Scale(seeds or (QUICK_SEEDS if quick else experiment.seeds), quick, corpus=corpus)
@@ -69,15 +73,28 @@ def run_experiment(
     arms = tuple(experiment.arms(scale))
     names = [file_name(arm.name) for arm in arms]
     assert len(set(names)) == len(names) > 0, f"names of arms must differ in files, too: {names}"
+    fresh = [path for path in (out, *out.parents) if not exists(path)]
     store = Store.open(out, identity(experiment, arms, scale))
     lock = FolderLock(out)
     try:
         outcomes = _outcomes(_Performer(experiment, scale, store), arms, jobs, progress, interruption or Interruption())
         result = _result(experiment, outcomes)
         _write(result, out)
+    except LmkitError:
+        if fresh and not store.has_results:  # a mistake, such as a text that is too short, leaves nothing behind
+            _remove(fresh)
+        raise
     finally:
         lock.release()
     return result
+
+
+def _remove(folders: Sequence[Path]) -> None:
+    """Remove a folder that was made, and those around it that were made for it, the innermost first."""
+    shutil.rmtree(folders[0], ignore_errors=True)
+    with contextlib.suppress(OSError):
+        for folder in folders[1:]:
+            folder.rmdir()
 
 
 @dataclass(frozen=True)

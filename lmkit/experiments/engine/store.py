@@ -67,6 +67,11 @@ class Store:
         """The folder that all runs share."""
         return self.path / "shared"
 
+    @property
+    def has_results(self) -> bool:
+        """Whether a run was made."""
+        return is_folder(self.path / "results")
+
     def read(self, task: Task) -> Run | None:
         """A run that was made; None for one that is still to be made, or whose file is damaged."""
         try:
