@@ -21,7 +21,8 @@ from lmkit.presets.preset import preset_names
 from tests.runs import labelled_csv
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+LESSONS = sorted((ROOT / "docs" / "lessons").glob("*.md"))
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")), *LESSONS]
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 
 PLACEHOLDER = re.compile(r"[A-Z]+")  # RUN, TEXT, N: what a reader replaces
@@ -241,3 +242,10 @@ def test_the_architecture_has_a_row_for_every_room():
     }
     found = [path for path in (ROOT / "lmkit").iterdir() if not path.name.startswith("_") and path.name != "py.typed"]
     assert shown == {path.name + ("/" if path.is_dir() else "") for path in found}
+
+
+def test_the_lessons_say_what_the_results_make_them(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    lessons: Any = __import__("lessons")
+    stale = [path.name for path, text in lessons.contents().items() if path.read_text(encoding="utf-8") != text]
+    assert not stale, "run scripts/lessons.py"
