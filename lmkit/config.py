@@ -833,18 +833,16 @@ class ClassifierConfig(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         for section in dataclasses.fields(self):
-            allowed, chosen = OF_CLASSIFIERS.get(section.name), getattr(self, section.name)
-            default = cast(Any, section.default_factory)()
+            chosen, default = getattr(self, section.name), cast(Any, section.default_factory)()
             for item in dataclasses.fields(chosen):
-                foreign = allowed is not None and item.name not in allowed
-                if foreign and getattr(chosen, item.name) != getattr(default, item.name):
+                differs = getattr(chosen, item.name) != getattr(default, item.name)
+                if differs and not self.takes(section.name, item.name):
                     raise ConfigError(f"{flag_of(item)} does not go with a classifier: leave it out.")
 
-    @classmethod
-    def takes(cls, name: str) -> bool:
-        """Whether an option is one of a classifier's."""
-        home = next((one.name for one in dataclasses.fields(cls) if hasattr(getattr(cls(), one.name), name)), None)
-        return home is not None and (home not in OF_CLASSIFIERS or name in OF_CLASSIFIERS[home])
+    @staticmethod
+    def takes(section: str, name: str) -> bool:
+        """Whether an option of a section is one of a classifier's."""
+        return section not in OF_CLASSIFIERS or name in OF_CLASSIFIERS[section]
 
 
 KINDS: dict[str, type[Config]] = {kind.kind: kind for kind in (Config, ClassifierConfig)}

@@ -184,10 +184,11 @@ def classifier_options(function: F) -> F:
     --max-minutes as ``config_options`` does.
     """
     config = ClassifierConfig()
-    sections = [(getattr(config, one.name), type(getattr(config, one.name))) for one in dataclasses.fields(config)]
-    for section, kind in sorted(sections, key=lambda pair: list(TITLES).index(pair[1]), reverse=True):
+    sections = {type(getattr(config, one.name)): one.name for one in dataclasses.fields(config)}
+    for kind in reversed(TITLES):
+        section = getattr(config, sections[kind])
         for item, hint in reversed(list(fields_of(kind))):
-            if item.name != "corpus" and item.metadata["flags"] != NO_FLAG and ClassifierConfig.takes(item.name):
+            if item.name != "corpus" and item.metadata["flags"] != NO_FLAG and config.takes(sections[kind], item.name):
                 function = _option(item, hint, TITLES[kind], getattr(section, item.name))(function)
     return _cuda(_minutes(function))
 

@@ -51,10 +51,10 @@ def test_the_types_of_options_are_the_configuration():
 
 def test_the_types_of_a_classifiers_options_are_those_that_it_takes():
     config = lmkit.ClassifierConfig()
-    sections = [type(getattr(config, one.name)) for one in dataclasses.fields(config)]
-    known = {item.name: hint for section in sections for item, hint in fields_of(section)}
-    taken = {name: hint for name, hint in known.items() if lmkit.ClassifierConfig.takes(name)}
-    assert {"corpus": str, "classes": known["classes"], **typing.get_type_hints(OptionsOfClassifiers)} == taken
+    sections = {one.name: type(getattr(config, one.name)) for one in dataclasses.fields(config)}
+    fields = [(name, item.name, hint) for name, section in sections.items() for item, hint in fields_of(section)]
+    taken = {name: hint for section, name, hint in fields if config.takes(section, name)}
+    assert {"corpus": str, "classes": taken["classes"], **typing.get_type_hints(OptionsOfClassifiers)} == taken
     parameters = inspect.signature(lmkit.train_classifier).parameters
     assert (parameters["window"].default, parameters["tokenizer"].default) == (256, "word")
 
