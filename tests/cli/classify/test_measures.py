@@ -52,7 +52,9 @@ def test_without_the_training_file_there_is_a_note_instead_of_naive_bayes(cli, c
     shutil.copytree(classified / "a-1", work / "a-1")
     for change in ("gone", "changed"):
         if change == "changed":
-            (work / "train.csv").write_text("text,label\nplay,music\nrain,weather\n", encoding="utf-8")
+            (work / "train.csv").write_text(
+                "text,label\nplay,music\nsing,music\nrain,weather\nsnow,weather\n", encoding="utf-8"
+            )
         config = json.loads((work / "a-1" / "config.json").read_text(encoding="utf-8"))
         config["data"]["corpus"] = "../train.csv"
         (work / "a-1" / "config.json").write_text(json.dumps(config), encoding="utf-8")
