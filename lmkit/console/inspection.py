@@ -28,6 +28,7 @@ from lmkit.text.tokenizers.tokenizer import Tokenizer
 __all__ = ["show_finding"]
 
 Row = Sequence[str]
+SHOWN_BINS = 16  # of a histogram in one line
 
 
 def show_finding(finding: Finding, *, name: str, tokens: int, tokenizer: Tokenizer, file: TextIO) -> None:
@@ -57,14 +58,14 @@ def _show_sensitivity(finding: BeforeAndAfter, console: Console) -> None:
     for name, found in (("untrained", finding.untrained), ("trained", finding.trained)):
         rows = [_curve(_part(norms), norms, lags) for norms in (*found.states, found.inputs)]
         title = f"{name}: mean norm of the gradient of the loss, by tokens back"
-        _table(console, ("", *map(str, lags), "a step"), rows, title=title)
+        _table(console, ("", *map(str, lags), "x/step"), rows, title=title)
     _remark(
-        console, f"over {len(finding.trained.losses)} predictions; a step: by what one more step back multiplies it"
+        console, f"over {len(finding.trained.losses)} predictions; x/step: by what one more step back multiplies it"
     )
 
 
 def _curve(name: str, norms: Norms, lags: Sequence[int]) -> Row:
-    return name, *(_short(norms.mean[lag]) for lag in lags), f"x {norms.factor:.3f}"
+    return name, *(_short(norms.mean[lag]) for lag in lags), f"{norms.factor:.3f}"
 
 
 def _part(norms: Norms) -> str:
@@ -77,8 +78,8 @@ def _show_context(finding: Context, console: Console) -> None:
         (f"{length:,}", *(f"{costs[way][0][number]:+z.3f} ± {costs[way][1][number]:.3f}" for way in WAYS))
         for number, length in enumerate(finding.lengths)
     ]
-    names = ("tokens kept", "nothing before", "other text before", "shuffled before", "half dropped before")
-    title = "nats per token more than with all of the text"
+    names = ("kept", "nothing", "other text", "shuffled", "half dropped")
+    title = "nats per token more than with all of the text, by tokens kept and what is before them"
     _table(console, names, rows, title=title)
     effective = {way: finding.effective(way) for way in ("fresh", "unrelated")}
     shown = [f"more than {finding.lengths[-1]:,}" if value is None else f"{value:,}" for value in effective.values()]
@@ -136,11 +137,11 @@ def _show_gates(finding: Gates, console: Console) -> None:
     for one in finding.activity:
         (low, high), (below, above) = one.bounds, one.saturation
         shares = f"{below.mean():.1%} < {low:g}", f"{above.mean():.1%} > {high:g}"
-        edges, counts = one.histogram()[1], one.histogram()[0]
+        counts, edges = one.histogram(SHOWN_BINS)
         histogram = sparkline([float(count) for count in counts])
         shown = f"{edges[0]:.3g} {histogram} {edges[-1]:.3g}"
         rows.append((f"layer {one.layer} {one.name}", f"{one.values.mean():.3f}", *shares, shown))
-    _table(console, ("", "mean", "saturated low", "saturated high", "histogram"), rows)
+    _table(console, ("", "mean", "below", "above", "histogram"), rows)
     _show_following(finding, console)
     for attention in finding.attention:
         lags = ", ".join(f"{lag:.1f}" for lag in attention.mean_lag)
@@ -154,8 +155,8 @@ def _show_following(finding: Gates, console: Console) -> None:
         rows.append((one.quantity, f"layer {one.layer} {one.name} {best}", *_correlation(one.result, best)))
     if rows:
         console.print()
-        title = "the unit that follows best (p: as good among as many units by chance)"
-        _table(console, ("", "unit", "correlation", "by chance up to", "p"), rows, title=title)
+        title = "the unit that follows best (by chance: what the best of as many units reaches once in 20 times)"
+        _table(console, ("", "unit", "correlation", "by chance", "p"), rows, title=title)
 
 
 def _correlation(result: Following, unit: int) -> Row:
@@ -183,8 +184,8 @@ def _show_forgetting(finding: Forgetting, console: Console) -> None:
         for one in finding.distances
     ]
     losses = finding.losses.mean(axis=0)
-    rows.append(("loss of the token, nats", *(_short(losses[mark - 1]) for mark in marks), "", ""))
-    names = ("", *map(str, marks), "to a tenth", "to a hundredth")
+    rows.append(("loss, nats", *(_short(losses[mark - 1]) for mark in marks), "", ""))
+    names = ("", *map(str, marks), "to 1/10", "to 1/100")
     _table(console, names, rows, title="mean distance between two pasts, after so many tokens of the same text")
     _remark(console, f"over {len(finding.losses)} pairs of pasts")
 
@@ -192,7 +193,7 @@ def _show_forgetting(finding: Forgetting, console: Console) -> None:
 def _table(console: Console, names: Sequence[str], rows: Iterable[Row], *, title: str = "") -> None:
     if title:
         console.print(title, style="bold", soft_wrap=True)
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for name in names:
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
     for row in rows:
@@ -201,8 +202,8 @@ def _table(console: Console, names: Sequence[str], rows: Iterable[Row], *, title
 
 
 def _short(value: float) -> str:
-    """Three digits: ``0.0123``, ``4.56e-12``."""
-    return f"{value:.3g}"
+    """Two digits, so that many fit into a line: ``0.012``, ``4.6e-12``."""
+    return f"{value:.2g}"
 
 
 def _remark(console: Console, text: str) -> None:
