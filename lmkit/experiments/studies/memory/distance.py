@@ -46,7 +46,7 @@ class Distance(Experiment):
 
     def arms(self, scale: Scale) -> Sequence[Arm]:
         rates = scale.pick(grid(lr=(1e-3, 3e-3, 1e-2, 3e-2)), grid(lr=(1e-2,)))
-        return [Arm(cell, {"cell": cell, "max_steps": scale.pick(1500, 3)}, rates) for cell in cells(scale)]
+        return [Arm(cell, {"cell": cell, "max_steps": updates(scale)}, rates) for cell in cells(scale)]
 
     def measure(self, trial: Trial) -> Mapping[str, Any]:
         width, window, rows = trial.scale.pick((32, 64, 16), (8, 16, 4))
@@ -62,7 +62,8 @@ class Distance(Experiment):
         ends = {cell: (effect(outcomes, cell, 0), effect(outcomes, cell, far)) for cell in cells(outcomes.scale)}
         listed = ", ".join(f"{cell} {shown(one, '.2f')} ({shown(near, '.2f')})" for cell, (near, one) in ends.items())
         word = together([_word(*both) for both in ends.values()])
-        return [Verdict(5, word, f"Effect of the country after {far} words (after none): {listed}.")]
+        found = f"Effect of the country after {far} words, within {updates(outcomes.scale):,} updates"
+        return [Verdict(5, word, f"{found} (after none): {listed}.")]
 
     def tables(self, outcomes: Outcomes) -> Sequence[Table]:
         steps = gaps(outcomes.scale)
@@ -84,6 +85,11 @@ class Distance(Experiment):
 def cells(scale: Scale) -> tuple[str, ...]:
     """The networks that are compared."""
     return scale.pick(CELLS, CELLS[:1])
+
+
+def updates(scale: Scale) -> int:
+    """Of each training."""
+    return scale.pick(3000, 3)
 
 
 def gaps(scale: Scale) -> tuple[int, ...]:
