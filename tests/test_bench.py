@@ -64,6 +64,7 @@ def test_a_worker_that_fails_ends_the_measurement_with_its_name(load, tmp_path):
         "eval/characters-64-rows",
         "score/characters",
         "generate/V100-64",
+        "generate/V10000-1-int8",
         "cells/qrnn-width-1",
         "cells-sampling/gru",
         "checkpoint/wikitext2-8min",

@@ -15,6 +15,7 @@ from lmkit.cli.options import (
     SectionedCommand,
     checkpoint_option,
     chosen,
+    decoder_option,
     progress_line,
     runtime_options,
     section_options,
@@ -67,6 +68,7 @@ ADAPTERS = [item.name for item in dataclasses.fields(AdapterSettings) if item.na
 )
 @click.option("--words-only", is_flag=True, help="Word perplexity without counting line ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@decoder_option
 @checkpoint_option
 @runtime_options
 def command(
@@ -77,6 +79,7 @@ def command(
     mix: tuple[str, ...],
     words_only: bool,
     as_json: bool,
+    decoder: str,
     checkpoint: str,
     device: str | None,
     threads: int | None,
@@ -104,6 +107,7 @@ def command(
         raise ConfigError("--file is empty: give a file, a folder, or - for standard input.")
     options = EvalOptions(**chosen(EvalOptions, given), adapters=AdapterSettings(**chosen(AdapterSettings, given)))
     lm = load_language_model(run, use_runtime(device, threads), checkpoint)
+    lm = lm.quantized() if decoder == "int8" else lm
     lm.progress = line
     if file is not None:
         name, tokens = file, lm.file_tokens(file, state=options.state)

@@ -42,6 +42,7 @@ __all__ = [
     "chosen_options",
     "classifier_options",
     "config_options",
+    "decoder_option",
     "make_config",
     "progress_line",
     "runtime_options",
@@ -224,6 +225,17 @@ def checkpoint_option(function: F) -> F:
     """Add --checkpoint, for commands that use one run's model."""
     return click.option(
         "--checkpoint", default="best", show_default=True, help="Which model of the run: best, last, or a step."
+    )(function)
+
+
+def decoder_option(function: F) -> F:
+    """Add --decoder, for commands that read one run's model token by token or can do so."""
+    return click.option(
+        "--decoder",
+        type=click.Choice(["float32", "int8"]),
+        default="float32",
+        show_default=True,
+        help="Arithmetic of the matrices: int8 rounds them to eight bits and samples faster (LSTM, GRU, RNN).",
     )(function)
 
 

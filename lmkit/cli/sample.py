@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 import click
 
 from lmkit.cli.completers import complete_runs
-from lmkit.cli.options import Count, SectionedCommand, checkpoint_option, progress_line, runtime_options, use_runtime
+from lmkit.cli.options import (
+    Count,
+    SectionedCommand,
+    checkpoint_option,
+    decoder_option,
+    progress_line,
+    runtime_options,
+    use_runtime,
+)
 from lmkit.cli.runs import only_run
 
 if TYPE_CHECKING:
@@ -31,6 +39,7 @@ SHORT = (
     "stop",
     "allow_unk",
     "plain",
+    "decoder",
     "checkpoint",
 )
 
@@ -81,6 +90,7 @@ SHORT = (
     help="The texts alone, without headings; one a line if the model was trained on --documents line.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per text.")
+@decoder_option
 @checkpoint_option
 @runtime_options
 def command(
@@ -98,6 +108,7 @@ def command(
     allow_unk: bool,
     plain: bool,
     as_json: bool,
+    decoder: str,
     checkpoint: str,
     device: str | None,
     threads: int | None,
@@ -115,6 +126,7 @@ def command(
     decoding = Decoding(temperature, top_k, top_p, min_p)
     # one token's arithmetic is too small to share among threads
     lm = load_language_model(run, use_runtime(device, threads, default_threads=1), checkpoint)
+    lm = lm.quantized() if decoder == "int8" else lm
     if not as_json:
         line.end()  # the text itself shows how far it is
     _warn_of_unknown(lm, prompt, line)

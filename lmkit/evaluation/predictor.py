@@ -12,6 +12,7 @@ from torch import Tensor
 from lmkit.model import state as states
 from lmkit.model.head import IGNORE
 from lmkit.model.inference import inference
+from lmkit.model.int8 import is_quantized
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.state import State
 
@@ -20,6 +21,7 @@ __all__ = ["TOLERANCE", "NetworkPredictor", "Predictor", "Scorer", "Stateful"]
 S = TypeVar("S")
 TOLERANCE = 1e-4  # nats; float32 in another order of sums moves a log-probability by about 1e-6
 TOLERANCE_ON_GPU = 1e-2  # where cuDNN and matrix products may round their inputs to TF32
+TOLERANCE_INT8 = 1e-2  # another last bit can round to another integer, 1/127 of the largest number of its row
 TOLERANCE_BFLOAT16 = 1e-1  # a last bit is 2^-8 of the value, and another order of sums moves some
 LOGITS_AT_ONCE = 2**23  # 32 MiB in float32: fits caches of the last level, and no text makes memory grow
 
@@ -74,6 +76,8 @@ class NetworkPredictor:
     def tolerance(self) -> float:
         if self.precision != torch.float32:
             return TOLERANCE_BFLOAT16
+        if is_quantized(self.model):
+            return TOLERANCE_INT8
         return TOLERANCE if self.device.type == "cpu" else TOLERANCE_ON_GPU
 
     @torch.no_grad()

@@ -57,8 +57,8 @@ def _product(inputs: Tensor, layout: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _can_be_packed(tensor: Tensor) -> bool:
-    fits = tensor.dim() == 2 and tensor.device.type == "cpu" and tensor.dtype == torch.float32
-    return fits and _has_kernels()
+    plain = type(tensor) is nn.Parameter and tensor.dtype == torch.float32  # a matrix in int8 has a product of its own
+    return plain and tensor.dim() == 2 and tensor.device.type == "cpu" and _has_kernels()
 
 
 @functools.cache

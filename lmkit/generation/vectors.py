@@ -31,7 +31,7 @@ ANYWHERE = {
         "ge",
     ),
     *("gt", "le", "logical_and", "logical_not", "lt", "masked_fill", "maximum", "minimum", "mul", "neg", "pow", "relu"),
-    *("rsub", "sin", "sqrt", "sub", "tanh", "where"),
+    *("round", "rsub", "sin", "sqrt", "sub", "tanh", "where"),
 }
 
 
@@ -55,7 +55,7 @@ class WholeVectors(TorchDispatchMode):
         self.kept = True
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if torch.Tag.pointwise in func.tags and func.overloadpacket.__name__ not in ANYWHERE:
+        if torch.Tag.pointwise in func.tags and func.overloadpacket.__name__.removesuffix("_") not in ANYWHERE:
             self.kept = self.kept and self._is_safe(args[0])
         return func(*args, **(kwargs or {}))
 

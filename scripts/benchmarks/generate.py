@@ -41,14 +41,15 @@ def plain(vocab_size: int, streams: int, settings: Settings) -> Step:
     return step
 
 
-def own(vocab_size: int, streams: int, settings: Settings) -> Step:
-    """``generate`` with one decoder, whose blocks are tested in the first step."""
+def own(vocab_size: int, streams: int, in_int8: bool, settings: Settings) -> Step:
+    """``generate`` with one decoder, whose blocks are tested in the first step; ``in_int8``: as ``--decoder int8``."""
     import torch
 
     from lmkit.config import Config
     from lmkit.generation.decoder import StepDecoder
     from lmkit.generation.decoding import Decoding
     from lmkit.generation.generate import generate
+    from lmkit.model.int8 import quantized
     from lmkit.model.language_model import LanguageModel
 
     torch.set_num_threads(settings.threads)
@@ -56,6 +57,7 @@ def own(vocab_size: int, streams: int, settings: Settings) -> Step:
     vocab_size, hidden_size, layers = shape(vocab_size, settings)
     options = {"hidden_size": hidden_size, "num_layers": layers, "dropout": 0.0}
     model = LanguageModel(Config().override(options).model, vocab_size).eval()
+    model = quantized(model) if in_int8 else model
     decoder = StepDecoder(model)
 
     def step() -> float:
@@ -65,11 +67,17 @@ def own(vocab_size: int, streams: int, settings: Settings) -> Step:
     return step
 
 
-def case(vocab_size: int, streams: int) -> Case:
+def case(vocab_size: int, streams: int, in_int8: bool = False) -> Case:
     """lmkit against the plain loop."""
     weights = LAYERS * 8 * HIDDEN_SIZE**2 + HIDDEN_SIZE * vocab_size
-    sides = partial(plain, vocab_size, streams), partial(own, vocab_size, streams)
-    return Case(f"generate/V{vocab_size}-{streams}", "tokens", "the plain loop", *sides, 2.0 * weights)
+    sides = partial(plain, vocab_size, streams), partial(own, vocab_size, streams, in_int8)
+    name = f"generate/V{vocab_size}-{streams}{'-int8' if in_int8 else ''}"
+    return Case(name, "tokens", "the plain loop", *sides, 2.0 * weights)
 
 
-CASES = [case(vocab_size, streams) for vocab_size in (100, 10_000) for streams in (1, 64)]
+CASES = [
+    case(vocab_size, streams, in_int8)
+    for vocab_size in (100, 10_000)
+    for streams in (1, 64)
+    for in_int8 in (False, True)
+]

@@ -57,6 +57,27 @@ def test_json_has_every_metric(measure, trained):
     assert (metrics["rows"], metrics["lossless"], metrics["oov_tokens"]) == (1, True, 0)
 
 
+def test_in_eight_bits_the_perplexity_is_near_and_says_so(measure, trained):
+    exact, rounded = measure(trained), measure(trained, "--decoder", "int8")
+    assert rounded["perplexity"] != exact["perplexity"]
+    assert rounded["perplexity"] == pytest.approx(exact["perplexity"], rel=0.05)
+    assert "The matrices of this model were rounded to eight bits (--decoder int8)." in rounded["notes"]
+    assert rounded["tokens"] == exact["tokens"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--cache", 10), "Test-time adapters work on matrices in float32: leave out --decoder int8."),
+        (("--precision", "bfloat16"), "--precision bfloat16 does not go with --decoder int8: leave one out."),
+    ],
+)
+def test_what_does_not_go_with_eight_bits_is_refused(cli, trained, options, says):
+    outcome = cli("eval", trained, "--decoder", "int8", *options, "--threads", 1)
+    assert outcome.code == 2
+    assert says in " ".join(outcome.stderr.split())
+
+
 def test_the_figures_follow_from_the_sum_and_the_counts(measure, trained, text: str):
     metrics = measure(trained, "--file", trained.parent / "text.txt")
     nll = metrics["nll_nats"]

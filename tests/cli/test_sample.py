@@ -40,6 +40,13 @@ def test_a_seed_gives_the_same_text_whatever_the_number_of_texts(sample, trained
         assert len(set(sixteen)) > 10
 
 
+def test_in_eight_bits_a_text_does_not_depend_on_its_neighbours_either(sample, trained):
+    options = ("--decoder", "int8", "--length", 30)
+    texts = sample(trained, *options, "--num", 5)
+    assert sample(trained, *options, "--num", 2) == texts[:2]
+    assert len(set(texts)) == 5
+
+
 def test_seeds_give_different_texts(sample, trained):
     assert len({sample(trained, "--seed", seed, "--length", 20)[0] for seed in range(20)}) == 20
 

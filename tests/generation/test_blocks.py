@@ -12,6 +12,7 @@ from lmkit.generation.blocks import SIZES, Blocks
 from lmkit.generation.decoder import StepDecoder
 from lmkit.generation.packed import PackedMatrix, packed
 from lmkit.generation.vectors import WholeVectors
+from lmkit.model.int8 import quantized
 
 # the hidden size 32 is one of whole vectors: its rows may be computed together
 MODELS = [
@@ -42,6 +43,24 @@ def test_a_row_has_the_same_bits_alone_in_any_company_and_at_any_place(make_mode
     for rows in ([0], [69, 2], torch.randperm(70).tolist()[:66], list(range(53, 70))):
         for one, other in zip(steps(decoder, tokens, rows), together, strict=True):
             assert one.equal(other[rows])
+
+
+@pytest.mark.parametrize(("cell", "hidden_size"), [("lstm", 32), ("gru", 33), ("rnn", 64)])
+@torch.no_grad()
+def test_in_eight_bits_too_a_row_has_the_same_bits_alone_and_in_any_company(make_model, cell, hidden_size):
+    model = quantized(make_model(cell, num_layers=2, hidden_size=hidden_size))
+    decoder, tokens = StepDecoder(model), torch.randint(model.vocab_size, (70, 2))
+    together = steps(decoder, tokens, list(range(70)))
+    for rows in ([0], [69, 2], torch.randperm(70).tolist()[:66]):
+        for one, other in zip(steps(decoder, tokens, rows), together, strict=True):
+            assert one.equal(other[rows])
+
+
+@torch.no_grad()
+def test_a_decoder_of_a_network_in_eight_bits_computes_what_the_network_computes(make_model):
+    model, tokens = quantized(make_model("lstm", hidden_size=32)), torch.randint(12, (1, 6))
+    whole, _ = model(tokens, model.initial_state(1))
+    assert torch.stack(steps(StepDecoder(model), tokens, [0])[::3], dim=1).equal(whole)
 
 
 @torch.no_grad()
@@ -152,6 +171,8 @@ def test_a_step_that_could_differ_at_the_end_of_a_block_is_made_row_by_row():
         (129, F.silu, False),
         (129, torch.tanh, True),
         (129, lambda rows: rows * rows + 1, True),
+        (129, lambda rows: rows.mul_(2).round_(), True),
+        (129, lambda rows: rows.sigmoid_(), False),
         (129, lambda rows: torch.sigmoid(rows[:, :66]), True),  # each row by itself
         (129, lambda rows: torch.sigmoid(rows[0]), True),  # like a parameter: no row
     ],
