@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -102,6 +103,7 @@ def test_gates_are_judged_by_the_units_that_do_as_taught_and_by_their_signs():
     assert with_one("storing", 0.1) == [Word.PARTLY, Word.REFUTED]
     assert with_one("answer", 1.5) == [Word.UNDECIDED, Word.REFUTED]
     assert with_one("forget lowest", -0.1) == [Word.HOLDS, Word.HOLDS]
+    assert with_one("forget lowest", math.nan) == [Word.HOLDS, Word.UNDECIDED]
 
 
 def test_the_units_of_a_recall_are_counted_by_what_each_character_is_for():

@@ -93,9 +93,9 @@ class GatesOfText(Experiment):
         found = {what: corrected_mean(outcomes.values(RECALL, what), len(PARTS)) for what in PARTS}
         answer, guess = outcomes.mean(RECALL, "answer").value, math.log(len(Recall.letters))
         words = {what: above(one, LEAST_UNITS) if answer < guess / 2 else Word.UNDECIDED for what, one in found.items()}
-        lowest = min(value for arm in outcomes.arms for value in outcomes.values(arm.name, "forget lowest"))
-        highest = max(value for arm in outcomes.arms for value in outcomes.values(arm.name, "forget highest"))
-        candidate = min(value for arm in outcomes.arms for value in outcomes.values(arm.name, "candidate lowest"))
+        lowest = min(_finite(outcomes, "forget lowest"), default=math.nan)
+        highest = max(_finite(outcomes, "forget highest"), default=math.nan)
+        candidate = min(_finite(outcomes, "candidate lowest"), default=math.nan)
         parts = "; ".join(f"{what} {shown(one, '.0%')} ({words[what]})" for what, one in found.items())
         return [
             Verdict(
@@ -106,7 +106,7 @@ class GatesOfText(Experiment):
             ),
             Verdict(
                 21,
-                Word.REFUTED if lowest >= 0 else Word.HOLDS,
+                Word.HOLDS if lowest < 0 else Word.REFUTED if lowest >= 0 else Word.UNDECIDED,
                 f"Over all texts and seeds the forget gate is between {lowest:.4f} and {highest:.4f}; what swings is "
                 f"the candidate, a tanh, down to {candidate:.4f}.",
             ),
@@ -143,6 +143,11 @@ class GatesOfText(Experiment):
 
 
 PARTS = ("storing", "forgetting", "filtering")
+
+
+def _finite(outcomes: Outcomes, name: str) -> list[float]:
+    """A number of every run that has it."""
+    return [value for arm in outcomes.arms for value in outcomes.values(arm.name, name) if math.isfinite(value)]
 
 
 def bracket_depth(text: Sequence[str]) -> Floats:
