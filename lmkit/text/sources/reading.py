@@ -74,13 +74,16 @@ def whole_characters(blocks: Iterable[bytes], name: str) -> Iterator[Chunk]:
 
 
 def _end_of_characters(data: bytes) -> int:
-    """Where the character begins that the data may end inside of; its end where it ends with a character."""
+    """Where the character begins that the data may end inside of; its end where it ends with a character, or with bytes
+    that no character begins with.
+    """
     for back in range(1, min(4, len(data) + 1)):
-        byte = data[-back]
-        if byte >= 0xC0:
-            width = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
-            return len(data) - back if back < width else len(data)
-        if byte < 0x80:
+        if data[-back] >= 0xC0:
+            try:
+                return len(data) - back + codecs.utf_8_decode(data[-back:], "strict", False)[1]
+            except UnicodeDecodeError:
+                break
+        if data[-back] < 0x80:
             break
     return len(data)
 
