@@ -56,15 +56,24 @@ def found(name: str) -> Found | None:
 
 
 def take(folder: Path) -> None:
-    """Keep a full result. What served to make it (trainings, texts) stays where it is."""
+    """Keep a full result, numbers to seven digits. What served to make it (trainings, texts) stays where it is."""
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     if result["quick"]:
         raise SystemExit(f"{folder} is a quick form: its verdicts are no findings.")
     kept = RESULTS / result["experiment"]
     shutil.rmtree(kept, ignore_errors=True)
     kept.mkdir(parents=True)
-    for path in (folder / "result.json", folder / "report.md", *folder.glob("*.svg")):
+    for path in (folder / "report.md", *folder.glob("*.svg")):
         shutil.copyfile(path, kept / path.name)
+    (kept / "result.json").write_text(json.dumps(shortened(result), separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+def shortened(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.7g}")
+    if isinstance(value, dict):
+        return {name: shortened(one) for name, one in value.items()}
+    return [shortened(one) for one in value] if isinstance(value, list) else value
 
 
 def page_of(claim: int) -> Path:
