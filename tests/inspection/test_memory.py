@@ -6,8 +6,10 @@ import torch
 from torch.nn import functional as F
 
 from lmkit.errors import DataError
+from lmkit.inspection.memory import memory
 from lmkit.inspection.memory.memory import measure_memory, most_frequent, read_states, recall
 from lmkit.inspection.memory.probe import fit_probe
+from lmkit.inspection.stretches import positions
 from tests.inspection.cells import OPTIONS, close
 
 V = 11
@@ -59,10 +61,23 @@ def test_states_are_those_that_the_network_passes_on(random_model, case):
 def test_memory_is_measured_with_its_controls(random_model):
     ids = np.random.default_rng(0).integers(2, V, 300)
     model, twin = random_model("gru", V), random_model("rnn", V)
-    found = measure_memory(model, twin, ids, eos_id=1, lags=(0, 3), rows=10)
-    assert found.num_states == 320
+    found = measure_memory(model, twin, ids, eos_id=1, lags=(0, 3), rows=8)
+    assert found.num_states == 8 * 32
     assert found.trained.lags == found.untrained.lags == (0, 3)
     assert found.trained.accuracy[0] > found.trained.shuffled[0]
     assert found.to_dict()["untrained"]["accuracy"] == found.untrained.accuracy.tolist()
     with pytest.raises(DataError, match="too few for a probe of 264 steps"):
         measure_memory(model, twin, ids, eos_id=1, lags=(264,))
+
+
+def test_no_state_is_fitted_to_and_asked_for(random_model, monkeypatch):
+    model, found = random_model("gru", V), []
+
+    def spread(*given, **how):
+        found.append(positions(*given, **how))
+        return found[-1]
+
+    monkeypatch.setattr(memory, "positions", spread)
+    measure_memory(model, model, np.arange(500) % V, eos_id=1, lags=(0, 3), rows=100)
+    assert len(found[0]) == 1 + (500 - 1 - 35) // 32
+    assert np.diff(found[0]).min() >= memory.READ  # each row takes the states after so many tokens before its end

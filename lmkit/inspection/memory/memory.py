@@ -64,11 +64,13 @@ def measure_memory(
     """Probe the states of two networks that read the same stretches of a text (N,).
 
     Each row reads ``<eos>``, as many tokens as the largest lag, and 32 more, after each of which its state is taken; a
-    quarter of the rows is kept for the test. Words beyond the ``num_classes`` most frequent are one class. Raises
-    DataError where the text is too short.
+    quarter of the rows is kept for the test. There are as many rows as the text has such 32 tokens, at most ``rows``:
+    a state after a token of the test must not be among those that were fitted to. Words beyond the ``num_classes`` most
+    frequent are one class. Raises DataError where the text is too short.
     """
     stretch = max(lags) + READ
-    ends = positions(len(ids), first=stretch, number=rows)
+    apart = 1 + (len(ids) - 1 - stretch) // READ
+    ends = positions(len(ids), first=stretch, number=max(1, min(rows, apart)))
     if len(ends) < LEAST_ROWS:
         raise DataError(
             f"The text has {len(ids):,} tokens, too few for a probe of {max(lags)} steps: give a longer one."

@@ -48,7 +48,7 @@ class Fading(Experiment):
 
     def measure(self, trial: Trial) -> Mapping[str, Any]:
         width, window, rows = trial.scale.pick((64, 64, 16), (8, 16, 4))
-        text = trial.scale.pick("grammar:200000", "grammar:9000")
+        text = trial.scale.pick("grammar:200000", "grammar:18000")
         options = {"hidden_size": width, "window": window, "batch_size": rows, "dropout": 0.0, "tokenizer": "word"}
         run = train_language_model(trial, {"corpus": text, **options, **trial.options})
         if run.model is None or trial.tuning:
