@@ -24,7 +24,10 @@ __all__ = ["PAIRED_OPTIONS", "SeedDifference", "are_pairs", "check_group", "grou
 SEEDS = ("seed", "init_seed", "data_seed")
 PLACES = ("device", "precision", "threads", "checkpoint_every", "checkpoint_seconds", "keep_checkpoints")
 # Options of training that change the first weights or the order of the text: runs that differ in them are no pairs.
-OF_THE_ORDER = {"sampler", "state", "drop_state", "window", "window_jitter", "batch_size"}
+OF_THE_ORDER = {
+    *("sampler", "state", "drop_state", "window", "window_jitter", "batch_size", "burn_in"),
+    *("truncation", "k1", "k2", "artbp_cut", "artbp_chunk"),
+}
 PAIRED_OPTIONS = ({item.name for item in dataclasses.fields(TrainingConfig)} - OF_THE_ORDER) | set(REGULARISERS)
 
 

@@ -52,6 +52,7 @@ def test_a_group_stands_for_the_mean_of_its_runs():
         ({"data_seed": 2}, False),
         ({"hidden_size": 8}, False),
         ({"window": 8}, False),
+        ({"truncation": "artbp"}, False),
         ({"min_count": 2}, False),
     ],
     ids=str,
