@@ -7,7 +7,7 @@ from typing import Any
 
 from lmkit.config import Config
 from lmkit.evaluation.comparison.interval import Interval
-from lmkit.evaluation.comparison.samples import deviation_interval, welch
+from lmkit.evaluation.comparison.samples import Contrast, deviation_interval, welch
 from lmkit.evaluation.measurement import measure
 from lmkit.evaluation.ngram.ngram import NgramModel
 from lmkit.experiments.contract.arm import Arm, grid
@@ -33,6 +33,7 @@ LSTM, TRANSFORMER, NGRAM = "lstm", "transformer", "n-gram"
 KINDS = (LSTM, TRANSFORMER, NGRAM)
 ORDERS, WEIGHTS = "other orders", "other first weights"
 BITS = "test_bits_per_byte"
+Judged = tuple[str, Interval, Word]  # of another model
 
 
 class DataSize(Experiment):
@@ -92,7 +93,7 @@ class DataSize(Experiment):
 
     def judge(self, outcomes: Outcomes) -> Sequence[Verdict]:
         first, last = self.sizes(outcomes.scale)[0], self.sizes(outcomes.scale)[-1]
-        ahead, gains = self._ahead(outcomes), _gains(outcomes, first, last)
+        ahead, gains = self._compared(outcomes)
         words = [word for _, _, word in (*ahead, *gains)]
         deviations = [deviation_interval(outcomes.values(name, BITS)) for name in (ORDERS, WEIGHTS)]
         small = [f"{shown(one, '.3f')} over the {other} ({word})" for other, one, word in ahead]
@@ -143,28 +144,30 @@ class DataSize(Experiment):
         chart = Lines("Loss by the size of the text", "training characters", "test, bits per byte", lines, log_x=True)
         return {"loss": chart}
 
-    def _ahead(self, outcomes: Outcomes) -> list[tuple[str, Interval, Word]]:
-        """How far the LSTM is ahead of each other model at each size, of which the smallest is given; all sizes are one
-        family.
+    def _compared(self, outcomes: Outcomes) -> tuple[list[Judged], list[Judged]]:
+        """How far the LSTM is ahead of each other model at the smallest text, and how much more it gains up to the
+        largest; corrected for these comparisons and those at the other sizes together.
         """
-        pairs = [(_arm(LSTM, size), _arm(other, size)) for size in self.sizes(outcomes.scale) for other in KINDS[1:]]
-        found = outcomes.compare(pairs, BITS, paired=False)[: len(KINDS) - 1]
-        words = [decide(one.advantage, one.p_holm, LEAST) for one in found]
-        return list(zip(KINDS[1:], [one.advantage for one in found], words, strict=True))
+        sizes, others = self.sizes(outcomes.scale), KINDS[1:]
+        contrasts = [_ahead(outcomes, other, size) for size in sizes for other in others]
+        contrasts += [welch(*(_gains(outcomes, kind, sizes[0], sizes[-1]) for kind in (LSTM, one))) for one in others]
+        intervals = [one.interval(1 - 0.05 / len(contrasts)) for one in contrasts]
+        p_values = holm_known([one.p_value for one in contrasts])
+        words = [decide(one, p, LEAST) for one, p in zip(intervals, p_values, strict=True)]
+        ahead, more = slice(len(others)), slice(-len(others), None)
+        first, last = (list(zip(others, intervals[part], words[part], strict=True)) for part in (ahead, more))
+        return first, last
 
 
-def _gains(outcomes: Outcomes, first: int, last: int) -> list[tuple[str, Interval, Word]]:
-    """How much more the LSTM gains from the smallest to the largest text than each other model, seed by seed."""
+def _ahead(outcomes: Outcomes, other: str, characters: int) -> Contrast:
+    """How much more another model needs than the LSTM."""
+    return welch(*(outcomes.values(_arm(kind, characters), BITS) for kind in (other, LSTM)))
 
-    def gains(kind: str) -> list[float]:
-        ends = zip(outcomes.values(_arm(kind, first), BITS), outcomes.values(_arm(kind, last), BITS), strict=True)
-        return [before - after for before, after in ends]
 
-    contrasts = [welch(gains(LSTM), gains(other)) for other in KINDS[1:]]
-    p_values = holm_known([one.p_value for one in contrasts])
-    intervals = [one.interval(1 - 0.05 / len(contrasts)) for one in contrasts]
-    words = [decide(one, p, LEAST) for one, p in zip(intervals, p_values, strict=True)]
-    return list(zip(KINDS[1:], intervals, words, strict=True))
+def _gains(outcomes: Outcomes, kind: str, first: int, last: int) -> list[float]:
+    """What a model gains from one size of the text to another, seed by seed."""
+    ends = zip(*(outcomes.values(_arm(kind, size), BITS) for size in (first, last)), strict=True)
+    return [before - after for before, after in ends]
 
 
 def _at_least(value: Interval, least: float) -> Word:
