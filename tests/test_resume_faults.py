@@ -417,7 +417,7 @@ def test_a_run_that_has_ended_says_so_before_its_text_is_read(ended: Path, monke
         raise AssertionError("the text is read")
 
     said: list[str] = []
-    monkeypatch.setattr("lmkit.session.resume.prepare", unread)
+    monkeypatch.setattr("lmkit.session.language.kind.prepare", unread)
     with pytest.raises(AssertionError, match="the text is read"):
         Session.resume(ended, note=said.append)
     (sentence,) = said
