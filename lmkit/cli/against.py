@@ -1,4 +1,4 @@
-"""``--against``: the runs before it, one group, are compared with all runs that follow it."""
+"""``--against``: the runs before it, one group, are compared with all runs that follow it, the baseline."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def against_option(function: F) -> F:
         type=click.Path(path_type=Path),
         multiple=True,
         shell_complete=complete_runs,
-        help="Compare groups, each with several seeds: the runs before this option with those after it.",
+        help="Compare groups, each with several seeds: the runs before this option with those after it, the baseline.",
     )(function)
 
 
 def _spread_out(args: list[str]) -> list[str]:
-    """``--against B1 B2`` as click knows it: ``--against B1 --against B2``."""
+    """``--against A1 A2`` as click knows it: ``--against A1 --against A2``."""
     spread: list[str] = []
     within = False
     for word in args:

@@ -56,8 +56,8 @@ def command(
     how frequent a token was in training, and by its position in the document. Runs with the same tokenizer are
     compared token by token in nats; others in bits per byte, over the stretches of text between common token ends.
 
-    `lmkit compare A1 A2 A3 --against B1 B2 B3` compares two recipes, each trained with several seeds: over the text,
-    and over seeds.
+    `lmkit compare B1 B2 B3 --against A1 A2 A3` compares two recipes, each trained with several seeds, over the text
+    and over seeds; A, the runs after --against, is the baseline.
     """
     line = progress_line()
     from lmkit.comparing import compare

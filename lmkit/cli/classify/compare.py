@@ -44,15 +44,15 @@ def command(
 
     Two runs are compared text by text: the exact McNemar test, and the interval of the difference of their accuracies.
 
-    `lmkit classify compare A1 A2 A3 --data test.csv --against B1 B2 B3` compares two recipes, each trained with several
-    seeds: over texts, and over seeds.
+    `lmkit classify compare B1 B2 B3 --data test.csv --against A1 A2 A3` compares two recipes, each trained with several
+    seeds, over texts and over seeds; A, the runs after --against, is the baseline.
     """
     line = progress_line()
     from lmkit.classify.comparing import compare_runs
     from lmkit.console.classification import show_classifier_comparison
 
     found = compare_runs(
-        [runs, against] if against else [(run,) for run in runs],
+        [against, runs] if against else [(run,) for run in runs],
         data,
         text_column=text_column,
         label_column=label_column,
