@@ -99,10 +99,10 @@ VIEWS: dict[str, _View] = {
     "sensitivity": _View(_sensitivity, True, ("lags",)),
     "context": _View(_context, True, ("lags",)),
     "memory": _View(_memory, True, ("lags",)),
+    "forgetting": _View(_forgetting, True, ("lags",)),
     "spectra": _View(_spectra, False, ()),
     "gates": _View(_gates, True, ("values",)),
     "dynamics": _View(_dynamics, False, ("token", "steps")),
-    "forgetting": _View(_forgetting, True, ("lags",)),
 }
 TEXT_OPTIONS = ("text", "file", "split", "max_tokens")
 
@@ -119,7 +119,7 @@ TEXT_OPTIONS = ("text", "file", "split", "max_tokens")
     type=click.Choice(["train", "valid", "test"]),
     help="Split to look at (default: test if there is one, else valid).",
 )
-@click.option("--max-tokens", type=Count(1), help="Read so many tokens of the text.  [default: 10000]")
+@click.option("--max-tokens", type=Count(1), help="Read at most this many tokens of the text.  [default: 10000]")
 @click.option("--lags", type=Count(1), help="How far back to look, or for forgetting how far ahead, in tokens.")
 @click.option("--token", help="With dynamics: the token that comes again and again (default: a space, or `the`).")
 @click.option(
@@ -143,13 +143,13 @@ def command(
     """Look inside a model.
 
     \b
-    sensitivity   gradient of the loss by lag, layer by layer, before and after training
+    sensitivity   gradient of the loss by lag, before and after training
     context       loss with less and less of the text before a token
-    memory        how well earlier tokens can be read back from the state, by a linear probe
-    spectra       eigenvalues and singular values of the recurrent matrices; gradient norms of the training
-    gates         gates, states and attention over a text; units that follow quotes, brackets, lines
-    dynamics      fixed point, cycle or chaos under a constant token; largest Lyapunov exponent
-    forgetting    how fast states from different pasts become equal over the same text
+    memory        how well a linear probe reads earlier tokens from the state
+    forgetting    how fast different pasts become equal over the same text
+    spectra       eigenvalues, singular values; gradient norms of the training
+    gates         gates, states, attention; units that follow quotes, lines
+    dynamics      fixed point, cycle or chaos under a constant token
     """
     line = progress_line()
     from lmkit.api import load_language_model

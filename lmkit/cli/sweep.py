@@ -32,7 +32,7 @@ def command(grid: Path, seeds: int | None, jobs: int | None, out: Path | None, a
     [grid]                      # every combination of these
     cell = ["gru", "lstm"]
     hidden_size = [64, 128]
-    [choose]                    # for each combination the best of these, by tuning seeds
+    [choose]                    # the best of these for each combination
     lr = [1e-3, 3e-3, 1e-2]
 
     Each run is kept as soon as it is made: after Ctrl-C, or a crash, the same command continues.

@@ -13,6 +13,8 @@ from typing import Any
 import click
 import pytest
 
+from lmkit import cli as lmkit_cli
+from lmkit.cli import classify
 from lmkit.cli.options import make_config
 from lmkit.config import Config, DataConfig, ModelConfig, RuntimeConfig, TrainingConfig
 from lmkit.fields import fields_of, flag_of
@@ -223,3 +225,16 @@ def test_a_configuration_file_that_is_no_text_is_named(refused, work):
     assert "own.toml" in refused("train", "--corpus", "text.txt", "--config", "own.toml", "--out", "run")
     assert "missing.toml" in refused("train", "--corpus", "text.txt", "--config", "missing.toml", "--out", "run")
     assert "No preset" in refused("train", "--preset", "base", "--out", "run").replace("There is no", "No")
+
+
+HOMES = [f"lmkit.cli.{name}" for name in lmkit_cli.COMMANDS] + [
+    f"lmkit.cli.classify.{name}" for name in classify.COMMANDS
+]
+
+
+@pytest.mark.parametrize("home", HOMES)
+def test_help_fits_a_terminal_of_eighty_columns(home: str):
+    command = importlib.import_module(home).command
+    context = click.Context(command, info_name=home.replace(".cli.", " "), terminal_width=80)
+    too_long = [line for line in command.get_help(context).splitlines() if len(line) > 80]
+    assert [line for line in too_long if "|" not in line] == []  # click does not break the choices of an option

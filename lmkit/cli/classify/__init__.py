@@ -21,9 +21,9 @@ def command() -> None:
     """Train, measure and use classifiers of texts: intents, sentiments, topics.
 
     \b
-    lmkit classify train --data train.csv                   on a file of texts and labels
-    lmkit classify train --data train.csv --encoder RUN     on top of a language model
-    lmkit classify eval RUN --data test.csv                 its accuracy, beside that of naive Bayes
-    lmkit classify compare RUN RUN --data test.csv          which of two is better, and how sure is that?
-    echo "what time is it" | lmkit classify predict RUN     a label, with the probability of each class
+    lmkit classify train --data train.csv              on texts and labels
+    lmkit classify train --data t.csv --encoder RUN    on a language model
+    lmkit classify eval RUN --data test.csv            beside naive Bayes
+    lmkit classify compare RUN RUN --data test.csv     which is better?
+    echo "what time is it" | lmkit classify predict RUN
     """
