@@ -15,7 +15,7 @@ from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.experiments.contract.verdict import Word
 from lmkit.experiments.studies.cells.dynamics import longest_counted
 from lmkit.experiments.studies.cells.gates import bracket_depth, recall_shares
-from lmkit.experiments.tools.questions import answer_losses
+from lmkit.experiments.tools.items import answer_losses
 from lmkit.model.language_model import LanguageModel
 from lmkit.text.sources.generated.alphabet import Alphabet
 from lmkit.text.sources.generated.counting import Counting

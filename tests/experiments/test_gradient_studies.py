@@ -22,7 +22,7 @@ from lmkit.experiments.tasks.deep_network import (
     teacher_batch,
     train_deep,
 )
-from lmkit.experiments.tools.borders import above, below, corrected_mean
+from lmkit.experiments.tools.bounds import above, below, corrected_mean
 
 
 def made_up(name: str, values: Callable[[str], dict[str, float]], *, exactly: bool = False, seeds: int = 5) -> Outcomes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.model.softmax_loss import IGNORE
 from lmkit.text.sources.generated import Item
 
-__all__ = ["answer_log_probs", "swapped_effect"]
+__all__ = ["answer_log_probs", "answer_losses", "swapped_effect"]
 
 
 def answer_log_probs(model: TrainedModel, item: Item, answers: Sequence[str] | None = None) -> NDArray[np.float64]:
@@ -35,6 +35,11 @@ def answer_log_probs(model: TrainedModel, item: Item, answers: Sequence[str] | N
     scores, _ = predictor.score(inputs, torch.tensor(targets), predictor.initial_state(len(rows)))
     found: NDArray[np.float64] = scores.double().sum(dim=1).cpu().numpy()
     return found
+
+
+def answer_losses(model: TrainedModel, items: Iterable[Item]) -> list[float]:
+    """Nats of the right answer to each question."""
+    return [-float(answer_log_probs(model, item, [item.right])[0]) for item in items]
 
 
 def swapped_effect(model: TrainedModel, items: Sequence[Item]) -> float:

@@ -19,7 +19,7 @@ from lmkit.experiments.contract.scale import Scale
 from lmkit.experiments.contract.table import Table
 from lmkit.experiments.contract.trial import Trial
 from lmkit.experiments.contract.verdict import Verdict, Word, together
-from lmkit.experiments.tools.borders import above
+from lmkit.experiments.tools.bounds import above
 from lmkit.experiments.tools.language_model import train_language_model
 from lmkit.experiments.tools.numbers import shown
 from lmkit.inspection.dynamics.dynamics import constant_dynamics

@@ -18,10 +18,10 @@ from lmkit.experiments.contract.scale import Scale
 from lmkit.experiments.contract.table import Table
 from lmkit.experiments.contract.trial import Trial
 from lmkit.experiments.contract.verdict import Verdict, Word, together
-from lmkit.experiments.tools.borders import above, corrected_mean
+from lmkit.experiments.tools.bounds import above, corrected_mean
+from lmkit.experiments.tools.items import answer_losses
 from lmkit.experiments.tools.language_model import train_language_model
 from lmkit.experiments.tools.numbers import shown
-from lmkit.experiments.tools.questions import answer_losses
 from lmkit.inspection.activity.activity import Activity
 from lmkit.inspection.activity.following import units_that_follow
 from lmkit.inspection.activity.quantities import inside_quotes

@@ -23,7 +23,7 @@ from lmkit.experiments.tasks.deep_network import (
     teacher_batch,
     train_deep,
 )
-from lmkit.experiments.tools.borders import below, corrected_mean
+from lmkit.experiments.tools.bounds import below, corrected_mean
 from lmkit.experiments.tools.numbers import arms_table, shown
 from lmkit.plots.charts import Chart, Line, Lines
 

@@ -18,7 +18,7 @@ from lmkit.experiments.contract.scale import Scale
 from lmkit.experiments.contract.table import Table
 from lmkit.experiments.contract.trial import Trial
 from lmkit.experiments.contract.verdict import Verdict, Word, together
-from lmkit.experiments.tools.borders import above, below, corrected_mean
+from lmkit.experiments.tools.bounds import above, below, corrected_mean
 from lmkit.experiments.tools.numbers import arms_table
 from lmkit.inspection.gradients.sensitivity import measure_sensitivity
 from lmkit.inspection.gradients.spectra import recurrent_spectra

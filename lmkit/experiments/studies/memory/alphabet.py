@@ -13,10 +13,10 @@ from lmkit.experiments.contract.scale import Scale
 from lmkit.experiments.contract.table import Table
 from lmkit.experiments.contract.trial import Trial
 from lmkit.experiments.contract.verdict import Verdict, together
-from lmkit.experiments.tools.borders import above, below, corrected_mean
+from lmkit.experiments.tools.bounds import above, below, corrected_mean
+from lmkit.experiments.tools.items import answer_losses
 from lmkit.experiments.tools.language_model import train_language_model
 from lmkit.experiments.tools.numbers import shown
-from lmkit.experiments.tools.questions import answer_losses
 from lmkit.plots.charts import Chart, Line, Lines
 from lmkit.text.sources.generated.alphabet import Alphabet
 

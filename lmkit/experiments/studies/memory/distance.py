@@ -15,7 +15,7 @@ from lmkit.experiments.contract.scale import Scale
 from lmkit.experiments.contract.table import Table
 from lmkit.experiments.contract.trial import Trial
 from lmkit.experiments.contract.verdict import Verdict, Word, together
-from lmkit.experiments.tools.bounds import above, below
+from lmkit.experiments.tools.bounds import is_above, is_below
 from lmkit.experiments.tools.items import swapped_effect
 from lmkit.experiments.tools.language_model import train_language_model
 from lmkit.experiments.tools.numbers import arms_table, shown
@@ -120,6 +120,6 @@ def _effect(model: TrainedModel, gap: int, trial: Trial) -> float:
 
 def _word(near: Interval, far: Interval) -> Word:
     """The word of a cell, from its effects right after the cue and over the largest distance."""
-    if above(far, CONNECTED):
+    if is_above(far, CONNECTED):
         return Word.REFUTED
-    return Word.HOLDS if above(near, CONNECTED) and below(far, CONNECTED) else Word.UNDECIDED
+    return Word.HOLDS if is_above(near, CONNECTED) and is_below(far, CONNECTED) else Word.UNDECIDED

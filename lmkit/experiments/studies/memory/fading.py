@@ -13,7 +13,7 @@ from lmkit.experiments.contract.scale import Scale
 from lmkit.experiments.contract.table import Table
 from lmkit.experiments.contract.trial import Trial
 from lmkit.experiments.contract.verdict import Verdict, together
-from lmkit.experiments.tools.bounds import is_below
+from lmkit.experiments.tools.bounds import below
 from lmkit.experiments.tools.language_model import train_language_model
 from lmkit.experiments.tools.numbers import arms_table, shown
 from lmkit.inspection import Inspector
@@ -58,7 +58,7 @@ class Fading(Experiment):
     def judge(self, outcomes: Outcomes) -> Sequence[Verdict]:
         left = {cell: outcomes.mean(cell, "left") for cell in cells(outcomes.scale)}
         listed = ", ".join(f"{cell} {shown(one, '.0%')}" for cell, one in left.items())
-        word = together([is_below(one, GONE) for one in left.values()])
+        word = together([below(one, GONE) for one in left.values()])
         return [Verdict(4, word, f"Left of a word {FEW} words later: {listed}.")]
 
     def tables(self, outcomes: Outcomes) -> Sequence[Table]:

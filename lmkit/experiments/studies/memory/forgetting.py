@@ -16,7 +16,7 @@ from lmkit.experiments.contract.scale import Scale
 from lmkit.experiments.contract.table import Table
 from lmkit.experiments.contract.trial import Trial
 from lmkit.experiments.contract.verdict import Verdict, Word, together
-from lmkit.experiments.tools.bounds import above, below
+from lmkit.experiments.tools.bounds import is_above, is_below
 from lmkit.experiments.tools.language_model import train_language_model
 from lmkit.experiments.tools.numbers import arms_table, shown
 from lmkit.inspection import Inspector
@@ -99,11 +99,11 @@ def length(scale: Scale) -> int:
 
 def state_word(change: Interval, left: Interval) -> Word:
     """The word of a cell."""
-    if below(change, CHANGES):
+    if is_below(change, CHANGES):
         return Word.REFUTED
-    if not above(change, CHANGES):
+    if not is_above(change, CHANGES):
         return Word.UNDECIDED
-    return Word.HOLDS if above(left, LEFT) else Word.PARTLY if below(left, LEFT) else Word.UNDECIDED
+    return Word.HOLDS if is_above(left, LEFT) else Word.PARTLY if is_below(left, LEFT) else Word.UNDECIDED
 
 
 def _forgotten(model: TrainedModel, scale: Scale) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from lmkit.experiments.tasks.adding import Adding
 from lmkit.experiments.tasks.recall import DelayedRecall
 from lmkit.experiments.tasks.task import Task
 from lmkit.experiments.tasks.training import TaskTraining, train_on
-from lmkit.experiments.tools.bounds import above, below
+from lmkit.experiments.tools.bounds import is_above, is_below
 from lmkit.experiments.tools.numbers import shown
 from lmkit.plots.charts import Chart, Line, Lines, Mark
 
@@ -93,7 +93,7 @@ class Memory(Experiment):
     def judge(self, outcomes: Outcomes) -> Sequence[Verdict]:
         near, far = lags(outcomes.scale)[0], lags(outcomes.scale)[-1]
         shares = {name: _share(outcomes, arm_name(RECALL, far, name)) for name in NETWORKS}
-        begun = any(above(_share(outcomes, arm_name(RECALL, near, name)), HALF) for name in NETWORKS)
+        begun = any(is_above(_share(outcomes, arm_name(RECALL, near, name)), HALF) for name in NETWORKS)
         shown_shares = ", ".join(f"{name} {shown(share, '.0%')}" for name, share in shares.items())
         steps = outcomes.scale.pick(2000, 10)
         because = f"Share of runs that recall a letter over {far} steps within {steps:,} updates: {shown_shares}."
@@ -166,11 +166,11 @@ def _share(outcomes: Outcomes, arm: str) -> Interval:
 
 def _word(shares: Mapping[str, Interval], *, begun: bool) -> Word:
     """The verdict from the shares over the largest lag. begun: whether any network remembers over the smallest."""
-    if any(above(shares[name], HALF) for name in PLAIN):
+    if any(is_above(shares[name], HALF) for name in PLAIN):
         return Word.REFUTED
-    if any(above(shares[name], HALF) for name in GATED):
+    if any(is_above(shares[name], HALF) for name in GATED):
         return Word.PARTLY
-    return Word.HOLDS if begun and all(below(one, HALF) for one in shares.values()) else Word.UNDECIDED
+    return Word.HOLDS if begun and all(is_below(one, HALF) for one in shares.values()) else Word.UNDECIDED
 
 
 def _updates(outcomes: Outcomes, arm: str) -> str:

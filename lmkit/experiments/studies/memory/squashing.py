@@ -14,7 +14,7 @@ from lmkit.experiments.contract.scale import Scale
 from lmkit.experiments.contract.table import Table
 from lmkit.experiments.contract.trial import Trial
 from lmkit.experiments.contract.verdict import Verdict, Word, together
-from lmkit.experiments.tools.bounds import is_above, is_below
+from lmkit.experiments.tools.bounds import above, below
 from lmkit.experiments.tools.numbers import shown
 from lmkit.experiments.tools.one_layer import contributions
 from lmkit.plots.charts import Chart, Line, Lines
@@ -69,8 +69,8 @@ class Squashing(Experiment):
         oldest = {name: outcomes.mean(name, f"age_{AGES[-1]}") for name in (TANH, SMALL, SHORT)}
         newest = [value == 1 for value in outcomes.values(TANH, "newest_is_largest")]
         parts = [
-            is_below(oldest[TANH], HALF),
-            is_above(oldest[SHORT], HALF),
+            below(oldest[TANH], HALF),
+            above(oldest[SHORT], HALF),
             Word.HOLDS if all(newest) else Word.REFUTED,
         ]
         left = {name: shown(one, ".1%") for name, one in oldest.items()}

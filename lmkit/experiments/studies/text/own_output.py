@@ -13,8 +13,7 @@ from lmkit.experiments.contract.outcomes import Outcomes
 from lmkit.experiments.contract.scale import Scale
 from lmkit.experiments.contract.table import Table
 from lmkit.experiments.contract.trial import Trial
-from lmkit.experiments.contract.verdict import Verdict, Word
-from lmkit.experiments.tools.bounds import above, below
+from lmkit.experiments.contract.verdict import Verdict, decide_equal
 from lmkit.experiments.tools.language_model import train_language_model
 from lmkit.experiments.tools.numbers import shown
 from lmkit.plots.charts import Bar, Bars, Chart
@@ -59,17 +58,12 @@ class OwnOutput(Experiment):
 
     def judge(self, outcomes: Outcomes) -> Sequence[Verdict]:
         difference = outcomes.mean(CELL, "t1_difference")
-        if above(difference, -LEAST) and below(difference, LEAST):
-            word = Word.HOLDS
-        else:
-            outside = above(difference, LEAST) or below(difference, -LEAST)
-            word = Word.REFUTED if outside else Word.UNDECIDED
         because = (
             f"At temperature 1 the loss on the own text is {shown(difference, '+.3f')} nats per character from the "
             f"entropy of the predictions; it is {shown(outcomes.mean(CELL, 't1_loss'), '.3f')}, and "
             f"{shown(outcomes.mean(CELL, 'test'), '.3f')} on the test text."
         )
-        return [Verdict(28, word, because)]
+        return [Verdict(28, decide_equal(difference, LEAST), because)]
 
     def tables(self, outcomes: Outcomes) -> Sequence[Table]:
         rows = [
