@@ -27,7 +27,9 @@ MOST_JOBS = 2
 
 @click.command(cls=SectionedCommand)
 @click.argument("name", required=False)
-@click.option("--list", "show_list", is_flag=True, help="List the experiments: claims, question, minutes.")
+@click.option(
+    "--list", "show_list", is_flag=True, help="List the experiments, or NAME alone: claims, minutes, question."
+)
 @click.option("--quick", is_flag=True, help="A few seconds, to see that it works: the verdicts are no findings.")
 @click.option("--seeds", type=Count(2), help="Seeds of each arm (default: the experiment's own).")
 @click.option("--data", "corpus", shell_complete=complete_corpora, help="A text of your own: a file, or a corpus.")
@@ -57,15 +59,15 @@ def command(
     from lmkit.experiments.catalogue import EXPERIMENTS, experiment_named
     from lmkit.experiments.engine.engine import scale_of
 
-    if name is None:
+    chosen = list(EXPERIMENTS.values()) if name is None else [experiment_named(name)]
+    if show_list:
         line.end()
-        _list(list(EXPERIMENTS.values()), as_json)
+        _list(chosen, as_json)
         return
-    experiment = experiment_named(name)
+    (experiment,) = chosen
     scale = scale_of(experiment, quick=quick, seeds=seeds, corpus=_absolute(corpus))
-    folder = out or Path("experiments") / (f"{name}-quick" if quick else name)
-    chosen = jobs or (1 if quick else default_jobs())
-    run_and_show(experiment, scale, folder, line, jobs=chosen, as_json=as_json)
+    folder = out or Path("experiments") / (f"{experiment.name}-quick" if quick else experiment.name)
+    run_and_show(experiment, scale, folder, line, jobs=jobs or (1 if quick else default_jobs()), as_json=as_json)
 
 
 def default_jobs() -> int:

@@ -29,6 +29,11 @@ def test_the_list_names_each_experiment_with_claims_question_and_minutes(cli):
     assert lines[-1]["claims"] == [18]
 
 
+def test_one_experiment_is_listed_and_not_made(cli, work: Path):
+    assert [json.loads(cli("experiment", "dice", "--list", "--json").stdout)["name"]] == ["dice"]
+    assert not (work / "experiments").exists()
+
+
 def test_a_result_has_verdict_tables_and_the_place_of_its_files(cli, work: Path):
     shown = cli("experiment", "dice", "--jobs", 1)
     assert shown.code == 0, shown.stderr
