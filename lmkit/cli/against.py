@@ -40,8 +40,8 @@ def _spread_out(args: list[str]) -> list[str]:
     spread: list[str] = []
     within = False
     for word in args:
-        within = word == AGAINST or (within and not word.startswith("-"))
+        within = word.partition("=")[0] == AGAINST or (within and not word.startswith("-"))
         if word == AGAINST:
             continue
-        spread += [AGAINST, word] if within else [word]
+        spread += [AGAINST, word.removeprefix(f"{AGAINST}=")] if within else [word]
     return spread if AGAINST not in args or AGAINST in spread else args

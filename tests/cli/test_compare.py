@@ -283,6 +283,7 @@ def test_groups_of_one_run_have_no_interval_over_seeds(cli, runs):
 
 def test_groups_that_are_none_are_refused_or_noted(refused, cli, runs):
     assert "have the same seed" in refused("compare", runs["a1"], runs["b1"], "--against", runs["b2"])
+    assert "have the same seed" in refused("compare", runs["b2"], f"--against={runs['a1']}", runs["b1"])
     assert "different tokenizers" in refused("compare", runs["a1"], runs["bpe"], "--against", runs["b2"])
     assert "both sides of --against" in refused("compare", "--against", runs["b2"])
     shown = cli("compare", runs["a1"], runs["b2"], "--against", runs["b1"], "--threads", 1)
