@@ -153,7 +153,7 @@ class Study:
         if not groups[0] or (known is not None and known["seeds"] == len(groups[0])):
             return
         data = ("--data", self.given.data / "test.csv")
-        found = lmkit("classify", "compare", *groups[0], *data, "--against", *groups[1])
+        found = lmkit("classify", "compare", *groups[1], *data, "--against", *groups[0])
         difference = found["differences"][0]
         self.results["differences"][name] = {"seeds": len(groups[0]), **difference}
         self._write()
