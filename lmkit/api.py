@@ -102,7 +102,8 @@ class TrainedModel:
     @property
     def inspect(self) -> Inspector:
         """What looks inside the network: gradients by lag, memory, gates, dynamics."""
-        return Inspector(self.model, self.tokenizer, seed=self.config.runtime.seed, report=self._stage("inspecting"))
+        seed = self.config.runtime.weights_seed
+        return Inspector(self.model, self.tokenizer, seed=seed, report=self._stage("inspecting"))
 
     @property
     def eval_state(self) -> str:

@@ -6,11 +6,13 @@ import math
 import pytest
 import torch
 
+import lmkit
 from lmkit.config import Config, ModelConfig
 from lmkit.errors import ConfigError
 from lmkit.inspection.change import parameter_change
 from lmkit.inspection.untrained import untrained_twin
 from lmkit.model.language_model import LanguageModel
+from lmkit.text.tokenizers.character import CharacterTokenizer
 from tests.inspection.cells import close
 
 V = 11
@@ -45,3 +47,12 @@ def test_the_untrained_twin_has_the_values_that_its_seed_gives(options):
     twin = untrained_twin(trained, Config().runtime.seed)
     assert torch.get_rng_state().equal(before)
     assert all(value.equal(twin.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+def test_a_run_is_compared_with_the_first_weights_that_it_had():
+    tokenizer, config = CharacterTokenizer.train(["abc"]), Config().override({"seed": 1, "init_seed": 5})
+    model = LanguageModel(ModelConfig(hidden_size=8), tokenizer.vocab_size)
+    torch.manual_seed(5)
+    first = LanguageModel(model.config, tokenizer.vocab_size)
+    twin = lmkit.TrainedModel(model, tokenizer, config).inspect.untrained
+    assert all(value.equal(twin.state_dict()[name]) for name, value in first.state_dict().items())
