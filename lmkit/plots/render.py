@@ -198,7 +198,7 @@ def _legend(axes: Axes, shapes: Sequence[Any], names: Sequence[str]) -> None:
 
 
 def _marks(axes: Axes, marks: Sequence[Mark], draw: Callable[..., Any]) -> None:
-    for mark in marks:
+    for number, mark in enumerate(marks):
         draw(mark.value, color="#666666", linestyle=":", linewidth=1.6, zorder=1)
         if draw == axes.axhline:
             axes.annotate(
@@ -208,7 +208,7 @@ def _marks(axes: Axes, marks: Sequence[Mark], draw: Callable[..., Any]) -> None:
             axes.annotate(
                 mark.name,
                 (mark.value, 0.99),
-                (4, 0),
+                (4, -16 * number),  # names of neighbours one below the other
                 ("data", "axes fraction"),
                 "offset points",
                 color="#444444",
