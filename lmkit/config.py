@@ -408,7 +408,8 @@ class TrainingConfig(Section):
     )
     window_jitter: int = option(
         0,
-        "Standard deviation of the windows' lengths, 5 in AWD-LSTM; one in 20 has half of --window (0: all are equal).",
+        "Standard deviation of the windows' lengths, 5 in AWD-LSTM; one in 20 has half of --window "
+        "(0: equal; random: --window / 8).",
         minimum=0,
     )
     truncation: str = option(

@@ -121,7 +121,10 @@ TEXT_OPTIONS = ("text", "file", "split", "max_tokens")
 )
 @click.option("--max-tokens", type=Count(1), help="Read at most this many tokens of the text.  [default: 10000]")
 @click.option("--lags", type=Count(1), help="How far back to look, or for forgetting how far ahead, in tokens.")
-@click.option("--token", help="With dynamics: the token that comes again and again (default: a space, or `the`).")
+@click.option(
+    "--token",
+    help="With dynamics: the token that is repeated (default: a space, `the`, or the first of the vocabulary).",
+)
 @click.option(
     "--steps",
     type=Count(10),

@@ -107,7 +107,7 @@ class Inspector:
         if len(places) < 2 or len(ids) < 2 * max(lengths):
             raise DataError(
                 f"The text has {len(ids):,} tokens, and contexts of {max(lengths):,} tokens need {2 * max(lengths):,}: "
-                "give a longer text, or look at shorter lags."
+                "give a longer text, or look at shorter lags (--lags)."
             )
         how: dict[str, Any] = {"eos_id": self.tokenizer.eos_id, "lengths": lengths, "report": self.report}
         return measure_context(self.model, ids, places, **how)
@@ -157,8 +157,8 @@ class Inspector:
         return attention_by_lag(self.model, self._tensor(self.ids(text))[None], self._begun())
 
     def dynamics(self, token: str | None = None, *, steps: int = 10_000, transient: int = 1_000) -> Dynamics:
-        """What the state does while one token comes again and again (default: a space, or ``the``). See
-        ``constant_dynamics``.
+        """What the state does while one token comes again and again (default: a space, ``the``, or the first of the
+        vocabulary). See ``constant_dynamics``.
         """
         how: dict[str, Any] = {"steps": steps, "transient": transient, "report": self.report}
         return constant_dynamics(self.model, self._token(token), **how)

@@ -24,7 +24,7 @@ def positions(num_tokens: int, *, first: int, number: int, after: int = 0) -> Po
         needed = first + max(1, after)
         raise DataError(
             f"The text has {num_tokens:,} tokens and at least {needed:,} are needed: give a longer text, or look at "
-            "shorter lags."
+            "shorter lags (--lags)."
         )
     return np.unique(np.linspace(first, last, number).astype(np.int64))
 

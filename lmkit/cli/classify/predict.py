@@ -64,8 +64,8 @@ def command(
     lmkit classify predict RUN reviews.csv --columns id > labels.tsv
     echo "what time is it" | lmkit classify predict RUN --per word
 
-    FILE is a .csv, .tsv or .jsonl file with a column of texts, or has a text on each line, as standard input does.
-    With --per word a terminal shows a picture: under each word a bar for each class.
+    FILE is a .csv, .tsv or .jsonl file with a column of texts, or a .txt file with a text on each line, as standard
+    input has. With --per word a terminal shows a picture: under each word a bar for each class.
     """
     line = progress_line()
     from lmkit.classify.data.labelled import texts_of
