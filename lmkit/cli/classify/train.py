@@ -23,6 +23,7 @@ NO_ENCODER = "none"
 
 
 @click.command(cls=SectionedCommand, short=SHORT)
+@click.argument("files", metavar="[FILE]", nargs=-1, shell_complete=complete_files)
 @click.option(
     "--data",
     "--corpus",
@@ -50,6 +51,7 @@ NO_ENCODER = "none"
 @click.option("--allow-inexact", is_flag=True, help="Resume even where machine, versions, threads or precision differ.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on standard output.")
 def command(
+    files: tuple[str, ...],
     encoder: str | None,
     encoder_checkpoint: str | None,
     config_file: Path | None,
@@ -66,6 +68,12 @@ def command(
     --resume RUN` continues it, after a crash too.
     """
     given = {name: value for name, value in given.items() if value is not None}
+    if files:
+        given["corpus"] = _only_file(files, given.get("corpus"))
+    if "valid" in given and "valid_fraction" in given:
+        raise ConfigError(
+            "Give texts to validate on as --valid, or a part of the others as --valid-fraction, not both."
+        )
     start = _encoder(encoder, encoder_checkpoint)
     if resume is not None and (start, config_file, out) != (None, None, None):
         raise ConfigError("--resume takes no --encoder, --config or --out: the run has its own.")
@@ -95,6 +103,17 @@ def command(
         with session:
             ended = train_to_the_end(session, display)
     report(session, ended, display, as_json=as_json)
+
+
+def _only_file(files: tuple[str, ...], data: str | None) -> str:
+    """The file of texts and labels, given as an argument or as --data."""
+    if len(files) > 1:
+        raise ConfigError(
+            f"Give one file of texts and labels, not {len(files)}: put texts to validate on after --valid."
+        )
+    if data is not None:
+        raise ConfigError(f"Give the texts and labels once: {files[0]} or --data {data}, not both.")
+    return files[0]
 
 
 def _encoder(name: str | None, checkpoint: str | None) -> FineTuning | None:

@@ -40,7 +40,7 @@ def test_a_training_ends_with_its_accuracy_beside_naive_bayes_and_its_run_can_be
 def test_the_result_as_json_has_the_accuracy(data: Path, cli: Cli):
     (data / "options.toml").write_text('[labels]\npooling = "max"\n[training]\nlr = 0.01\n', encoding="utf-8")
     how = ("--json", "--config", "options.toml", "--out", "run", *SMALL)
-    code, out, _ = cli("classify", "train", "--data", "train.csv", *how)
+    code, out, _ = cli("classify", "train", "train.csv", *how)
     result = json.loads(out)
     assert (code, result["steps"], result["documents"], result["result"]["split"]) == (0, 6, 24, "valid")
     assert 0 <= result["result"]["accuracy"] <= 1
@@ -62,6 +62,9 @@ def test_the_result_as_json_has_the_accuracy(data: Path, cli: Cli):
         (("--data", "train.csv", "--allow-inexact"), ["--resume"]),
         (("--data", "train.csv", "--tokenizer", "nothing.json"), ["nothing.json"]),
         (("--data", "train.csv", "--max-grad", "1"), ["--max-grad"]),
+        (("train.csv", "--data", "train.csv"), ["once", "--data train.csv"]),
+        (("train.csv", "valid.csv"), ["one file", "--valid"]),
+        (("train.csv", "--valid", "train.csv", "--valid-fraction", "0.2"), ["--valid", "--valid-fraction", "not both"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
