@@ -23,15 +23,14 @@ import time
 from functools import partial
 from pathlib import Path
 
-SCRIPT = Path(__file__).resolve()
-sys.path.insert(0, str(SCRIPT.parent))
+from benchmarks import gemm
+from benchmarks.case import Case, Settings
+from benchmarks.registry import all_cases, find
+from benchmarks.rounds import MOST_SPREAD, Result, alternate
+from benchmarks.table import updated
+from benchmarks.workers import CLOCKS, Worker, serve
 
-from benchmarks import gemm  # noqa: E402
-from benchmarks.case import Case, Settings  # noqa: E402
-from benchmarks.registry import all_cases, find  # noqa: E402
-from benchmarks.rounds import MOST_SPREAD, Result, alternate  # noqa: E402
-from benchmarks.table import updated  # noqa: E402
-from benchmarks.workers import CLOCKS, Worker, serve  # noqa: E402
+SCRIPT = Path(__file__).resolve()
 
 
 def measure(case: Case, settings: Settings, *, rounds: int, seconds: float, clock: str) -> Result:

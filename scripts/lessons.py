@@ -88,7 +88,7 @@ def verdicts(claim: int) -> Iterator[tuple[str, str, str]]:
             judged = [] if one is None else [each for each in one.result["verdicts"] if each["claim"] == claim]
             yield from ((name, each["verdict"], each["because"]) for each in judged)
             if one is None:
-                yield name, "not run", f"It takes about {experiment.minutes:g} minutes on two cores."
+                yield name, "not run", f"Planned for about {experiment.minutes:g} minutes on two cores."
 
 
 def measured(claim: int) -> Iterator[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmkit.classify.data.labelled import LabelledTexts
-from lmkit.classify.predictor import Prefixes
+from lmkit.classify.prefixes import Prefixes
 
 __all__ = ["NaiveBayes"]
 

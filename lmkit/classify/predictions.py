@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmkit.classify.data.table import Table
-from lmkit.classify.predictor import Prefixes
+from lmkit.classify.prefixes import Prefixes
 from lmkit.errors import ConfigError
 from lmkit.evaluation.scoring.table import Column
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lmkit.classify.encoding import encode_documents
-from lmkit.classify.predictor import Prefixes
+from lmkit.classify.prefixes import Prefixes
 from lmkit.config import ClassifierConfig
 from lmkit.errors import DataError
 from lmkit.hardware import choose_device

@@ -45,6 +45,7 @@ __all__ = [
     "decoder_option",
     "make_config",
     "progress_line",
+    "run_options",
     "runtime_options",
     "section_options",
     "use_runtime",
@@ -219,6 +220,30 @@ def chosen(section: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a section that were given on the command line."""
     names = {item.name for item, _ in fields_of(section)}
     return {name: value for name, value in given.items() if name in names and value is not None}
+
+
+def run_options(named_after: str) -> Callable[[F], F]:
+    """The options of a command that trains, beside its configuration: where that comes from, where the run is, and how
+    it is resumed. named_after: what a run without ``--out`` has its name from.
+    """
+    path = click.Path(path_type=Path)
+    options = (
+        click.option("--config", "config_file", type=path, help="Read options from a TOML file."),
+        click.option("--out", type=path, help=f"The run folder (default: the first free runs/<{named_after}>-<n>)."),
+        click.option(
+            "--resume",
+            type=path,
+            shell_complete=complete_runs,
+            help="Continue this run; the result is the uninterrupted run's, bit for bit.",
+        ),
+        click.option(
+            "--allow-inexact",
+            is_flag=True,
+            help="Resume even where machine, versions, threads or precision differ.",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on standard output."),
+    )
+    return lambda function: functools.reduce(lambda made, option: option(made), reversed(options), function)
 
 
 def checkpoint_option(function: F) -> F:

@@ -8,8 +8,16 @@ from typing import Any
 
 import click
 
-from lmkit.cli.completers import complete_corpora, complete_presets, complete_runs
-from lmkit.cli.options import SectionedCommand, chosen, chosen_options, config_options, make_config, section_options
+from lmkit.cli.completers import complete_corpora, complete_presets
+from lmkit.cli.options import (
+    SectionedCommand,
+    chosen,
+    chosen_options,
+    config_options,
+    make_config,
+    run_options,
+    section_options,
+)
 from lmkit.cli.training import report, train_to_the_end
 from lmkit.config import FineTuning
 from lmkit.errors import ConfigError
@@ -42,18 +50,7 @@ FINE_TUNING = tuple(item.name for item in dataclasses.fields(FineTuning))
 @config_options
 @section_options(FineTuning, "Fine-tuning", FINE_TUNING)
 @click.option("--preset", shell_complete=complete_presets, help="Start from a preset: see `lmkit info --presets`.")
-@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Read options from a TOML file.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="The run folder (default: the first free runs/<corpus>-<n>)."
-)
-@click.option(
-    "--resume",
-    type=click.Path(path_type=Path),
-    shell_complete=complete_runs,
-    help="Continue this run; the result is the uninterrupted run's, bit for bit.",
-)
-@click.option("--allow-inexact", is_flag=True, help="Resume even where machine, versions, threads or precision differ.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on standard output.")
+@run_options("corpus")
 def command(
     texts: tuple[str, ...],
     preset: str | None,

@@ -18,22 +18,18 @@ __all__ = ["Changes", "Options", "OptionsOfClassifiers", "shows_options"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Options(TypedDict, total=False):
-    """What ``lmkit.train`` takes besides the text: every field of the configuration but the corpus."""
+class SharedOptions(TypedDict, total=False):
+    """What every training takes, whatever it trains."""
 
     tokenizer: str
     vocab_size: int | None
     min_count: int
-    documents: str
     valid_fraction: float
-    test_fraction: float
-    split_at: str
     cell: str
     block: str
     num_layers: int
     hidden_size: int
     embedding_size: int | None
-    tie_embeddings: bool
     dropout: float
     embedding_dropout: float | None
     layer_dropout: float | None
@@ -57,19 +53,7 @@ class Options(TypedDict, total=False):
     context: int | None
     attention: int | None
     attention_kind: str
-    head: str
-    cutoffs: tuple[int, ...] | None
-    sampler: str
-    state: str | None
-    drop_state: float
     window: int
-    window_jitter: int
-    truncation: str
-    k1: int | None
-    k2: int | None
-    artbp_cut: float | None
-    artbp_chunk: int | None
-    burn_in: int
     batch_size: int
     accumulate: int
     optimizer: str
@@ -79,8 +63,6 @@ class Options(TypedDict, total=False):
     momentum: float | None
     muon_lr: float | None
     weight_decay: float
-    ar_alpha: float
-    tar_beta: float
     schedule: str | None
     warmup: float
     lr_decay: float
@@ -111,7 +93,30 @@ class Options(TypedDict, total=False):
     threads: int | None
 
 
-class OptionsOfClassifiers(TypedDict, total=False):
+class Options(SharedOptions, total=False):
+    """What ``lmkit.train`` takes besides the text: every field of the configuration but the corpus."""
+
+    documents: str
+    test_fraction: float
+    split_at: str
+    tie_embeddings: bool
+    head: str
+    cutoffs: tuple[int, ...] | None
+    sampler: str
+    state: str | None
+    drop_state: float
+    window_jitter: int
+    truncation: str
+    k1: int | None
+    k2: int | None
+    artbp_cut: float | None
+    artbp_chunk: int | None
+    burn_in: int
+    ar_alpha: float
+    tar_beta: float
+
+
+class OptionsOfClassifiers(SharedOptions, total=False):
     """What ``lmkit.train_classifier`` takes besides the training file: every field that a classifier has but that."""
 
     text_column: str
@@ -120,76 +125,6 @@ class OptionsOfClassifiers(TypedDict, total=False):
     pooling: str
     tune: str
     class_weights: str
-    tokenizer: str
-    vocab_size: int | None
-    min_count: int
-    valid_fraction: float
-    cell: str
-    block: str
-    num_layers: int
-    hidden_size: int
-    embedding_size: int | None
-    dropout: float
-    embedding_dropout: float | None
-    layer_dropout: float | None
-    output_dropout: float | None
-    locked_dropout: bool
-    embedding_type_dropout: float
-    weight_drop: float
-    zoneout: float
-    nonlinearity: str | None
-    irnn_form: str | None
-    kernel: str | None
-    recurrent_init: str | None
-    recurrent_scale: float | None
-    forget_bias: float | None
-    initial_state: str | None
-    input_gate: str | None
-    projection_size: int | None
-    mogrifier_rounds: int | None
-    conv_width: int | None
-    heads: int | None
-    context: int | None
-    attention: int | None
-    attention_kind: str
-    window: int
-    batch_size: int
-    accumulate: int
-    optimizer: str
-    lr: float
-    betas: tuple[float, ...] | None
-    eps: float | None
-    momentum: float | None
-    muon_lr: float | None
-    weight_decay: float
-    schedule: str | None
-    warmup: float
-    lr_decay: float
-    decay_after: int | None
-    lr_decay_per_layer: float
-    freeze: tuple[str, ...] | None
-    unfreeze_every: int | str | None
-    average: str
-    average_decay: float | None
-    average_start: float | None
-    average_n: int | None
-    max_grad_norm: float
-    epochs: int | None
-    max_steps: int | None
-    max_seconds: float | None
-    eval_every: int | None
-    patience: int | None
-    on_nonfinite: str
-    skip_spikes: bool
-    checkpoint_every: int | None
-    checkpoint_seconds: float
-    keep_checkpoints: int
-    seed: int
-    init_seed: int | None
-    data_seed: int | None
-    device: str
-    precision: str
-    threads: int | None
 
 
 class Changes(TypedDict, total=False):

@@ -9,7 +9,7 @@ import numpy as np
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from lmkit.classify.predictor import Prefixes
+from lmkit.classify.prefixes import Prefixes
 from lmkit.console.terminal.numbers import printable
 from lmkit.console.terminal.output import open_console
 

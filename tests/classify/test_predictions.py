@@ -11,7 +11,7 @@ import pytest
 
 from lmkit.classify.data.table import Table
 from lmkit.classify.predictions import carried, class_columns, word_columns
-from lmkit.classify.predictor import Prefixes
+from lmkit.classify.prefixes import Prefixes
 from lmkit.errors import ConfigError, DataError
 from lmkit.evaluation.scoring.table import header, rows
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from lmkit.classify.data.labelled import LabelledTexts
 from lmkit.classify.measures.comparison import compare_classifiers
 from lmkit.classify.measures.report import evaluate_classifier
-from lmkit.classify.predictor import Prefixes
+from lmkit.classify.prefixes import Prefixes
 from lmkit.console import classification, prefixes
 from lmkit.console.classification import show_classifier, show_classifier_comparison
 from lmkit.console.prefixes import picture, show_prefixes

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from lmkit.cli.completers import complete_files, complete_runs
-from lmkit.cli.options import SectionedCommand, chosen_options, classifier_options
+from lmkit.cli.options import SectionedCommand, chosen_options, classifier_options, run_options
 from lmkit.cli.training import report, train_to_the_end
 from lmkit.config import ClassifierConfig, FineTuning
 from lmkit.errors import ConfigError
@@ -38,18 +38,7 @@ NO_ENCODER = "none"
 )
 @click.option("--encoder-checkpoint", help="Which model of that run: best, last, or a step.  [default: best]")
 @classifier_options
-@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Read options from a TOML file.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="The run folder (default: the first free runs/<data>-<n>)."
-)
-@click.option(
-    "--resume",
-    type=click.Path(path_type=Path),
-    shell_complete=complete_runs,
-    help="Continue this run; the result is the uninterrupted run's, bit for bit.",
-)
-@click.option("--allow-inexact", is_flag=True, help="Resume even where machine, versions, threads or precision differ.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on standard output.")
+@run_options("data")
 def command(
     files: tuple[str, ...],
     encoder: str | None,

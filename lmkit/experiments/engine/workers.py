@@ -50,8 +50,9 @@ def side_by_side(perform: Perform, tasks: Sequence[Task], jobs: int) -> Generato
             worker.begin(task)
             busy[worker.connection] = (worker, task)
         while busy:
-            for ready in wait(list(busy)):
-                worker, task = busy.pop(ready)  # type: ignore[call-overload]
+            ready = wait(list(busy))
+            for connection in [one for one in busy if one in ready]:
+                worker, task = busy.pop(connection)
                 worker.end()
                 yield task
                 if waiting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -32,9 +33,9 @@ def contributions(
     h' = f(s Q h + x) from a state of zero, with Q orthogonal and ``size`` units; words x are normal with this
     deviation. In a linear layer the contribution is s to the power of the steps, exactly. Computed in float64.
     """
-    float64 = {"dtype": torch.float64, "generator": generator}
-    matrix_HH = scale * torch.linalg.qr(torch.randn(size, size, **float64)).Q  # type: ignore[call-overload]
-    words_TBH, others_TBH = deviation * torch.randn(2, length, rows, size, **float64)  # type: ignore[call-overload]
+    draw = partial(torch.randn, dtype=torch.float64, generator=generator)
+    matrix_HH = scale * torch.linalg.qr(draw(size, size)).Q
+    words_TBH, others_TBH = deviation * draw(2, length, rows, size)
     step = NONLINEARITIES[nonlinearity]
 
     def last_state(inputs_TBH: Tensor) -> Tensor:

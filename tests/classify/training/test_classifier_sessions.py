@@ -16,6 +16,7 @@ import lmkit
 from lmkit.classify.trained import TrainedClassifier, load_classifier
 from lmkit.classify.training.kind import CLASSIFIERS
 from lmkit.classify.training.options import configure
+from lmkit.classify.training.setup import LabelledSetup
 from lmkit.config import FineTuning
 from lmkit.errors import ConfigError, RunError
 from lmkit.model.parts import named_parts
@@ -119,7 +120,9 @@ def test_the_best_model_is_the_one_with_the_lowest_loss_on_validation(begin: Beg
     best = min(validations, key=lambda line: line["nats_per_document"])
     assert (lines[-1]["kind"], lines[-1]["step"]) == ("final", best["step"])
     assert result.metrics()["accuracy"] == best["accuracy"] == lines[-1]["accuracy"]
-    classifier, valid = load_classifier(session.run.path, "cpu"), session.setup.splits.valid  # type: ignore[attr-defined]
+    assert isinstance(session.setup, LabelledSetup)
+    classifier, valid = load_classifier(session.run.path, "cpu"), session.setup.splits.valid
+    assert valid is not None
     log_probs = classifier.classify(valid.texts)
     nll = -log_probs[np.arange(len(valid)), valid.labels].mean()
     assert nll == pytest.approx(best["nats_per_document"], abs=1e-6)
