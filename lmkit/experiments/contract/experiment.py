@@ -26,7 +26,7 @@ class Experiment(ABC):
 
     name: of the command, as in ``lmkit experiment attention``. claims: their numbers (``claims.py``). question: one
     sentence. rule: how the verdict is found and the smallest difference that matters, written before any run. minutes:
-    what is planned for it in full, two processes at a time. seeds: of the runs that count; 20 where the outcome is a share.
+    what is planned for it in full, two processes at a time. seeds: of the runs that count; 20 for a share as outcome.
     validation: the value that a choice is made by, the lowest. equal: the values that must be equal in all arms, with
     the relative difference that is allowed; empty where that is not the question, and the rule says so. takes_text:
     whether its user may choose the text.
