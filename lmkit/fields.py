@@ -15,8 +15,9 @@ from typing import Any
 
 from lmkit.errors import ConfigError
 
-__all__ = ["Section", "alternatives", "arguments_of", "check_field", "fields_of", "flag_of", "option"]
+__all__ = ["NO_FLAG", "Section", "alternatives", "arguments_of", "check_field", "fields_of", "flag_of", "option"]
 
+NO_FLAG = ("",)  # of what follows from the data
 LONGEST_TEXT = 4096
 LARGEST_NUMBER = 2**63
 SHORT = reprlib.Repr()  # few entries of a list or table, few levels

@@ -88,7 +88,7 @@ def test_every_field_has_an_option_with_its_help():
             assert flag_of(item) == option.opts[0]
             assert option.help is not None
             assert option.help.startswith(item.metadata["help"])
-            assert option.default is None, "a default stands in config.py alone"
+            assert option.default is None, "a default stands in lmkit/config alone"
 
 
 @pytest.mark.parametrize(("names", "value", "field"), NAMES, ids=lambda part: part if isinstance(part, str) else None)

@@ -37,7 +37,7 @@ SMALL: dict[str, Any] = {
     "precision": "float32",
     "device": "cpu",
 }
-# The defaults of format 1. Where one of them changes in config.py, the value here goes into EARLIER_DEFAULTS; a new
+# The defaults of format 1. Where one of them changes in lmkit/config, the value here goes into EARLIER_DEFAULTS; a new
 # option gets a line here, with the value under which a run is what it was without the option.
 FORMAT_1: dict[str, Any] = {
     "corpus": "pydoc",
