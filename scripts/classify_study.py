@@ -1,13 +1,14 @@
 """What an encoder, a pooling and a cell are worth for a classifier, on 100, 1,000 and all texts of a training file.
 
-    .venv/bin/python scripts/classify_study.py --data FOLDER --text FILE --out DIR
+    .venv/bin/python scripts/classify_study.py --data FOLDER --text FILE --out DIR --recipe RECIPE.toml
 
-FOLDER holds ``train.csv``, ``valid.csv`` and ``test.csv`` with the columns text and label. FILE is a running text in
-words; with the texts of ``train.csv`` behind it it trains the language models whose encoders are taken, and nothing
-else does. Smaller training files are the first texts of one random order, the same for all arms. Trainings are bounded
-by steps, and DIR keeps them: what was interrupted is resumed, what is there is not trained again. Differences are
-paired: the same test texts, and intervals over texts and over seeds by ``lmkit classify compare``. DIR gets
-``results.json``, and the table is printed; rows that were not run say so.
+FOLDER holds ``train.csv``, ``valid.csv`` and ``test.csv`` with the columns text and label. A language model of each
+cell is trained on FILE, a running text in words, and goes on with the texts of ``train.csv``, without their labels
+(ULMFiT, Howard & Ruder 2018); its encoder is taken. Smaller training files are the first texts of one random order, the
+same for all arms. Trainings are bounded by steps. What was interrupted is resumed, what ``results.json`` has is not
+trained again; the folder of a classifier is removed once it is measured, but that of the first seed on all texts.
+Differences are paired: the same test texts, and intervals over texts and over seeds as ``lmkit classify compare`` gives
+them. The table is printed; what was not run says so.
 """
 
 from __future__ import annotations
@@ -17,62 +18,70 @@ import csv
 import json
 import platform
 import random
+import shutil
 import statistics
-import subprocess
-import sys
+import time
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lmkit.hardware import describe_cpu
+import numpy as np
+from numpy.typing import NDArray
 
-MACHINE = ("--device", "cpu", "--precision", "float32")
-SIZES = {"100": 0.1, "1000": 0.4, "all": 1.0}  # of training texts, and what the steps are multiplied by
-LANGUAGE_MODEL = (
-    *("--tokenizer", "word", "--vocab-size", "20000", "--min-count", "2", "--layers", "1", "--hidden-size", "256"),
-    *("--head", "adaptive", "--batch-size", "32", "--window", "64", "--valid-fraction", "0.02", "--test-fraction", "0"),
-)
-NEW = ("--layers", "1", "--hidden-size", "256")
+import lmkit
+from lmkit.classify.measures.comparison import GroupDifference, compare_classifiers
+from lmkit.classify.measures.measurement import right_on
+from lmkit.classify.testing import read_test, report_on
+from lmkit.classify.trained import TrainedClassifier
+from lmkit.config import ClassifierConfig, flatten
+from lmkit.evaluation.comparison.interval import Interval
+from lmkit.hardware import describe_cpu, keep_freed_memory, wait_politely
+
+SIZES = {"all": 1.0, "1000": 0.4, "100": 0.15}  # of training texts, and what the steps are multiplied by
+VALIDATIONS = 6  # of a classifier
+LANGUAGE_MODEL: dict[str, Any] = {
+    **{"tokenizer": "word", "vocab_size": 20000, "min_count": 2, "num_layers": 1, "hidden_size": 256},
+    **{"head": "adaptive", "batch_size": 32, "window": 64, "valid_fraction": 0.02, "test_fraction": 0.0},
+}
+ITS_TUNING = {"min_count": 2, "lr": 1e-3, "valid_fraction": 0.05, "test_fraction": 0.0, "extend_vocab": "words"}
+NEW = {"num_layers": 1, "hidden_size": 256}
 
 
 class Arm(NamedTuple):
-    """A recipe. encoder: the cell of the language model whose encoder is taken, None for a new one."""
+    """A recipe. cell: of the network; taken: whether its encoder is that of a language model."""
 
     name: str
-    encoder: str | None
-    options: tuple[str, ...]
+    cell: str
+    taken: bool
+    options: dict[str, str]
 
 
 ARMS = (
-    Arm("LSTM, new, concat", None, (*NEW, "--cell", "lstm", "--pooling", "concat")),
-    Arm("LSTM, new, last", None, (*NEW, "--cell", "lstm", "--pooling", "last")),
-    Arm("RNN, new, concat", None, (*NEW, "--cell", "rnn", "--pooling", "concat")),
-    Arm("RNN, new, last", None, (*NEW, "--cell", "rnn", "--pooling", "last")),
-    Arm("LSTM, encoder, concat", "lstm", ("--pooling", "concat")),
-    Arm("LSTM, encoder, last", "lstm", ("--pooling", "last")),
-    Arm("LSTM, encoder, concat, gradual", "lstm", ("--pooling", "concat", "--tune", "gradual")),
-    Arm("LSTM, encoder, concat, probe", "lstm", ("--pooling", "concat", "--tune", "probe")),
-    Arm("RNN, encoder, concat", "rnn", ("--pooling", "concat")),
+    Arm("LSTM, new, concat", "lstm", False, {"pooling": "concat"}),
+    Arm("LSTM, new, last", "lstm", False, {"pooling": "last"}),
+    Arm("RNN, new, concat", "rnn", False, {"pooling": "concat"}),
+    Arm("RNN, new, last", "rnn", False, {"pooling": "last"}),
+    Arm("LSTM, encoder, concat", "lstm", True, {"pooling": "concat"}),
+    Arm("LSTM, encoder, last", "lstm", True, {"pooling": "last"}),
+    Arm("LSTM, encoder, concat, gradual", "lstm", True, {"pooling": "concat", "tune": "gradual"}),
+    Arm("LSTM, encoder, concat, probe", "lstm", True, {"pooling": "concat", "tune": "probe"}),
+    Arm("RNN, encoder, concat", "rnn", True, {"pooling": "concat"}),
+    Arm("RNN, encoder, last", "rnn", True, {"pooling": "last"}),
 )
-# Which arm is compared with which: what is asked, the first, and what is different in the second.
+# What is asked, an arm, and the one that it is compared with.
 PAIRS = (
-    ("encoder, LSTM", 0, 4),
-    ("encoder, RNN", 2, 8),
-    ("pooled against last, new", 1, 0),
-    ("pooled against last, encoder", 5, 4),
-    ("LSTM against RNN, concat", 2, 0),
-    ("LSTM against RNN, last", 3, 1),
-    ("gradual against full", 4, 6),
-    ("probe against full", 4, 7),
+    ("encoder - new, LSTM", 4, 0),
+    ("encoder - new, RNN", 8, 2),
+    ("concat - last, LSTM, new", 0, 1),
+    ("concat - last, LSTM, encoder", 4, 5),
+    ("concat - last, RNN, new", 2, 3),
+    ("LSTM - RNN, new, concat", 0, 2),
+    ("LSTM - RNN, new, last", 1, 3),
+    ("LSTM - RNN, encoder, concat", 4, 8),
+    ("gradual - full", 6, 4),
+    ("probe - full", 7, 4),
 )
-
-
-def lmkit(*arguments: object) -> dict[str, Any]:
-    """One command of lmkit with ``--json``; what it says beside it is kept from the terminal unless it fails."""
-    command = [sys.executable, "-m", "lmkit", *map(str, arguments), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
-    return dict(json.loads(done.stdout))
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -91,34 +100,42 @@ class Study:
     """The trainings in a folder, and ``results.json`` with what they reached."""
 
     def __init__(self, given: argparse.Namespace) -> None:
-        self.given, self.out, self.path = given, given.out, given.out / "results.json"
-        self.texts, self.runs = self.out / "texts", self.out / "runs"
+        self.given, self.path = given, given.out / "results.json"
+        self.texts, self.runs = given.out / "texts", given.out / "runs"
         self.texts.mkdir(parents=True, exist_ok=True)
+        self.machine = {"device": "cpu", "precision": "float32", "threads": given.threads}
+        recipe = (
+            {} if given.recipe is None else flatten(tomllib.loads(given.recipe.read_text("utf-8")), ClassifierConfig)
+        )
         found = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
-        self.results: dict[str, Any] = {"runs": {}, "differences": {}, **found}
-        bounds = {name: getattr(given, name) for name in ("steps", "encoder_steps", "threads")}
+        self.results: dict[str, Any] = {"runs": {}, **found}
+        bounds = {name: getattr(given, name) for name in ("steps", "encoder_steps", "tuning_steps", "threads")}
+        bounds = json.loads(json.dumps({**bounds, "recipe": recipe}))
         if self.results.setdefault("bounds", bounds) != bounds:
             raise SystemExit(f"{self.path} has trainings of other bounds: {self.results['bounds']}. Use another --out.")
+        self.recipe = recipe
         self.results["machine"] = f"{describe_cpu()}; Python {platform.python_version()}"
 
     def prepare(self) -> None:
-        """The training files of each size, and the text of the language models."""
+        """The training files of each size, and the texts of the language models' tuning."""
         rows = rows_of(self.given.data / "train.csv")
         order = random.Random(0).sample(rows, len(rows))
         for size in SIZES:
             path = self.texts / f"{size}.csv"
             if not path.exists():
                 write_rows(path, rows if size == "all" else order[: int(size)])
-        running = self.texts / "running.txt"
-        if not running.exists():
-            texts = "".join(f"{row['text']}\n" for row in rows)
-            running.write_text(self.given.text.read_text(encoding="utf-8") + texts, encoding="utf-8")
+        (self.texts / "unlabelled.txt").write_text("".join(f"{row['text']}\n" for row in rows), encoding="utf-8")
 
     def encoder(self, cell: str) -> Path:
-        """The language model of a cell, trained to its end."""
-        run = self.runs / f"lm-{cell}"
-        bounds = ("--max-steps", self.given.encoder_steps, "--eval-every", max(1, self.given.encoder_steps // 8))
-        self._trained("train", run, self.texts / "running.txt", "--cell", cell, *LANGUAGE_MODEL, *bounds)
+        """The language model of a cell: trained on the running text, then on the texts of the training file."""
+        steps, tuning_steps = self.given.encoder_steps, self.given.tuning_steps
+        first = (self.given.language_models or self.runs) / f"lm-{cell}"
+        run = self.runs / f"tuned-{cell}"
+        if not run.with_suffix(".done").exists():
+            options = {**LANGUAGE_MODEL, "cell": cell, "max_steps": steps, "eval_every": max(1, steps // 5)}
+            self._language_model(first, self.given.text, options)
+            options = {**ITS_TUNING, "init_from": first, "max_steps": tuning_steps}
+            self._language_model(run, self.texts / "unlabelled.txt", {**options, "eval_every": tuning_steps // 3 or 1})
         return run
 
     def run_arm(self, size: str, number: int, seed: int) -> None:
@@ -126,79 +143,119 @@ class Study:
         arm, name = ARMS[number], f"{size}-{number}-{seed}"
         if name in self.results["runs"]:
             return
-        steps = max(1, round(self.given.steps * SIZES[size]))
-        source = () if arm.encoder is None else ("--encoder", self.encoder(arm.encoder))
-        files = ("--data", self.texts / f"{size}.csv", "--valid", self.given.data / "valid.csv")
-        bounds = ("--max-steps", steps, "--eval-every", max(1, steps // 10), "--seed", seed)
-        run = self.runs / name
-        trained = self._trained("classify train", run, *files, *source, *arm.options, *bounds)
-        found = lmkit("classify", "eval", run, "--data", self.given.data / "test.csv")
-        self.results["runs"][name] = {
-            "arm": arm.name,
-            "size": size,
-            "seed": seed,
-            "seconds": trained["seconds"],
-            **{key: found[key] for key in ("accuracy", "nats_per_text", "accuracy_unseen")},
-            "naive_bayes": found["naive_bayes"]["accuracy"] if found["naive_bayes"] else None,
+        steps, run = max(1, round(self.given.steps * SIZES[size])), self.runs / name
+        own = {"encoder": self.encoder(arm.cell)} if arm.taken else {**NEW, "cell": arm.cell}
+        bounds = {"max_steps": steps, "eval_every": max(1, steps // VALIDATIONS), "seed": seed}
+        started = time.monotonic()
+        if run.exists():
+            trained = lmkit.resume(run, quiet=True)
+        else:
+            options = {**self.recipe, **own, **arm.options, **bounds, **self.machine}
+            files = {"data": self.texts / f"{size}.csv", "valid": str(self.given.data / "valid.csv")}
+            trained = lmkit.train_classifier(**files, out=run, quiet=True, **options)
+        seconds = time.monotonic() - started
+        facts = {"arm": number, "name": arm.name, "size": size, "seed": seed, "seconds": seconds, "steps": steps}
+        self.results["runs"][name] = {**facts, **self._measured(trained)}
+        self._write()
+        if (size, seed) != ("all", 1):
+            shutil.rmtree(run)
+        print(
+            f"{name:12} {arm.name:32} {seconds:6.1f} s  {100 * self.results['runs'][name]['accuracy']:.2f}", flush=True
+        )
+
+    def _measured(self, trained: TrainedClassifier) -> dict[str, Any]:
+        """What a classifier reached on the validation and the test texts, and which of those it is right on."""
+        assert trained.run is not None, "it was trained"
+        log = (trained.run.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        final = json.loads(log[-1])
+        test = read_test(trained, self.given.data / "test.csv")
+        report = report_on(trained, test)
+        assert report.unseen is not None and report.baseline is not None, "the training texts are there"
+        right = right_on(test, trained.classify(test.texts))
+        return {
+            "valid_accuracy": final["accuracy"],
+            "best_step": final["step"],
+            "accuracy": report.measured.accuracy.value,
+            "accuracy_unseen": report.unseen.value,
+            "nats_per_text": report.measured.nats_per_text,
+            "calibration_error": report.measured.calibration.error,
+            "naive_bayes": report.baseline.measured.accuracy.value,
+            "naive_bayes_valid": final["naive_bayes_accuracy"],
+            "right": "".join(map(str, right.astype(int).tolist())),
         }
-        self._write()
 
-    def compare(self, size: str, question: str, first: int, second: int) -> None:
-        """The difference of two arms over all seeds that both have."""
-        groups = [
-            [self.runs / f"{size}-{arm}-{seed}" for seed in self._seeds(size, first, second)] for arm in (first, second)
-        ]
-        name = f"{size}: {question}"
-        known = self.results["differences"].get(name)
-        if not groups[0] or (known is not None and known["seeds"] == len(groups[0])):
+    def _language_model(self, run: Path, text: Path, options: dict[str, Any]) -> None:
+        if run.with_suffix(".done").exists():
             return
-        data = ("--data", self.given.data / "test.csv")
-        found = lmkit("classify", "compare", *groups[1], *data, "--against", *groups[0])
-        difference = found["differences"][0]
-        self.results["differences"][name] = {"seeds": len(groups[0]), **difference}
-        self._write()
+        started = time.monotonic()
+        if run.exists():
+            lmkit.resume(run, quiet=True)
+        else:
+            lmkit.train(text, out=run, quiet=True, **options, **self.machine)
+        run.with_suffix(".done").touch()
+        print(f"{run.name:12} {time.monotonic() - started:6.1f} s", flush=True)
 
-    def table(self) -> None:
+    def table(self) -> Iterator[str]:
         """Accuracies and differences, with what was not run."""
-        print(f"{'':32}" + "".join(f"{size + ' texts':>22}" for size in SIZES))
+        sizes = [size for size in ("100", "1000", "all") if size in SIZES]
+        heads = " | ".join(f"{size} texts" for size in sizes)
+        yield f"| test accuracy, median of seeds (lowest to highest) | {heads} |"
+        yield "| --- |" + " ---: |" * len(sizes)
         for number, arm in enumerate(ARMS):
-            print(f"{arm.name:32}" + "".join(f"{self._accuracy(size, number):>22}" for size in SIZES))
-        counted = [next((one["naive_bayes"] for one in self._of(size)), None) for size in SIZES]
-        shown = ("not run" if one is None else f"{100 * one:.2f}" for one in counted)
-        print(f"{'naive Bayes':32}" + "".join(f"{one:>22}" for one in shown))
-        print(f"\n{'difference, interval over texts':32}")
-        for question, _, _ in PAIRS:
-            print(f"{question:32}" + "".join(f"{self._difference(size, question):>22}" for size in SIZES))
-        print(f"\n{self.results['machine']}; bounds {self.results['bounds']}")
+            yield f"| {arm.name} | {' | '.join(self._accuracy(size, number) for size in sizes)} |"
+        counted = [next((one["naive_bayes"] for one in self._of(size)), None) for size in sizes]
+        yield f"| naive Bayes | {' | '.join('not run' if one is None else f'{100 * one:.2f}' for one in counted)} |"
+        yield ""
+        yield f"| difference, over texts; over seeds | {heads} |"
+        yield "| --- |" + " ---: |" * len(sizes)
+        for question, first, second in PAIRS:
+            yield f"| {question} | {' | '.join(self._difference(size, first, second) for size in sizes)} |"
+        yield ""
+        for name, key in (
+            ("validation", "valid_accuracy"),
+            ("without test texts that training had", "accuracy_unseen"),
+        ):
+            found = (self._accuracy("all", number, key) for number in range(len(ARMS)))
+            yield f"{name}, all texts: {'; '.join(found)}"
+        yield f"{self.results['machine']}; {self.results['bounds']}"
 
-    def _seeds(self, size: str, *arms: int) -> list[int]:
-        known = self.results["runs"]
-        return [seed for seed in range(1, 100) if all(f"{size}-{arm}-{seed}" in known for arm in arms)]
+    def _of(self, size: str, arm: int | None = None) -> list[dict[str, Any]]:
+        """The measured runs of a size, of all arms or of one."""
+        return [one for one in self.results["runs"].values() if one["size"] == size and arm in (None, one["arm"])]
 
-    def _of(self, size: str) -> list[dict[str, Any]]:
-        return [one for one in self.results["runs"].values() if one["size"] == size]
-
-    def _accuracy(self, size: str, number: int) -> str:
-        found = [100 * one["accuracy"] for one in self._of(size) if one["arm"] == ARMS[number].name]
+    def _accuracy(self, size: str, arm: int, key: str = "accuracy") -> str:
+        found = [100 * one[key] for one in self._of(size, arm)]
         if not found:
             return "not run"
-        return f"{statistics.median(found):.2f} ({min(found):.1f}-{max(found):.1f})"
+        many = f" ({min(found):.2f} to {max(found):.2f})" if len(found) > 1 else " (one seed)"
+        return f"{statistics.median(found):.2f}{many}"
 
-    def _difference(self, size: str, question: str) -> str:
-        found = self.results["differences"].get(f"{size}: {question}")
-        if found is None:
+    def _difference(self, size: str, first: int, second: int) -> str:
+        seeds = [{one["seed"] for one in self._of(size, arm)} for arm in (first, second)]
+        if not (both := seeds[0] & seeds[1]):
             return "not run"
-        value, low, high = (100 * found["over_texts"][name] for name in ("value", "low", "high"))
-        return f"{value:+.2f} [{low:+.1f}, {high:+.1f}]"
+        one = self._compared(size, second, first, both)
+        over_seeds = "" if one.over_seeds is None else f"; {_points(one.over_seeds)}"
+        return f"{100 * one.over_texts.value:+.2f} {_points(one.over_texts)}{over_seeds}"
 
-    def _trained(self, command: str, run: Path, *options: object) -> dict[str, Any]:
-        """Train a run to its end, or go on with it; what ``--json`` says of it."""
-        if run.exists():
-            return lmkit(*command.split(), "--resume", run)
-        return lmkit(*command.split(), *options, "--out", run, "--threads", self.given.threads, *MACHINE)
+    def _compared(self, size: str, baseline: int, other: int, seeds: set[int]) -> GroupDifference:
+        groups = {ARMS[arm].name: self._right(size, arm, seeds) for arm in (baseline, other)}
+        return compare_classifiers("test.csv", groups).differences[0]
+
+    def _right(self, size: str, arm: int, seeds: set[int]) -> NDArray[np.bool_]:
+        runs = [one["right"] for one in self._of(size, arm) if one["seed"] in seeds]
+        return np.array([[mark == "1" for mark in one] for one in runs])
 
     def _write(self) -> None:
-        self.path.write_text(json.dumps(self.results, indent=2) + "\n", encoding="utf-8")
+        self.path.write_text(json.dumps(self.results, indent=1) + "\n", encoding="utf-8")
+
+
+def _points(interval: Interval) -> str:
+    return (
+        ""
+        if interval.low is None or interval.high is None
+        else f"[{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
+    )
 
 
 def main() -> None:
@@ -206,9 +263,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of train.csv, valid.csv and test.csv")
     parser.add_argument("--text", type=Path, required=True, help="running text for the language models")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--recipe", type=Path, help="TOML file with options of all classifiers")
+    parser.add_argument("--language-models", type=Path, help="folder of those of the running text (default: DIR/runs)")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=4000, help="of a classifier on all texts")
-    parser.add_argument("--encoder-steps", type=int, default=6000, help="of a language model")
+    parser.add_argument("--steps", type=int, default=1600, help="of a classifier on all texts")
+    parser.add_argument("--encoder-steps", type=int, default=2000, help="of a language model on the running text")
+    parser.add_argument("--tuning-steps", type=int, default=300, help="of a language model on the training texts")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--sizes", nargs="*", default=list(SIZES), choices=list(SIZES))
     parser.add_argument("--arms", nargs="*", type=int, default=list(range(len(ARMS))), help="numbers of arms")
@@ -221,11 +281,10 @@ def main() -> None:
             for size in given.sizes:
                 for number in given.arms:
                     study.run_arm(size, number, seed)
-        for size in given.sizes:
-            for question, first, second in PAIRS:
-                study.compare(size, question, first, second)
-    study.table()
+    print("\n".join(study.table()))
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
+    wait_politely()
     main()

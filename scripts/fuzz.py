@@ -38,7 +38,10 @@ MODULES = (
     "lmkit.doctor.corpus.corpus",
     "tokenizers",
 )
-COMMANDS = ("train", "eval", "score", "compare", "sample", "tokenize", "corpora", "info", "doctor")
+COMMANDS = (
+    *("train", "eval", "score", "compare", "sample", "tokenize", "corpora", "info", "doctor"),
+    *("classify.train", "classify.eval", "classify.predict", "classify.compare"),
+)
 
 
 class Finding(NamedTuple):

@@ -18,6 +18,9 @@ class LabelConfig(Section):
     valid: str | None = option(
         None, "File for validation, with the same columns (default: --valid-fraction of the training file)."
     )
+    input_format: str | None = option(
+        None, "Format of the files (default: what a file's name ends in).", choices=("csv", "tsv", "jsonl")
+    )
     pooling: str = option(
         "concat",
         "What the output layer sees of a text: the last output, the mean, the largest values, or all three.",

@@ -122,6 +122,7 @@ class OptionsOfClassifiers(SharedOptions, total=False):
     text_column: str
     label_column: str
     valid: str | None
+    input_format: str | None
     pooling: str
     tune: str
     class_weights: str

@@ -15,8 +15,11 @@ from lmkit.cli.options import Count
 
 __all__ = ["CommandLine", "draw_command"]
 
-COMMANDS = ("train", "eval", "score", "compare", "sample", "tokenize", "corpora", "info", "doctor")
-WEIGHTS = (20, 18, 14, 10, 12, 10, 4, 5, 10)
+COMMANDS = (
+    *("train", "eval", "score", "compare", "sample", "tokenize", "corpora", "info", "doctor"),
+    *("classify train", "classify eval", "classify predict", "classify compare"),
+)
+WEIGHTS = (20, 18, 14, 10, 12, 10, 4, 5, 10, 10, 8, 10, 6)
 TEXTS = ("text.txt", "other.txt", "text.txt.gz", "folder", "texts", "bom.txt", "crlf.txt", "-", "unknown.txt")
 ODD_TEXTS = (
     "empty.txt",
@@ -108,6 +111,23 @@ NAMED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 
 
+TABLES = ("labels.csv", "labels.tsv", "labels.jsonl", "labels.csv.gz", "more.csv")
+ODD_TABLES = ("ragged.csv", "quote.csv", "one-label.csv", "strange.csv", "-", "text.txt", "markov:300", *ODD_TEXTS)
+LABELLED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # of the commands for classifiers
+    "corpus": (TABLES, ODD_TABLES),
+    "data": (TABLES, ODD_TABLES),
+    "valid": (TABLES, ODD_TABLES),
+    "file": ((*TABLES, "text.txt", "-"), ODD_TABLES),
+    "encoder": (("word", "word", "none", "run", "gru"), (*RUN_NAMES, "labels")),
+    "run": (("labels",), (*RUN_NAMES, "labels.csv")),
+    "runs": (("labels", "other-labels"), RUN_NAMES),
+    "resume": (("labels",), RUN_NAMES),
+    "text_column": (("text",), ("label", "id", "", *STRINGS)),
+    "label_column": (("label",), ("text", "id", "", *STRINGS)),
+    "columns": (("id", "all", "id,label"), ("", ",", "predicted", "no-such", "id,id")),
+}
+
+
 class CommandLine(NamedTuple):
     """The arguments, what stands on standard input, and the name of the command."""
 
@@ -128,60 +148,66 @@ def draw_command(draw: random.Random, stdin_texts: dict[str, bytes]) -> CommandL
             arguments += _positional(draw, parameter, name, odds)
     chosen = draw.sample(options, min(len(options), draw.choice((0, 1, 1, 2, 3, 5))))
     for option in chosen:
-        arguments += _option(draw, option, odds)
-    if name == "train" and draw.random() < 0.2:
-        arguments = _resumed(draw, odds)
-    elif name == "train":
-        arguments = _bounded(draw, arguments)
-    elif name in ("sample", "doctor", "eval") and draw.random() < 0.9:
+        arguments += _option(draw, option, name, odds)
+    if name.endswith("train") and draw.random() < 0.2:
+        arguments = _resumed(draw, name, odds)
+    elif name.endswith("train"):
+        arguments = _bounded(draw, arguments, TABLES if name == "classify train" else TEXTS)
+    elif name in ("sample", "doctor", "eval", *COMMANDS[-3:]) and draw.random() < 0.9:
         arguments = [*arguments, "--threads", "1"] if "--threads" not in arguments else arguments
     if name == "sample" and "--length" not in arguments:
         arguments += ["--length", str(draw.choice((1, 5, 40)))]
     arguments = _spoil(draw, arguments) if draw.random() < 0.15 else arguments
     alias = {"eval": ("eval", "perplexity", "ppl"), "sample": ("sample", "generate"), "score": ("score", "surprisal")}
-    words = [draw.choice(alias.get(name, (name,))), *arguments]
+    words = [*draw.choice(alias.get(name, (name,))).split(), *arguments]
     return CommandLine(words, stdin_texts[draw.choice(sorted(stdin_texts))], name)
 
 
 def _command(name: str) -> click.Command:
     import importlib
 
-    found: click.Command = importlib.import_module(f"lmkit.cli.{name}").command
+    found: click.Command = importlib.import_module(f"lmkit.cli.{name.replace(' ', '.')}").command
     return found
 
 
 def _positional(draw: random.Random, argument: click.Argument, command: str, odds: float) -> list[str]:
-    usual = {1: 1, -1: draw.choice((2, 2, 3) if command == "compare" else (1, 1, 2))}[argument.nargs]
+    usual = {1: 1, -1: draw.choice((2, 2, 3) if command.endswith("compare") else (1, 1, 2))}[argument.nargs]
     if command == "doctor" and draw.random() < 0.5:
-        return ["--corpus", _named(draw, "corpus", odds)]
-    if command == "train":  # the text is drawn with what bounds the training
+        return ["--corpus", _named(draw, "corpus", command, odds)]
+    if command.endswith("train"):  # the text is drawn with what bounds the training
         return []
     if argument.name in ("name", "text", "words") and draw.random() < 0.5:
         return []
     number = usual if draw.random() > odds / 3 else draw.choice((0, 1, 2, 5))
-    return [_named(draw, argument.name or "", odds) for _ in range(number)]
+    found = [_named(draw, argument.name or "", command, odds) for _ in range(number)]
+    needs_data = argument.name in ("run", "runs") and command in ("classify eval", "classify compare")
+    return [*found, "--data", _named(draw, "data", command, odds)] if needs_data else found
 
 
-def _named(draw: random.Random, name: str, odds: float) -> str:
-    right, wrong = NAMED[name]
+def _named(draw: random.Random, name: str, command: str, odds: float) -> str:
+    right, wrong = _names_of(command)[name]
     return draw.choice(wrong if draw.random() < odds else right)
 
 
-def _option(draw: random.Random, option: click.Option, odds: float) -> list[str]:
+def _names_of(command: str) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+    return {**NAMED, **LABELLED} if command.startswith("classify") else NAMED
+
+
+def _option(draw: random.Random, option: click.Option, command: str, odds: float) -> list[str]:
     flags = [*option.opts, *option.secondary_opts]
     flag = draw.choice(flags)
     if option.is_flag:
         return [flag]
-    value = _value(draw, option, odds)
+    value = _value(draw, option, command, odds)
     given = [f"{flag}={value}"] if flag.startswith("--") and draw.random() < 0.2 else [flag, value]
     return given * 2 if draw.random() < 0.05 else given
 
 
-def _value(draw: random.Random, option: click.Option, odds: float) -> str:
+def _value(draw: random.Random, option: click.Option, command: str, odds: float) -> str:
     absurd = draw.random() < odds
     name = option.name or ""
-    if name in NAMED:
-        return _named(draw, name, odds)
+    if name in _names_of(command):
+        return _named(draw, name, command, odds)
     kind = option.type
     if isinstance(kind, click.Choice):
         wrong: tuple[str, ...] = ("", "x", str(kind.choices[0]).upper(), " ")
@@ -196,15 +222,15 @@ def _value(draw: random.Random, option: click.Option, odds: float) -> str:
     return draw.choice(STRINGS)
 
 
-def _bounded(draw: random.Random, arguments: list[str]) -> list[str]:
+def _bounded(draw: random.Random, arguments: list[str], texts: tuple[str, ...]) -> list[str]:
     """A training that ends: tiny unless the drawn options, which come later, say otherwise."""
-    text = draw.choice(TEXTS)
+    text = draw.choice(texts)
     corpus = [] if "--corpus" in arguments else draw.choice((["--corpus", text], [text]))
     out = [] if draw.random() < 0.3 else ["--out", "out"]
     return [*SMALL, *corpus, *out, "--eval-every", "2", *arguments, "--max-steps", str(draw.choice((1, 3)))]
 
 
-def _resumed(draw: random.Random, odds: float) -> list[str]:
+def _resumed(draw: random.Random, command: str, odds: float) -> list[str]:
     """A resume, with options of which some may change and others not."""
     may: list[list[str]] = [
         ["--max-steps", "8"],
@@ -216,7 +242,7 @@ def _resumed(draw: random.Random, odds: float) -> list[str]:
     may += [["--checkpoint-every", "2"], ["--checkpoint-seconds", "0"], ["--keep-checkpoints", "1"]]
     may_not = [["--hidden-size", "9"], ["--lr", "1"], ["--threads", "2"], ["--out", "out"], ["--corpus", "other.txt"]]
     chosen = draw.sample(may, draw.choice((0, 1, 2))) + draw.sample(may_not, int(draw.random() < odds))
-    return ["--resume", _named(draw, "resume", odds), *(word for words in chosen for word in words)]
+    return ["--resume", _named(draw, "resume", command, odds), *(word for words in chosen for word in words)]
 
 
 def _spoil(draw: random.Random, arguments: list[str]) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fuzzing import mutations
-from fuzzing.material import RUNS
+from fuzzing.material import CLASSIFIERS, RUNS
 
 __all__ = ["DamagedRun", "damage_run"]
 
@@ -81,15 +81,24 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "resume": ("train", "--resume", "RUN"),
     "extend": ("train", "--resume", "RUN", "--max-steps", "8"),
     "last": ("eval", "RUN", "--checkpoint", "last", "--json", "--threads", "1"),
+    "labels eval": ("classify", "eval", "CLASSIFIER", "--data", "more.csv", "--json", "--threads", "1"),
+    "labels predict": ("classify", "predict", "CLASSIFIER", "labels.tsv", "--per", "word", "--threads", "1"),
+    "labels doctor": ("doctor", "CLASSIFIER", "--threads", "1"),
+    "labels resume": ("classify", "train", "--resume", "CLASSIFIER"),
+    "labels last": ("classify", "eval", "CLASSIFIER", "--data", "more.csv", "--checkpoint", "last", "--threads", "1"),
+    "table": ("classify", "eval", "labels", "--data", "labels.csv", "--json", "--threads", "1"),
+    "json table": ("classify", "predict", "labels", "labels.jsonl", "--columns", "all", "--threads", "1"),
 }
-WEIGHTS = (14, 3, 3, 2, 12, 7, 3, 16, 4, 3, 4, 10, 7, 2, 3, 2, 14, 4, 4)
-OF_CHECKPOINTS = ("resume", "extend", "last", "doctor")  # these read checkpoints
+WEIGHTS = (14, 3, 3, 2, 12, 7, 3, 16, 4, 3, 4, 10, 7, 2, 3, 2, 14, 4, 4, 6, 4, 6, 8, 2, 5, 3)
+OF_CHECKPOINTS = ("resume", "extend", "last", "doctor", "labels doctor", "labels resume", "labels last")  # read them
 OWN_FILE: dict[str, tuple[str, Change]] = {
     "arpa": ("char.arpa", mutations.damage_arpa),
     "config": ("config.toml", mutations.damage_toml),
     "nbest": ("nbest.txt", mutations.damage_lines),
     "gz": ("text.txt.gz", mutations.damage_bytes),
     "corpus": ("text.txt", mutations.damage_bytes),
+    "table": ("labels.csv", mutations.damage_lines),
+    "json table": ("labels.jsonl", mutations.damage_lines),
 }
 
 
@@ -105,8 +114,8 @@ class DamagedRun(NamedTuple):
 def damage_run(draw: random.Random, work: Path) -> DamagedRun:
     """Damage something in a copy of the material; the same for the same state of ``draw``."""
     command = draw.choices(list(COMMANDS), WEIGHTS)[0]
-    run = draw.choice(list(RUNS))
-    arguments = [run if word == "RUN" else word for word in COMMANDS[command]]
+    run = draw.choice(list(CLASSIFIERS if "CLASSIFIER" in COMMANDS[command] else RUNS))
+    arguments = [run if word in ("RUN", "CLASSIFIER") else word for word in COMMANDS[command]]
     changes = []
     if command in OWN_FILE:
         name, structure = OWN_FILE[command]
@@ -139,7 +148,9 @@ def _damage_file(draw: random.Random, path: Path, structure: Change) -> str:
     elif action == "gone":
         path.unlink()
     elif action == "swapped":
-        others = [path.parent / name for name in STRUCTURE] + [path.parent.parent / run / path.name for run in RUNS]
+        others = [path.parent / name for name in STRUCTURE] + [
+            path.parent.parent / run / path.name for run in (*RUNS, *CLASSIFIERS)
+        ]
         other = draw.choice([other for other in others if other.is_file() and other.stat().st_size < LARGEST] or [path])
         shutil.copyfile(other, path.with_name("swapped"))
         os.replace(path.with_name("swapped"), path)

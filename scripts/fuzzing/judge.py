@@ -14,7 +14,7 @@ from typing import Any
 from fuzzing.children import Outcome, clear, files_under, fork, run_command
 from fuzzing.commands import CommandLine, draw_command
 from fuzzing.damage import DamagedRun, damage_run
-from fuzzing.material import copy_material, make_material
+from fuzzing.material import CLASSIFIERS, RUNS, copy_material, make_material
 from fuzzing.texts import check_text
 
 __all__ = ["Judge"]
@@ -23,7 +23,7 @@ CODES = (0, 1, 2, 130, 143)
 SECONDS = 60.0  # a case of a second or two, on a machine that does other things as well
 LARGEST = 1 << 24
 RUN_FILES = ("config.json", "tokenizer.json", "run.json", "metrics.jsonl", "timings.jsonl")
-STREAMS = ("score", "surprisal", "sample", "generate", "doctor")  # rows may stand before an error
+STREAMS = ("score", "surprisal", "sample", "generate", "doctor", "classify predict")  # rows may stand before an error
 Fault = tuple[str, str]
 
 
@@ -54,7 +54,7 @@ class Judge:
         line = draw_command(draw, texts)
         before = files_under(folder / "work")
         outcome = run_command(line.arguments, folder, line.stdin, SECONDS)
-        resumes = line.command == "train" and "--resume" in line.arguments
+        resumes = line.command.endswith("train") and "--resume" in line.arguments
         left = _resumed(outcome, before, folder) if resumes else _left(line, outcome, before, folder)
         faults = [*_said(outcome, line.command), *left]
         return _word(outcome), [(fault, _details(line.arguments, [], outcome)) for fault in faults]
@@ -64,7 +64,7 @@ class Judge:
         case = damage_run(draw, folder / "work")
         before = files_under(folder / "work")
         outcome = run_command(case.arguments, folder, b"The cat.\n", SECONDS)
-        faults = list(_said(outcome, case.arguments[0]))
+        faults = list(_said(outcome, " ".join(case.arguments[: 2 if case.arguments[0] == "classify" else 1])))
         if "--resume" in case.arguments:
             faults += _resumed(outcome, before, folder)
             faults += self._other_bytes(case, outcome, folder)
@@ -77,8 +77,8 @@ class Judge:
 
     def _wrong_numbers(self, case: DamagedRun, outcome: Outcome, folder: Path) -> Iterator[str]:
         """Weights or a tokenizer that are not those of the training, and nobody says so."""
-        trains_on = ("resume", "extend")
-        if not case.run or outcome.code != 0 or case.command in ("info", "info json", "tokenize", "last", *trains_on):
+        trains_on, command = ("resume", "extend"), case.command.removeprefix("labels ")
+        if not case.run or outcome.code != 0 or command in ("info", "info json", "tokenize", "last", *trains_on):
             return
         whole, damaged = self.template / "work" / case.run, folder / "work" / case.run
         checksum = _tensors(damaged / "model.safetensors")
@@ -88,7 +88,7 @@ class Judge:
             and checksum[1] != _tensors(whole / "model.safetensors", strict=True)[1]
         ):
             yield f"{case.command} works with weights that are not those that were saved"
-        if case.command == "doctor" and _json(damaged / "tokenizer.json") != _json(whole / "tokenizer.json"):
+        if command == "doctor" and _json(damaged / "tokenizer.json") != _json(whole / "tokenizer.json"):
             recorded = [_json(place / "run.json") for place in (whole, damaged)]
             if recorded[0] == recorded[1] and not _same_tokenizer(whole, damaged):
                 yield "the doctor finds nothing wrong with another tokenizer"
@@ -98,7 +98,7 @@ class Judge:
         out of a resume as it was, or not at all.
         """
         harmless = all(change.startswith(("checkpoints/", "model.safetensors", "timings")) for change in case.changes)
-        if case.command != "resume" or outcome.code != 0 or not harmless:
+        if case.command.removeprefix("labels ") != "resume" or outcome.code != 0 or not harmless:
             return
         for name in ("model.safetensors", "metrics.jsonl"):
             if (folder / "work" / case.run / name).read_bytes() != (
@@ -145,7 +145,7 @@ def _left(line: CommandLine, outcome: Outcome, before: dict[str, Any], folder: P
     new = sorted(after.keys() - before.keys())
     if changed:
         yield f"it changed {', '.join(changed[:5])}"
-    if (line.command != "train" or outcome.code == 2) and new:
+    if (not line.command.endswith("train") or outcome.code == 2) and new:
         yield f"it left {', '.join(new[:5])} behind"
     for name in new:
         if Path(name).name.startswith(".") or "building-" in name:
@@ -166,7 +166,7 @@ def _resumed(outcome: Outcome, before: dict[str, Any], folder: Path) -> Iterator
     touched = [name for name in touched if not name.endswith("/lock")]
     if outcome.code == 2 and touched:
         yield f"a refused resume changed {', '.join(sorted(touched)[:5])}"
-    outside = [name for name in touched if not name.startswith(("run/", "gru/", "word/", "bpe/"))]
+    outside = [name for name in touched if not name.startswith(tuple(f"{run}/" for run in (*RUNS, *CLASSIFIERS)))]
     if outside:
         yield f"a resume changed {', '.join(sorted(outside)[:5])}"
     for name in after.keys() - before.keys():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fuzzing.children import run_command
 
-__all__ = ["RUNS", "copy_material", "make_material"]
+__all__ = ["CLASSIFIERS", "RUNS", "copy_material", "make_material"]
 
 WORDS = [
     "the",
@@ -44,6 +44,20 @@ RUNS = {
     "word": ["--corpus", "text.txt", "--tokenizer", "word", "--tied", "--head", "adaptive", "--cutoffs", "5,12"],
     "bpe": ["--corpus", "text.txt", "--tokenizer", "bpe", "--vocab-size", "300", "--head", "adaptive"],
 }
+CLASSIFIERS = {
+    "labels": ["--encoder", "word", "--tune", "gradual"],
+    "other-labels": ["--hidden-size", "8", "--cell", "gru", "--pooling", "max", "--min-count", "1"],
+}
+
+
+def make_table(rows: int = 40, seed: int = 5, *, separator: str = ",") -> str:
+    """Labelled texts of two classes, with a number that is carried along."""
+    draw = random.Random(seed)
+    lines = [separator.join(("id", "text", "label"))]
+    for number in range(rows):
+        text = " ".join(draw.choice(WORDS) for _ in range(draw.randint(1, 6)))
+        lines.append(separator.join((str(number), text, draw.choice(("land", "sea")))))
+    return "\n".join(lines) + "\n"
 
 
 def make_text(lines: int = 120, seed: int = 3) -> str:
@@ -78,6 +92,15 @@ def make_material(folder: Path) -> None:
         "texts/image.png": b"\x89PNG\0\0",
         "nbest.txt": b"".join(b"%d\t-%d.5\tthe cat sat\n" % (line // 3, line) for line in range(12)),
         "bad.nbest": b"1 2 3\n",
+        "labels.csv": make_table().encode(),
+        "more.csv": make_table(12, 6).encode(),
+        "labels.tsv": make_table(20, 7, separator="\t").encode(),
+        "labels.jsonl": b'{"text": "the sea", "label": "sea"}\n{"text": "a tree", "label": "land", "id": 2}\n' * 4,
+        "labels.csv.gz": gzip.compress(make_table().encode(), mtime=0),
+        "ragged.csv": make_table(5).encode() + b"6,the sea\n",
+        "quote.csv": make_table(5).encode() + b'6,"the sea,land\n7,a tree,land\n',
+        "one-label.csv": b"text,label\nthe sea,1\na tree,1\n",
+        "strange.csv": b"text,label\nthe sea,sea\na cloud,sky\n",
         "config.toml": b'[model]\nhidden_size = 8\ncell = "gru"\n[training]\nmax_steps = 2\nwindow = 8\n',
         "bad.toml": b"[model\nhidden_size = ",
         "wrong.toml": b"[model]\nhidden_sizes = 8\n",
@@ -88,6 +111,12 @@ def make_material(folder: Path) -> None:
     for name, options in RUNS.items():
         arguments = ["train", *SMALL, "--max-steps", "6", "--eval-every", "3", *options, "--out", name]
         outcome = run_command(arguments, folder, None, 300)
+        assert outcome.code == 0, outcome
+    for name, options in CLASSIFIERS.items():
+        own = ["labels.csv", "--batch-size", "8", "--max-steps", "6", "--eval-every", "3", "--out", name, *options]
+        outcome = run_command(
+            ["classify", "train", "--threads", "1", "--precision", "float32", *own], folder, None, 300
+        )
         assert outcome.code == 0, outcome
     (work / "char.arpa").write_text(make_arpa(work / "run" / "tokenizer.json"), encoding="utf-8", newline="")
     (work / "dangling").symlink_to("nowhere")

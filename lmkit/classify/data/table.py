@@ -69,8 +69,8 @@ def form_of(name: str | os.PathLike[str]) -> str:
     if not suffixes or suffixes[-1] not in SUFFIXES:
         shown = STANDARD_INPUT if str(name) == "-" else path
         raise DataError(
-            f"{shown} does not say what it is: give a file whose name ends in .csv, .tsv or .jsonl. Commands that do "
-            f"not train also take --input-format {'|'.join(FORMATS)}."
+            f"{shown} does not say what it is: give a file whose name ends in .csv, .tsv or .jsonl, or its format as "
+            "--input-format."
         )
     return SUFFIXES[suffixes[-1]]
 

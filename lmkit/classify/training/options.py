@@ -35,6 +35,10 @@ def configure(
         given = {name: value for name, value in given.items() if name not in ("tokenizer", "vocab_size", "min_count")}
     chosen = base.override(given)
     assert isinstance(chosen, ClassifierConfig), "options change no kind"
+    if origin is None and chosen.labels.tune != "full":
+        raise ConfigError(
+            f"--tune {chosen.labels.tune} spares what an encoder has learnt: give one with --encoder RUN."
+        )
     tuned = chosen.override({**_tuned(chosen), **given})
     assert isinstance(tuned, ClassifierConfig), "options change no kind"
     return tuned

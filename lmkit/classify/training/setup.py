@@ -15,7 +15,7 @@ from lmkit.classify.data.labelled import LabelledTexts, read_labelled
 from lmkit.classify.data.splitting import split_valid
 from lmkit.classify.encoding import encode_labelled
 from lmkit.config import ClassifierConfig, DataConfig
-from lmkit.errors import ConfigError
+from lmkit.errors import ConfigError, DataError
 from lmkit.hardware import memory_size
 from lmkit.model.classifier import ClassifierLoss
 from lmkit.model.memory import largest, training_bytes
@@ -65,10 +65,13 @@ def read_splits(config: ClassifierConfig) -> LabelledSplits:
     DataError.
     """
     data, labels = config.data, config.labels
-    columns: dict[str, Any] = {"text_column": labels.text_column, "label_column": labels.label_column}
-    train = read_labelled(data.corpus, **columns, classes=labels.classes)
+    if "-" in (data.corpus, labels.valid):
+        raise DataError("A training needs files, which eval and a resume read again: save standard input to one first.")
+    how: dict[str, Any] = {"text_column": labels.text_column, "label_column": labels.label_column}
+    how["form"] = labels.input_format
+    train = read_labelled(data.corpus, **how, classes=labels.classes)
     if labels.valid is not None:
-        return LabelledSplits(train, read_labelled(labels.valid, **columns, classes=train.classes))
+        return LabelledSplits(train, read_labelled(labels.valid, **how, classes=train.classes))
     if data.valid_fraction == 0:
         return LabelledSplits(train, None)
     return LabelledSplits(*split_valid(train, data.valid_fraction, config.runtime.seed))

@@ -74,6 +74,8 @@ def command(
     from lmkit.classify.trained import load_classifier
     from lmkit.errors import ConfigError
 
+    if as_json and form not in (None, "jsonl"):
+        raise ConfigError(f"--json is --format jsonl: give it or --format {form}, not both.")
     form = "jsonl" if as_json else form or _usual(per)
     if form == "picture" and per != "word":
         raise ConfigError("--format picture needs --per word.")

@@ -57,11 +57,12 @@ def stop_after(session: Session, step: int, kind: type) -> Path:
     ids=["plain", "gradual", "mean of weights", "class weights", "patience"],
 )
 def test_a_training_that_is_stopped_and_resumed_leaves_the_bytes_of_one_that_was_not(
-    begin: Begin, options: dict[str, Any], stop: tuple[int, type]
+    begin: Begin, language_model: Path, options: dict[str, Any], stop: tuple[int, type]
 ):
-    whole = begin("whole", **{**CHANCE, **options})
+    encoder = language_model if "tune" in options else None
+    whole = begin("whole", encoder, **{**CHANCE, **options})
     finish(whole)
-    run = stop_after(begin("stopped", **{**CHANCE, **options}), *stop)
+    run = stop_after(begin("stopped", encoder, **{**CHANCE, **options}), *stop)
     torch.rand(3)  # what this process has drawn before does not matter
     finish(Session.resume(run, kind=CLASSIFIERS, warn=pytest.fail))
     assert_same(run, whole.run.path)
@@ -186,8 +187,9 @@ def test_files_that_were_moved_are_taken_from_where_they_are(begin: Begin, label
         ({"hidden_size": 9}, "--hidden-size 9 contradicts --encoder .*, whose network has --hidden-size 8"),
         ({"tokenizer": "char"}, "--tokenizer char contradicts --encoder .*, whose tokens are word"),
         ({"min_count": 3}, "--min-count 3 contradicts --encoder .*, whose tokens are chosen"),
+        ({"tune": "probe", "freeze": ("embedding",)}, "--freeze does not go with --tune probe"),
     ],
-    ids=["network", "tokenizer", "tokens"],
+    ids=["network", "tokenizer", "tokens", "freeze"],
 )
 def test_options_that_contradict_the_encoder_are_refused(language_model: Path, options: dict[str, Any], words: str):
     with pytest.raises(ConfigError, match=words):

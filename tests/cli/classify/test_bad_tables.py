@@ -41,9 +41,9 @@ def test_a_training_has_texts_to_validate_on_or_says_what_to_do(refused, work: P
 
 
 def test_a_training_reads_a_file_that_says_what_it_is(refused, work: Path):
-    assert "give a file whose name ends in .csv" in refused(
-        "classify", "train", "--data", "-", "--out", "run", input=GOOD
-    )
+    (work / "data").write_text(GOOD, encoding="utf-8")
+    sentence = refused("classify", "train", "--data", "data", "--out", "run")
+    assert "give a file whose name ends in .csv, .tsv or .jsonl, or its format as --input-format" in sentence
 
 
 def test_one_class_only_is_no_training(refused, work: Path):

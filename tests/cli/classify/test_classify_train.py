@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.runs import labelled_csv
 
-Cli = Callable[..., tuple[int, str, str]]
+Cli = Callable[..., Any]
 Refused = Callable[..., str]
 SMALL = ("--hidden-size", "8", "--batch-size", "4", "--threads", "1", "--precision", "float32", "--max-steps", "6")
 
@@ -37,6 +38,15 @@ def test_a_training_ends_with_its_accuracy_beside_naive_bayes_and_its_run_can_be
     assert (code, json.loads(out)["passed"]) == (0, True)
 
 
+def test_a_file_of_another_name_is_read_as_told_in_training_resume_and_eval(data: Path, cli: Cli):
+    (data / "train.csv").rename(data / "texts.data")
+    how = ("--data", "texts.data", "--input-format", "csv")
+    assert cli("classify", "train", *how, "--out", "run", *SMALL).code == 0
+    assert cli("classify", "train", "--resume", "run", "--max-steps", "7").code == 0
+    code, out, _ = cli("classify", "eval", "run", *how, "--json")
+    assert (code, json.loads(out)["notes"]) == (0, []), "naive Bayes has read the training file, too"
+
+
 def test_the_result_as_json_has_the_accuracy(data: Path, cli: Cli):
     (data / "options.toml").write_text('[labels]\npooling = "max"\n[training]\nlr = 0.01\n', encoding="utf-8")
     how = ("--json", "--config", "options.toml", "--out", "run", *SMALL)
@@ -57,7 +67,10 @@ def test_the_result_as_json_has_the_accuracy(data: Path, cli: Cli):
         (("--data", "train.csv", "--text-column", "words"), ["words", "text"]),
         (("--data", "train.csv", "--encoder", "nothing"), ["no run folder"]),
         (("--data", "train.csv", "--encoder-checkpoint", "last"), ["--encoder RUN"]),
-        (("--data", "train.csv", "--tune", "probe", "--freeze", "embedding"), ["--freeze", "--tune probe"]),
+        (("--data", "train.csv", "--tune", "probe"), ["--tune probe", "--encoder RUN"]),
+        (("--data", "train.csv", "--tune", "gradual", "--encoder", "none"), ["--tune gradual", "--encoder RUN"]),
+        (("--data", "-", "--input-format", "csv"), ["needs files", "standard input"]),
+        (("--data", "train.csv", "--input-format", "jsonl"), ["train.csv, line 1", "not JSON"]),
         (("--data", "train.csv", "--valid-fraction", "0", "--patience", "2"), ["--patience needs validation"]),
         (("--data", "train.csv", "--allow-inexact"), ["--resume"]),
         (("--data", "train.csv", "--tokenizer", "nothing.json"), ["nothing.json"]),

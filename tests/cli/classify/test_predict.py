@@ -69,6 +69,7 @@ def test_the_picture_has_the_words_and_a_line_for_each_class(cli, classified: Pa
     ("arguments", "input", "sentence"),
     [
         (("--format", "picture"), "a", "--format picture needs --per word"),
+        (("--json", "--format", "csv"), "a", "--json is --format jsonl: give it or --format csv, not both"),
         (("--columns", "nr"), "a", "standard input has no column 'nr': its columns are 'text'"),
         (("in.csv", "--columns", "predicted"), "", "'predicted' is one of the prediction, too"),
         (("in.csv", "--text-column", "words"), "", "no column 'words': its columns are 'predicted', 'text'"),
