@@ -28,7 +28,7 @@ from lmkit.evaluation.comparison.alignment import (
 )
 from lmkit.evaluation.comparison.comparison import Comparison, count_blocks
 from lmkit.evaluation.comparison.comparison import compare as compare_units
-from lmkit.evaluation.comparison.groups import are_pairs, check_group, group_run, group_units, over_seeds
+from lmkit.evaluation.comparison.groups import check_group, group_run, group_units, over_seeds, pair_runs
 from lmkit.evaluation.comparison.losses import scored_losses
 from lmkit.evaluation.comparison.options import CompareKeywords, CompareOptions
 from lmkit.evaluation.measurement import check_memory
@@ -103,8 +103,8 @@ def compare(
     seeds = None
     if size:
         configs = [model.config for model in models]
-        pairs = are_pairs(configs[size:], configs[:size])
-        seeds = over_seeds(units, size, pairs=pairs, confidence=chosen.confidence)
+        pairing = pair_runs(configs[size:], configs[:size])
+        seeds = over_seeds(units, [run.name for run in scored], size, pairing, confidence=chosen.confidence)
         scored, units = [group_run(scored[:size]), group_run(scored[size:])], group_units(units, size)
     found = compare_units(
         scored,

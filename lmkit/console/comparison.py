@@ -41,12 +41,19 @@ def _chance(result: Comparison) -> str:
     """What the intervals account for."""
     if result.seeds is None:
         return "Both account for the choice of this text alone: training again with another seed changes a model, too."
-    kind = "a paired t test" if result.seeds.paired else "Welch's test"
     few = "; it takes two runs or more in each group" if result.seeds.difference.low is None else ""
     return (
         "Over the text: other texts like this one, for the mean of these very runs. Over seeds: other trainings, on "
-        f"this very text, by {kind}{few}."
+        f"this very text, by {_test(result.seeds)}{few}."
     )
+
+
+def _test(seeds: SeedDifference) -> str:
+    """The test over seeds: which runs were paired, or why none were."""
+    if seeds.paired:
+        pairs = ", ".join(f"{one} - {other}" for one, other in seeds.pairs)
+        return f"a paired t test of runs with the same seed ({pairs})"
+    return " ".join(filter(None, ("Welch's test", seeds.unpaired)))
 
 
 def _seams(result: Comparison) -> Iterator[str]:

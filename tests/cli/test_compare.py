@@ -267,12 +267,21 @@ def test_groups_of_seeds_are_compared_over_the_text_and_over_seeds(cli, runs):
     assert seeds["baseline_losses"] == pytest.approx([alone["a1"], alone["a2"]], rel=1e-6)
     assert seeds["losses"] == pytest.approx([alone["b1"], alone["b2"]], rel=1e-6)
     assert seeds["paired"] is True  # they differ in the rate alone
+    assert seeds["pairs"] == [[str(runs[f"b{seed}"]), str(runs[f"a{seed}"])] for seed in (1, 2)]
     assert row["difference"]["value"] == pytest.approx(seeds["difference"]["value"])
     assert row["difference"]["low"] != pytest.approx(seeds["difference"]["low"])
     assert [run["name"] for run in metrics["runs"]] == [f"{runs['a1']} and 1 more", f"{runs['b1']} and 1 more"]
     shown = cli(*groups).stdout
     assert "over the text" in shown
     assert "over seeds" in shown
+
+
+def test_every_run_after_against_is_of_the_baseline_and_pairs_are_those_of_a_seed(cli, runs):
+    groups = (runs["b1"], runs["b2"], "--threads", 1, "--against", runs["a2"], "--resamples", 200, runs["a1"])
+    metrics = json.loads(cli("compare", *groups, "--json").stdout)
+    assert [run["name"] for run in metrics["runs"]] == [f"{runs['a2']} and 1 more", f"{runs['b1']} and 1 more"]
+    assert metrics["seeds"]["pairs"] == [[str(runs[f"b{seed}"]), str(runs[f"a{seed}"])] for seed in (1, 2)]
+    assert metrics["resamples"] == 200
 
 
 def test_groups_of_one_run_have_no_interval_over_seeds(cli, runs):

@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,16 @@ from lmkit.evaluation.comparison.alignment import ScoredRun, Units, same_tokens
 from lmkit.evaluation.comparison.interval import Interval
 from lmkit.evaluation.comparison.samples import paired, welch
 
-__all__ = ["PAIRED_OPTIONS", "SeedDifference", "are_pairs", "check_group", "group_run", "group_units", "over_seeds"]
+__all__ = [
+    "PAIRED_OPTIONS",
+    "Pairing",
+    "SeedDifference",
+    "check_group",
+    "group_run",
+    "group_units",
+    "over_seeds",
+    "pair_runs",
+]
 
 SEEDS = ("seed", "init_seed", "data_seed")
 PLACES = ("device", "precision", "threads", "checkpoint_every", "checkpoint_seconds", "keep_checkpoints")
@@ -34,8 +44,9 @@ PAIRED_OPTIONS = ({item.name for item in dataclasses.fields(TrainingConfig)} - O
 @dataclass(frozen=True)
 class SeedDifference:
     """The difference of two groups of runs over their seeds (group - baseline). losses, baseline_losses: of each run,
-    in the comparison's unit. paired: whether runs with the same seed were compared, else Welch's test. Without ends
-    and with a p-value of nan where a group has one run.
+    in the comparison's unit. paired: whether runs with the same seeds were compared, each with its own, else Welch's
+    test; pairs: their names, and unpaired: why there are none. Without ends and with a p-value of nan where a group has
+    one run.
     """
 
     losses: list[float]
@@ -43,6 +54,17 @@ class SeedDifference:
     difference: Interval
     p_value: float
     paired: bool
+    pairs: list[tuple[str, str]]
+    unpaired: str
+
+
+class Pairing(NamedTuple):
+    """pairs: a run's number in its group, and that of its partner in the baseline; none where they are no pairs, and
+    ``unpaired`` says why.
+    """
+
+    pairs: list[tuple[int, int]]
+    unpaired: str
 
 
 def check_group(runs: Sequence[ScoredRun], configs: Sequence[Config]) -> list[str]:
@@ -55,7 +77,7 @@ def check_group(runs: Sequence[ScoredRun], configs: Sequence[Config]) -> list[st
         )
     seen: dict[tuple[int, int], str] = {}
     for run, config in zip(runs, configs, strict=True):
-        seeds = (config.runtime.weights_seed, config.runtime.order_seed)
+        seeds = _seeds(config)
         if seeds in seen:
             raise ConfigError(f"{seen[seeds]} and {run.name} have the same seed: give each seed of a group once.")
         seen[seeds] = run.name
@@ -63,20 +85,22 @@ def check_group(runs: Sequence[ScoredRun], configs: Sequence[Config]) -> list[st
     return [f"The runs beside {runs[0].name} differ from it in more than their seed: {', '.join(names)}."] * bool(names)
 
 
-def are_pairs(configs: Sequence[Config], baseline: Sequence[Config]) -> bool:
-    """Whether run by run both groups have the same seeds, and differ only in what changes neither the first weights
-    nor the order of the text, so that a pair shares both.
+def pair_runs(configs: Sequence[Config], baseline: Sequence[Config]) -> Pairing:
+    """Which runs of two groups share their first weights and the order of their text: each with the one of the baseline
+    that has its seeds, wherever it stands, if all have one and the pairs differ only in what changes neither.
     """
-    if len(configs) != len(baseline):
-        return False
-    for one, other in zip(configs, baseline, strict=True):
-        same = (one.runtime.weights_seed, one.runtime.order_seed) == (
-            other.runtime.weights_seed,
-            other.runtime.order_seed,
-        )
-        if not same or not _differing(one, other) - {*SEEDS, *PLACES} <= PAIRED_OPTIONS:
-            return False
-    return True
+    places = {_seeds(config): number for number, config in enumerate(baseline)}
+    if sorted(places) != sorted(map(_seeds, configs)):
+        return Pairing([], "because the groups have different seeds")
+    pairs = [(number, places[_seeds(config)]) for number, config in enumerate(configs)]
+    others = {name for one, other in pairs for name in _differing(configs[one], baseline[other])}
+    if others := others - {*SEEDS, *PLACES} - PAIRED_OPTIONS:
+        return Pairing([], f"because a seed gives other weights, or another order, with another {sorted(others)[0]}")
+    return Pairing(pairs, "")
+
+
+def _seeds(config: Config) -> tuple[int, int]:
+    return config.runtime.weights_seed, config.runtime.order_seed
 
 
 def group_run(runs: Sequence[ScoredRun]) -> ScoredRun:
@@ -93,15 +117,20 @@ def group_units(units: Units, size: int) -> Units:
     return dataclasses.replace(units, losses=means)
 
 
-def over_seeds(units: Units, size: int, *, pairs: bool, confidence: float) -> SeedDifference:
+def over_seeds(units: Units, names: Sequence[str], size: int, pairing: Pairing, *, confidence: float) -> SeedDifference:
     """The difference of the groups' mean losses over runs: the first ``size`` of the units are the baseline's."""
     scale = 1.0 if units.kind == "token" else 1 / math.log(2.0)
     found = (units.losses.sum(axis=1) * scale / units.sizes.sum()).tolist()
     baseline, losses = found[:size], found[size:]
-    contrast = paired(losses, baseline) if pairs and size > 1 else welch(losses, baseline)
+    if pairing.pairs and size > 1:
+        contrast = paired([losses[one] for one, _ in pairing.pairs], [baseline[other] for _, other in pairing.pairs])
+    else:
+        contrast = welch(losses, baseline)
     if min(len(losses), size) < 2:  # one run has a seed, too: it is no known value
         contrast = dataclasses.replace(contrast, error=math.nan)
-    return SeedDifference(losses, baseline, contrast.interval(confidence), contrast.p_value, contrast.paired)
+    pairs = [(names[size + one], names[other]) for one, other in pairing.pairs] if contrast.paired else []
+    interval = contrast.interval(confidence)
+    return SeedDifference(losses, baseline, interval, contrast.p_value, contrast.paired, pairs, pairing.unpaired)
 
 
 def _differing(one: Config, other: Config) -> set[str]:
