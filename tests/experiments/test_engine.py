@@ -121,6 +121,22 @@ def test_a_folder_of_something_else_is_refused(whole: Path, tmp_path: Path, monk
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 
+def test_a_text_of_the_same_name_that_holds_something_else_is_refused(tmp_path: Path):
+    text = tmp_path / "book.txt"
+    text.write_text("The first edition.", encoding="utf-8")
+    scale = Scale(seeds=2, corpus=str(text))
+    folder = tmp_path / "out"
+    run_experiment(Dice(), scale, folder)
+    run_experiment(Dice(), scale, folder)
+    text.write_text("The second edition.", encoding="utf-8")
+    with pytest.raises(RunError, match=r"book\.txt held before it was changed"):
+        run_experiment(Dice(), scale, folder)
+    known = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))
+    del known["text"]  # as early versions wrote it
+    (folder / "experiment.json").write_text(json.dumps(known), encoding="utf-8")
+    run_experiment(Dice(), scale, folder)
+
+
 def test_a_mistake_in_a_later_run_keeps_what_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     measure = Dice.measure
 
@@ -168,6 +184,7 @@ def test_arms_that_were_not_given_the_same_are_named():
     found = outcomes(("a", 1, 100.0), ("b", 1, 101.0), ("a", 2, 100.0), ("b", 2, 110.0))
     assert unequal(found, {"x": 0.02}) == ["The arms had unequal x: a 100, b 110 (seed 2)."]
     assert unequal(found, {"x": 0.1, "y": 0.0}) == []
+    assert unequal(found, {"x": 0.02}, {"x": ("a",)}) == []
     in_seconds = outcomes(("a", 1, 100.0), ("b", 1, 500.0), arms=(Arm("a"), Arm("b", budget="seconds")))
     assert unequal(in_seconds, {"x": 0.02}) == []
 

@@ -71,16 +71,21 @@ def trial(folder: Path, interruption: Interruption) -> Trial:
     return Trial(arm, arm.choices[0], 1, scale, folder, folder.parent, interruption=interruption)
 
 
-def measured(folder: Path, interruption: Interruption, stop_after: int = 0) -> dict[str, Any]:
-    """What a small training gives, without its clocks; a signal comes after a step."""
+def trained(folder: Path, interruption: Interruption, stop_after: int = 0) -> dict[str, Any]:
+    """What a small training gives; a signal comes after a step."""
 
     def listen(session: Any, record: Any) -> None:
         if record.step == stop_after:
             interruption.ask(signal.SIGTERM)
 
     options = {"hidden_size": 4, "window": 8, "batch_size": 2, "max_steps": 6, "eval_every": 2, "dropout": 0.1}
-    run = train_language_model(trial(folder, interruption), options, listener=listen if stop_after else None)
-    return {name: value for name, value in run.numbers.items() if not name.endswith("seconds")}
+    return train_language_model(trial(folder, interruption), options, listener=listen if stop_after else None).numbers
+
+
+def measured(folder: Path, interruption: Interruption, stop_after: int = 0) -> dict[str, Any]:
+    """The same without its clocks."""
+    numbers = trained(folder, interruption, stop_after)
+    return {name: value for name, value in numbers.items() if not name.endswith("seconds")}
 
 
 def test_a_training_that_is_interrupted_goes_on_to_the_same_bits(tmp_path: Path):
@@ -89,6 +94,19 @@ def test_a_training_that_is_interrupted_goes_on_to_the_same_bits(tmp_path: Path)
     with pytest.raises(Interrupted):
         measured(tmp_path / "cut", Interruption(), stop_after=3)
     assert measured(tmp_path / "cut", Interruption()) == whole
+
+
+def test_the_processors_seconds_are_those_of_all_processes_or_unknown(tmp_path: Path):
+    for folder in (tmp_path / "asked", tmp_path / "killed"):
+        with pytest.raises(Interrupted):
+            trained(folder, Interruption(), stop_after=3)
+    clock = tmp_path / "asked" / "clock.json"
+    first = json.loads(clock.read_text(encoding="utf-8"))
+    assert first["step"] == 3
+    clock.write_text(json.dumps({**first, "seconds": 1000.0}), encoding="utf-8")
+    assert 1000 < trained(tmp_path / "asked", Interruption())["cpu_seconds"] < 1100
+    (tmp_path / "killed" / "clock.json").unlink()
+    assert trained(tmp_path / "killed", Interruption())["cpu_seconds"] is None
 
 
 def test_a_training_whose_folder_is_damaged_is_begun_anew(tmp_path: Path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 from lmkit.experiments.contract.arm import Arm
@@ -28,8 +28,8 @@ class Experiment(ABC):
     sentence. rule: how the verdict is found and the smallest difference that matters, written before any run. minutes:
     what is planned for it in full, two processes at a time. seeds: of the runs that count; 20 for a share as outcome.
     validation: the value that a choice is made by, the lowest. equal: the values that must be equal in all arms, with
-    the relative difference that is allowed; empty where that is not the question, and the rule says so. takes_text:
-    whether its user may choose the text.
+    the relative difference that is allowed; empty where that is not the question, and the rule says so. unequal: by
+    the name of such a value, arms that differ in it on purpose. takes_text: whether its user may choose the text.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Experiment(ABC):
     seeds: int = 5
     validation: str = "valid"
     equal: ClassVar[Mapping[str, float]] = EQUAL_TARGETS
+    unequal: ClassVar[Mapping[str, Collection[str]]] = {}
     takes_text: bool = False
 
     @property

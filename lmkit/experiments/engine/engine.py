@@ -161,7 +161,7 @@ def _result(experiment: Experiment, outcomes: Outcomes) -> Result:
     checked = dict(experiment.equal)
     if outcomes.scale.quick:  # tiny networks come in few sizes, and of a few windows the short ones are many
         checked = {name: QUICK_DIFFERENCE for name in checked if name in EQUAL_TARGETS}
-    notes = [*unequal(outcomes, checked), *ends_of_grids(outcomes.arms, chosen)]
+    notes = [*unequal(outcomes, checked, experiment.unequal), *ends_of_grids(outcomes.arms, chosen)]
     charts = dict(experiment.charts(outcomes))
     if charts and not can_render():
         notes.append(MISSING)

@@ -24,6 +24,9 @@ from lmkit.experiments.engine.task import Task
 from lmkit.files import exists, is_folder, write_atomically
 from lmkit.run.json_files import read_object
 from lmkit.run.log import finite
+from lmkit.text.cache.store import Cache
+from lmkit.text.cache.survey import survey_source
+from lmkit.text.sources.opening import local_path, open_source
 
 __all__ = ["IDENTITY", "Store", "identity"]
 
@@ -31,9 +34,17 @@ IDENTITY = "experiment.json"
 
 
 def identity(experiment: Experiment, arms: tuple[Arm, ...], scale: Scale) -> dict[str, Any]:
-    """What must be equal for results to go together."""
+    """What must be equal for results to go together. Raises DataError for a text that cannot be read."""
     own = {"experiment": experiment.name, "scale": scale.as_dict(), "arms": [arm.as_dict() for arm in arms]}
-    return dict(json.loads(json.dumps(own)))
+    return dict(json.loads(json.dumps(own | _text(scale.corpus))))
+
+
+def _text(corpus: str | None) -> dict[str, str]:
+    """What a text that is a file or a folder holds: its name may come to stand for another one."""
+    if corpus is None or local_path(corpus) is None:
+        return {}
+    with open_source(corpus) as source:
+        return {"text": survey_source(source, Cache(), lambda share: None).key}
 
 
 class Store:
@@ -104,7 +115,9 @@ def _check_same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any])
         what = "the quick form of this experiment" if not own["quick"] else "the full form of this experiment"
     elif scale.get("corpus") != own["corpus"]:
         what = f"this experiment on another text ({scale.get('corpus') or 'its own'})"
-    elif found != wanted:
+    elif found.get("text", wanted.get("text")) != wanted.get("text"):  # folders of early versions do not know it
+        what = f"this experiment on what {own['corpus']} held before it was changed"
+    elif {**found, "text": None} != {**wanted, "text": None}:
         what = "this experiment with other arms, as another version of lmkit has them"
     else:
         return

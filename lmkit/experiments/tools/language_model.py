@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,11 +16,13 @@ from lmkit.api import TrainedModel, load_language_model
 from lmkit.config import Config
 from lmkit.errors import FailedError, NonFiniteError, RunError
 from lmkit.evaluation.perplexity import Evaluation
-from lmkit.experiments.contract.interruption import Interrupted, Interruption
+from lmkit.experiments.contract.interruption import Interrupted
 from lmkit.experiments.contract.trial import Trial
 from lmkit.experiments.tools.sizes import with_parameters
-from lmkit.files import is_file
+from lmkit.files import is_file, write_atomically
 from lmkit.run.directory import CONFIG
+from lmkit.run.json_files import read_object
+from lmkit.run.log import finite
 from lmkit.session.session import Session
 from lmkit.text.corpus import build_corpus
 from lmkit.training.loop import EvaluationRecord
@@ -31,6 +35,7 @@ BASE: Mapping[str, Any] = {"device": "cpu", "precision": "float32", "threads": 1
 MEASURING_ROWS = 64  # read side by side and then on into each other: the figure is that of the one stream
 VALIDATIONS = 8
 QUICK_TEXT = "markov:1200"
+CLOCK = "clock.json"  # beside the run: the seconds of the processor, where another process may go on
 Listener = Callable[[Session, StepRecord | EvaluationRecord], None]
 
 
@@ -38,7 +43,8 @@ class LanguageModelRun(NamedTuple):
     """A training that has ended. model: the best one on validation, None where the loss was not finite. numbers: what
     ``measure`` may give as they are: valid and test in nats per token, their bits per byte, parameters, hidden_size,
     targets, updates, targets_per_update, best_step, diverged, curve_steps and curve (validations on the way), and the
-    clocks train_seconds (inside the loop) and cpu_seconds (of this process, None in a run that was resumed).
+    clocks train_seconds (inside the loop) and cpu_seconds (of the processor for the steps, over all processes that took
+    part; None where one of them was killed).
     """
 
     model: TrainedModel | None
@@ -65,7 +71,7 @@ def train_language_model(
     config = options_of(trial, options, parameters=parameters, multiple=multiple)
     with _session(config, trial.folder / "run") as session:
         try:
-            cpu_seconds = _train(session, trial.interruption, listener)
+            cpu_seconds = _train(session, trial, listener)
             tested = _end(session, measures=not trial.tuning)
         except NonFiniteError:
             return LanguageModelRun(None, {**_numbers(session, None), "valid": None, "diverged": True})
@@ -107,24 +113,38 @@ def _session(config: Config, folder: Path) -> Iterator[Session]:
         yield session
 
 
-def _train(session: Session, interruption: Interruption, listener: Listener | None) -> float | None:
-    """Train to the end; the processor's seconds of the steps, None where another process began them. A training that is
+def _train(session: Session, trial: Trial, listener: Listener | None) -> float | None:
+    """Train to the end; the processor's seconds of the steps, None where they are not known. A training that is
     interrupted is saved where it is.
     """
-    session.measurements.before = interruption.check
-    seconds, began = 0.0, time.process_time()
+    session.measurements.before = trial.interruption.check
+    clock = trial.folder / CLOCK
+    seconds, began = _seconds_before(session, clock), time.process_time()
     try:
-        with interruption.patient(), closing(session.records()) as records:
+        with trial.interruption.patient(), closing(session.records()) as records:
             for record in records:
                 seconds += time.process_time() - began if isinstance(record, StepRecord) else 0.0
                 if listener is not None:
                     listener(session, record)
-                interruption.check()
+                trial.interruption.check()
                 began = time.process_time()
     except Interrupted:
         session.stop()
         raise
-    return None if session.resumed else seconds
+    finally:
+        write_atomically(clock, json.dumps({"step": session.train.step, "seconds": finite(seconds)}))
+    return finite(seconds)
+
+
+def _seconds_before(session: Session, clock: Path) -> float:
+    """What earlier processes took for the steps up to here; nan where one has not left word of just these."""
+    if not session.resumed:
+        return 0.0
+    with contextlib.suppress(RunError):
+        found = read_object(clock)
+        if found.get("step") == session.started_at and isinstance(found.get("seconds"), float):
+            return float(found["seconds"])
+    return math.nan
 
 
 def _end(session: Session, *, measures: bool) -> dict[str, Any]:

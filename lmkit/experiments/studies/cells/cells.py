@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from lmkit.experiments.contract.arm import Arm, grid
-from lmkit.experiments.contract.experiment import Experiment
+from lmkit.experiments.contract.experiment import EQUAL_TARGETS, Experiment
 from lmkit.experiments.contract.outcomes import Outcomes
 from lmkit.experiments.contract.scale import Scale
 from lmkit.experiments.contract.table import Table
@@ -45,6 +45,8 @@ class Cells(Experiment):
     )
     minutes = 15
     takes_text = True
+    equal: ClassVar[Mapping[str, float]] = {**EQUAL_TARGETS, "parameters": 0.06}
+    unequal: ClassVar[Mapping[str, Sequence[str]]] = {"parameters": (SAME_SIZE,)}
 
     def arms(self, scale: Scale) -> Sequence[Arm]:
         rates = scale.pick(grid(lr=(1e-3, 3e-3, 1e-2)), grid(lr=(1e-2,)))
