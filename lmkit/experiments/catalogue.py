@@ -15,6 +15,7 @@ from lmkit.experiments.studies.gradients.cures import Cures
 from lmkit.experiments.studies.gradients.depth import Depth
 from lmkit.experiments.studies.gradients.eigenvalues import Eigenvalues
 from lmkit.experiments.studies.gradients.one_unit import OneUnit
+from lmkit.experiments.studies.memory.addition import Addition
 from lmkit.experiments.studies.memory.alphabet import AlphabetDirection
 from lmkit.experiments.studies.memory.attention import Attention
 from lmkit.experiments.studies.memory.distance import Distance
@@ -24,11 +25,13 @@ from lmkit.experiments.studies.memory.loop import Loop
 from lmkit.experiments.studies.memory.recall import Memory
 from lmkit.experiments.studies.memory.squashing import Squashing
 from lmkit.experiments.studies.memory.word_classes import WordClasses
+from lmkit.experiments.studies.text.index import Index
 from lmkit.experiments.studies.text.own_output import OwnOutput
 from lmkit.experiments.studies.text.perplexity import Perplexity
 from lmkit.experiments.studies.text.tokens import Tokens
 from lmkit.experiments.studies.truncation.samplers import Samplers
 from lmkit.experiments.studies.truncation.truncation import Truncation
+from lmkit.experiments.studies.truncation.windows import Windows
 
 __all__ = ["EXPERIMENTS", "experiment_named"]
 
@@ -58,6 +61,9 @@ EXPERIMENTS: dict[str, Experiment] = {
         OneUnit(),
         ForgettingCurve(),
         OwnOutput(),
+        Addition(),
+        Windows(),
+        Index(),
     )
 }
 
