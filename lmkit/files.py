@@ -17,6 +17,7 @@ from typing import BinaryIO, cast
 from lmkit.errors import FailedError, RunError
 
 __all__ = [
+    "Bytes",
     "Check",
     "always",
     "check_new_folder",
@@ -34,6 +35,7 @@ __all__ = [
     "write_atomically",
 ]
 
+Bytes = bytes | memoryview
 Check = Callable[[], None]  # asked before a write: raises where it must not be done
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}")
 
@@ -128,7 +130,7 @@ def always() -> None:
     """The check of files that no other user can write."""
 
 
-def replace_file(path: Path, content: bytes, check: Check = always) -> None:
+def replace_file(path: Path, content: Bytes, check: Check = always) -> None:
     """Write under a temporary name beside the file, flush to the disk, rename into place. Raises OSError, and what
     ``check`` raises, which is asked before the write and before the rename.
     """
@@ -157,7 +159,7 @@ def remove_temporary_files(folder: Path) -> None:
                     path.unlink()
 
 
-def write_atomically(path: Path, content: bytes | str, check: Check = always) -> None:
+def write_atomically(path: Path, content: Bytes | str, check: Check = always) -> None:
     """``replace_file`` for what a user asked for: raises FailedError if the disk refuses (full, read-only)."""
     try:
         replace_file(path, content.encode("utf-8") if isinstance(content, str) else content, check)

@@ -227,6 +227,7 @@ def test_a_disk_that_refuses_for_a_while_leaves_no_trace(
     disk.error = ERRORS[list(PLACES.values()).index(refuses) % len(ERRORS)]
     for record in session.records():
         if isinstance(record, StepRecord) and record.step in (12, 33):
+            session.saver.finish()
             disk.refuses = refuses if record.step == 12 else lambda call, path: False
         session.checkpoints.newest(pytest.fail)  # none of them is damaged
         for line in (session.run.path / "metrics.jsonl").read_bytes().splitlines(keepends=True):
@@ -290,6 +291,7 @@ def test_checkpoints_that_cannot_be_listed_for_a_while_are_removed_later(
     disk.error = errno.EIO
     for record in session.records():
         if isinstance(record, StepRecord) and record.step in (12, 33):
+            session.saver.finish()
             disk.hidden = session.checkpoints.path if record.step == 12 else None
     session.close()
     assert disk.calls > 0
@@ -306,6 +308,7 @@ def test_a_disk_that_refuses_for_ever_does_not_end_the_training(make: Make, disk
     result = None
     for record in session.records():
         if record.step == 15:
+            session.saver.finish()
             kept = {path.name: path.read_bytes() for path in (session.run.path / "checkpoints").rglob("*.*")}
             disk.error, disk.refuses = error, lambda call, path: True
     assert session.train.step == 48
@@ -352,6 +355,7 @@ def test_an_end_that_was_saved_late_can_be_extended_exactly(make: Make, disk: Di
     session = make("run", [], **plateau, max_steps=first)
     for record in session.records():
         if record.step == first - 1:
+            session.saver.finish()
             disk.refuses = lambda call, path: True
         if isinstance(record, EvaluationRecord) and session.finished:
             disk.refuses = lambda call, path: False
@@ -427,6 +431,7 @@ def train_within_a_limit(text: Path, out: Path, end: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     for record in session.records():
         if record.step in (12, end):
+            session.saver.finish()
             resource.setrlimit(resource.RLIMIT_FSIZE, (700 if record.step == 12 else hard, hard))
     session.close()
     print(session.unsaved)
@@ -613,6 +618,7 @@ def test_on_the_command_line_a_replaced_run_is_one_line_and_exit_code_1(
 
     monkeypatch.setattr(TextMeasurements, "validate", replace_and_validate)
     options = [part for name, value in SMALL.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    options += ["--checkpoint-every", "100"]  # nothing is being written when the folder is replaced
     outcome = CliRunner().invoke(main, ["train", "--corpus", str(text), *options, "--out", str(path)])
     assert outcome.exit_code == 1
     assert outcome.stdout == ""

@@ -118,7 +118,7 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 
 
 def weights(session: Session) -> bytes:
-    return session.run.model_bytes(session.model)
+    return bytes(session.run.model_bytes(session.model))
 
 
 # every kind of run, once

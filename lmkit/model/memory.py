@@ -36,15 +36,15 @@ def training_bytes(
     parameter, by the optimiser and for a mean. parts: in which the rows are computed, one after the other. penalised:
     whether outputs are, which keeps their squares and differences. The model may be on the device ``meta``.
 
-    Weights, gradients and moments; weights, moments and states twice over while a checkpoint is written; states before
+    Weights, gradients and moments; a copy of weights, moments and states while a checkpoint is written; states before
     and after a window; what its steps keep for their gradients; what is dropped, with its masks; the logits; the
     program.
     """
     kept, tokens = 1 + moments, math.ceil(rows / parts) * steps
     parameters = sum(parameter.numel() for parameter in model.parameters())
     at_once = min(tokens, max(LEAST_ROWS, LOGITS_AT_ONCE // model.vocab_size)) if device.type == "cpu" else tokens
-    numbers = (kept + 1 + 2 * kept) * parameters + 2 * tokens * _numbers_a_token(model) + 3 * at_once * model.vocab_size
-    numbers += (2 + 2) * rows * _numbers_a_state(model) + _numbers_dropped(model, tokens)
+    numbers = (kept + 1 + kept) * parameters + 2 * tokens * _numbers_a_token(model) + 3 * at_once * model.vocab_size
+    numbers += (2 + 1) * rows * _numbers_a_state(model) + _numbers_dropped(model, tokens)
     numbers += 4 * tokens * model.recurrent.output_size if penalised else 0
     return 4.0 * numbers + PROGRAM_BYTES
 

@@ -33,6 +33,7 @@ from torch import Tensor
 from lmkit.config import Config, flatten
 from lmkit.errors import ConfigError, FailedError, RunError
 from lmkit.files import (
+    Bytes,
     Check,
     always,
     check_new_folder,
@@ -59,7 +60,7 @@ from lmkit.run.metrics import METRICS, Metrics
 from lmkit.run.record import RUN, RunRecord
 from lmkit.run.stored import CONFIG, TOKENIZER, StoredRun, read_tokenizer
 from lmkit.run.version import lmkit_version
-from lmkit.run.weights import load_weights, pack_weights, unpack_weights
+from lmkit.run.weights import copy_weights, load_weights, pack_weights, unpack_weights
 from lmkit.text.tokenizers.tokenizer import Tokenizer
 
 __all__ = [
@@ -193,11 +194,15 @@ class RunDirectory:
         """Write the weights, shared ones once."""
         write_atomically(self.path / MODEL, self.model_bytes(model), self.check)
 
-    def model_bytes(self, model: Encoder) -> bytes:
+    def model_bytes(self, model: Encoder) -> memoryview:
         """The weights as the file of the run holds them: the same bytes for the same weights."""
         return pack_weights(stored_tensors(model), lmkit_version())
 
-    def write_model(self, content: bytes) -> None:
+    def model_copy(self, model: Encoder) -> memoryview:
+        """The same before it is sealed (``seal_weights``), which takes longer than the copy."""
+        return copy_weights(stored_tensors(model), lmkit_version())
+
+    def write_model(self, content: Bytes) -> None:
         """Replace the weights. Raises OSError if the disk refuses."""
         replace_file(self.path / MODEL, content, self.check)
 
@@ -277,7 +282,7 @@ class RunDirectory:
         write_atomically(self.path / RUN, _json(info), self.check)
         write_atomically(self.path / CONFIG, _json(values), self.check)
 
-    def weights(self, content: bytes, name: str, blueprint: Blueprint[Encoder]) -> dict[str, Tensor]:
+    def weights(self, content: Bytes, name: str, blueprint: Blueprint[Encoder]) -> dict[str, Tensor]:
         """The tensors of a file of weights that was read; ``name`` is the file's in messages. Raises RunError if they
         are not those of the configuration.
         """

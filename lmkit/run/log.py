@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,7 +29,8 @@ class LogFile:
     """JSON lines that are added at the end of a file. length: bytes of whole lines in it; sha256: of these bytes.
 
     The file is opened for each call and not followed where it is a link, so a run folder from elsewhere cannot make
-    lmkit write elsewhere. ``check`` is asked before each write.
+    lmkit write elsewhere. ``check`` is asked before each write. One thread may add lines while another one flushes them
+    to the disk.
     """
 
     def __init__(self, path: Path, check: Check = always) -> None:
@@ -37,6 +39,7 @@ class LogFile:
         self.length = 0
         self._digest = hashlib.sha256()
         self._waiting: list[bytes] = []
+        self._writing = threading.RLock()
 
     @property
     def sha256(self) -> str:
@@ -94,11 +97,17 @@ class LogFile:
 
     def add(self, record: Mapping[str, Any]) -> bool:
         """Add a record, and all that wait before it. Returns whether nothing waits any more."""
-        self._waiting.append(json.dumps(finite(record), allow_nan=False).encode() + b"\n")
-        return self.flush()
+        line = json.dumps(finite(record), allow_nan=False).encode() + b"\n"
+        with self._writing:
+            self._waiting.append(line)
+            return self.flush()
 
     def flush(self) -> bool:
         """Try again to write what waits. Returns whether nothing does any more."""
+        with self._writing:
+            return self._flush()
+
+    def _flush(self) -> bool:
         lines = b"".join(self._waiting)
         try:
             self._check()
@@ -114,9 +123,10 @@ class LogFile:
 
     def end(self) -> dict[str, Any]:
         """Length and sha256 of the log once all that waits is in it."""
-        digest, waiting = self._digest.copy(), b"".join(self._waiting)
-        digest.update(waiting)
-        return {"length": self.length + len(waiting), "sha256": digest.hexdigest()}
+        with self._writing:
+            digest, waiting = self._digest.copy(), b"".join(self._waiting)
+            digest.update(waiting)
+            return {"length": self.length + len(waiting), "sha256": digest.hexdigest()}
 
     def sync(self) -> None:
         """Flush the lines to the disk. Raises OSError where some still wait, or the disk refuses."""

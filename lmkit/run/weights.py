@@ -14,14 +14,15 @@ from typing import Any, BinaryIO, NamedTuple
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from lmkit.errors import RunError
-from lmkit.files import open_regular
+from lmkit.files import Bytes, open_regular
+from lmkit.run.tensor_file import tensor_file
 
-__all__ = ["load_weights", "pack_weights", "unpack_weights"]
+__all__ = ["copy_weights", "load_weights", "pack_weights", "seal_weights", "unpack_weights"]
 
+UNSEALED = "0" * 64  # where the checksum will be
 LONGEST_HEADER = 1 << 20  # bytes: 64 layers have some tens of thousands
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -41,15 +42,24 @@ class _Header(NamedTuple):
     sha256: str | None
 
 
-def pack_weights(tensors: Mapping[str, Tensor], version: str) -> bytes:
+def pack_weights(tensors: Mapping[str, Tensor], version: str) -> memoryview:
     """A file of tensors with a checksum of them in its header: the same bytes for the same tensors."""
-    kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    digest = hashlib.sha256()
-    for name in sorted(kept):
-        digest.update(_label(name, _dtype(kept[name]), tuple(kept[name].shape)))
-        digest.update(kept[name].numpy().data)
-    note = json.dumps({"version": version, "sha256": digest.hexdigest()})
-    return save_tensors(kept, metadata={"lmkit": note})
+    content = copy_weights(tensors, version)
+    seal_weights(content)
+    return content
+
+
+def copy_weights(tensors: Mapping[str, Tensor], version: str) -> memoryview:
+    """The same file before its checksum is computed: what ``seal_weights`` takes, at any time and in any thread."""
+    return tensor_file(tensors, {"lmkit": json.dumps({"version": version, "sha256": UNSEALED})})
+
+
+def seal_weights(content: memoryview) -> None:
+    """Put the checksum into a file of ``copy_weights``; one that has it stays as it is."""
+    header = _read_header(io.BytesIO(content[: 8 + LONGEST_HEADER]), len(content))
+    if header.sha256 == UNSEALED:
+        begin = bytes(content[: 8 + header.length]).index(UNSEALED.encode())
+        content[begin : begin + len(UNSEALED)] = _sha256(content, header).encode()
 
 
 def load_weights(path: Path, shapes: Shapes, fits: str) -> dict[str, Tensor]:
@@ -65,7 +75,7 @@ def load_weights(path: Path, shapes: Shapes, fits: str) -> dict[str, Tensor]:
         raise RunError(f"{path} is damaged: {error.strerror or error}.") from error
 
 
-def unpack_weights(content: bytes, path: Path, shapes: Shapes, fits: str) -> dict[str, Tensor]:
+def unpack_weights(content: Bytes, path: Path, shapes: Shapes, fits: str) -> dict[str, Tensor]:
     """The same for a file that has been read; ``path`` is its name in messages."""
     return _load(io.BytesIO(content), len(content), path, shapes, fits)
 
@@ -147,7 +157,7 @@ def _compare(path: Path, entries: Mapping[str, _Entry], shapes: Shapes, fits: st
             raise ValueError(f"the byte range of {name} does not have the size of its shape")
 
 
-def _sha256(content: bytes, header: _Header) -> str:
+def _sha256(content: Bytes, header: _Header) -> str:
     digest, view = hashlib.sha256(), memoryview(content)[8 + header.length :]
     for name in sorted(header.entries):
         entry = header.entries[name]
@@ -158,10 +168,6 @@ def _sha256(content: bytes, header: _Header) -> str:
 
 def _label(name: str, dtype: str, shape: tuple[int, ...]) -> bytes:
     return json.dumps([name, dtype, list(shape)]).encode()
-
-
-def _dtype(tensor: Tensor) -> str:
-    return {torch.float32: "F32", torch.int64: "I64"}[tensor.dtype]
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -147,8 +147,9 @@ class Session:
         return reached_limits(self.train, self.sampler, self.config.training)
 
     def records(self) -> Generator[StepRecord | EvaluationRecord, None, None]:
-        """Train. Every yield finds the run folder and the train state whole. To leave the loop early, call ``stop``,
-        which saves, ``close``, which ends the run where it is, or ``release``.
+        """Train. Every yield finds the run folder and the train state whole; a checkpoint may be on its way to the disk
+        then, and is there when the records have ended or were left. To leave the loop early, call ``stop``, which
+        saves, ``close``, which ends the run where it is, or ``release``.
 
         Raises NonFiniteError under the policy ``raise``, after a report has been written into the run folder.
         """
@@ -157,28 +158,45 @@ class Session:
             self.saver.save()  # what the first steps can go back to
         try:
             for record in fit(self.train, self.sampler, self.config.training, self._update(), validate):
+                self.saver.collect()
                 if isinstance(record, StepRecord):
-                    self.log.add_step(record, self.train)
-                    self.alarm.after_step(record)
-                    for skipped in record.skipped:
-                        self.reports.write(skipped)
-                    self.rollback.after(record)
-                    if self.finished or (self.saver.is_due(record.step) and not self.setup.validation_is_due):
-                        self.saver.save()
+                    self._after_step(record)
                 else:
-                    self.log.add_evaluation(record, self.train)
-                    model = self.best.keep(is_best=True) if record.is_best else None
-                    if not self.finished and (record.is_best or self.saver.is_due(record.step)):
-                        self.saver.save(model)
-                    self.alarm.after_validation(record)
+                    self._after_validation(record)
                 yield record
+            self.saver.ensure_saved()
         except NonFiniteError as error:
             if isinstance(error.skipped, Skipped):
                 self.reports.write(error.skipped)
             self.release()
             raise
-        if not self.saver.is_saved:
+        finally:
+            self.saver.leave()
+
+    def _after_step(self, record: StepRecord) -> None:
+        self.log.add_step(record, self.train)
+        self.alarm.after_step(record)
+        for skipped in record.skipped:
+            self.reports.write(skipped)
+        if record.skipped:
+            self.saver.finish()  # a rollback goes back to the newest checkpoint
+        self.rollback.after(record)
+        if self.finished:
             self.saver.save()
+        elif self.saver.is_due(record.step) and not self.setup.validation_is_due:
+            self.saver.begin()
+
+    def _after_validation(self, record: EvaluationRecord) -> None:
+        self.log.add_evaluation(record, self.train)
+        self.saver.finish()
+        if self.finished:
+            if record.is_best:
+                self.best.keep(is_best=True)
+        elif record.is_best:
+            self.saver.begin(self.best.choose(is_best=True))
+        elif self.saver.is_due(record.step):
+            self.saver.begin()
+        self.alarm.after_validation(record)
 
     def save(self) -> bool:
         """Save a checkpoint now; return whether the disk took it. Where it did not, ``warn`` receives why."""
@@ -192,7 +210,7 @@ class Session:
             self._end(saved=True)
             return None
         self._keep_last_model()
-        saved = self.saver.is_saved or self.saver.save()  # from here on the weights are not the training's any more
+        saved = self.saver.ensure_saved()  # from here on the weights are not the training's any more
         self.log.end_interval(self.train)
         step = self.best.take()
         result = self.measurements.close()
@@ -205,11 +223,14 @@ class Session:
         model yet keeps the last one, so that it can be tried.
         """
         self._keep_last_model()
-        saved = self.saver.is_saved or self.saver.save()
+        saved = self.saver.ensure_saved()
         self._end(saved=saved)
 
     def release(self) -> None:
-        """Let go of the run without saving it, where an exception has ended the training."""
+        """Let go of the run without saving it, where an exception has ended the training. What is being written comes
+        to its end.
+        """
+        self.saver.leave()
         self._lock.release()
 
     def _update(self) -> Update:
@@ -228,6 +249,7 @@ class Session:
         )
 
     def _keep_last_model(self) -> None:
+        self.saver.finish()
         try:
             self.best.keep_last()
         except NonFiniteError:

@@ -364,9 +364,10 @@ def test_a_new_best_model_is_serialised_and_hashed_once_and_written_once_to_each
     hashed: list[bytes] = []
     written: list[bytes] = []
 
-    def packed(*arguments: Any) -> bytes:
-        made.append(pack_weights(*arguments))
-        return made[-1]
+    def packed(*arguments: Any) -> memoryview:
+        content = pack_weights(*arguments)
+        made.append(bytes(content))
+        return content
 
     def sha256(content: Any = b"", **how: Any) -> Any:
         hashed.append(bytes(content))

@@ -68,7 +68,8 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> Poison:
 def bits(train: Any) -> list[bytes]:
     """Weights, the optimiser's memory, the carried state and torch's generator."""
     state = train.state_dict()
-    return list(pack({name: state[name] for name in ("model", "optimizer", "carried", "generator", "guard")}))
+    values = {name: state[name] for name in ("model", "optimizer", "carried", "generator", "guard")}
+    return [bytes(part) for part in pack(values)]
 
 
 # a step that is left out moves nothing

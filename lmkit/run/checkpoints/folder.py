@@ -13,13 +13,12 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lmkit.errors import RunError
-from lmkit.files import Check, always, exists, is_folder, sync_folder
-from lmkit.run.checkpoints.manifest import MANIFEST, open_sealed, read_manifest, render_manifest, sha256
+from lmkit.files import Bytes, Check, always, exists, is_folder, sync_folder
+from lmkit.run.checkpoints.manifest import MANIFEST, open_sealed, read_manifest, render_manifest
 
 __all__ = ["WEIGHTS", "Checkpoint", "CheckpointFolder"]
 
@@ -51,7 +50,7 @@ class CheckpointFolder:
     def save(
         self,
         step: int,
-        files: Mapping[str, bytes],
+        files: Mapping[str, Bytes],
         notes: Mapping[str, Any],
         sums: Mapping[str, str] | None = None,
     ) -> None:
@@ -64,18 +63,13 @@ class CheckpointFolder:
             raise OSError(errno.ELOOP, "a link to elsewhere", str(self.path))
         folder = self._folder(step)
         staging = self.path / f"{UNFINISHED}{folder.name}-{os.getpid()}"
-        shutil.rmtree(staging, ignore_errors=True)
+        self._remove_refused()
         older = None
         try:
             staging.mkdir()
-            with ThreadPoolExecutor(1) as pool:  # sums take as long as writing, and both leave Python's lock alone
-                made = {
-                    name: pool.submit(sha256, content) for name, content in files.items() if name not in (sums or {})
-                }
-                for name, content in files.items():
-                    _write(staging / name, content)
-                known = {**(sums or {}), **{name: done.result() for name, done in made.items()}}
-            _write(staging / MANIFEST, render_manifest(step, files, notes, known))
+            for name, content in files.items():
+                _write(staging / name, content)
+            _write(staging / MANIFEST, render_manifest(step, files, notes, sums))
             sync_folder(staging)
             reached("written")
             self._check()
@@ -91,6 +85,12 @@ class CheckpointFolder:
             shutil.rmtree(older, ignore_errors=True)
         sync_folder(self.path)
         reached("renamed")
+
+    def _remove_refused(self) -> None:
+        """What this process could neither finish nor remove, on a disk that refused both."""
+        with contextlib.suppress(OSError):
+            for entry in self.path.glob(f"{UNFINISHED}*-{os.getpid()}"):
+                shutil.rmtree(entry, ignore_errors=True)
 
     def steps(self) -> list[int]:
         """The steps that have a folder, whole or not, in ascending order."""
@@ -160,7 +160,7 @@ class CheckpointFolder:
                 self._check()
                 self._remove(self._folder(step))
 
-    def make_room(self, files: Mapping[str, bytes], newest: int, also: Collection[int] = ()) -> bool:
+    def make_room(self, files: Mapping[str, Bytes], newest: int, also: Collection[int] = ()) -> bool:
         """On a disk that is too small for another checkpoint with these files, remove what the newest one, its best one
         and ``also`` do not need, then, where that is not enough and its room would be, the newest one itself: the
         next replaces it. Returns whether there is room now. Nothing is removed where the disk has room, or would
@@ -249,7 +249,7 @@ def _size(path: Path) -> int | None:
     return None
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, content: Bytes) -> None:
     with open(path, "xb") as file:
         file.write(content)
         file.flush()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lmkit.errors import RunError
-from lmkit.files import is_file, read_regular
+from lmkit.files import Bytes, is_file, read_regular
 
 __all__ = ["MANIFEST", "open_sealed", "read_manifest", "render_manifest", "sha256"]
 
@@ -19,13 +19,15 @@ LARGEST = 1 << 20  # bytes of a manifest
 
 
 def render_manifest(
-    step: int, files: Mapping[str, bytes], notes: Mapping[str, Any], sums: Mapping[str, str] | None = None
+    step: int, files: Mapping[str, Bytes], notes: Mapping[str, Any], sums: Mapping[str, str] | None = None
 ) -> bytes:
     """The manifest of a checkpoint's files. notes: plain values that belong to it (versions, the best step). sums: the
     sha256 of the files where they are known.
     """
-    sums = sums or {name: sha256(content) for name, content in files.items()}
-    entries = {name: {"size": len(content), "sha256": sums[name]} for name, content in files.items()}
+    sums = sums or {}
+    entries = {
+        name: {"size": len(content), "sha256": sums.get(name) or sha256(content)} for name, content in files.items()
+    }
     return _sealed({"format": FORMAT, "step": step, **notes, "files": entries})
 
 
@@ -96,6 +98,6 @@ def _sealed(values: dict[str, Any]) -> bytes:
     return json.dumps({**values, "seal": seal}, indent=2).encode() + b"\n"
 
 
-def sha256(content: bytes) -> str:
+def sha256(content: Bytes) -> str:
     """In hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()

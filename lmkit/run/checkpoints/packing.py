@@ -10,8 +10,10 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor
+
+from lmkit.files import Bytes
+from lmkit.run.tensor_file import tensor_file
 
 __all__ = ["pack", "unpack", "unpack_plain"]
 
@@ -23,19 +25,21 @@ class _OtherTensor(ValueError):
     """A tensor that is not among those at hand."""
 
 
-def pack(value: Any) -> tuple[bytes, bytes]:
-    """Dictionaries, lists, tuples, tensors, numbers and strings as (JSON, safetensors). Raises TypeError for others."""
+def pack(value: Any) -> tuple[bytes, memoryview]:
+    """Dictionaries, lists, tuples, tensors, numbers and strings as (JSON, safetensors), which nothing that changes the
+    tensors changes any more. Raises TypeError for others.
+    """
     tensors: dict[str, Tensor] = {}
     plain = _pack(value, tensors)
-    return json.dumps(plain, allow_nan=False).encode() + b"\n", save_tensors(tensors)
+    return json.dumps(plain, allow_nan=False).encode() + b"\n", tensor_file(tensors)
 
 
-def unpack(plain: bytes, tensors: bytes) -> Any:
+def unpack(plain: bytes, tensors: Bytes) -> Any:
     """What was packed, bit for bit; tensors in memory of their own, as torch allocates it. Raises ValueError for what
     ``pack`` has not written.
     """
     try:
-        loaded = load_tensors(tensors)
+        loaded = load_tensors(bytes(tensors))
         # copies: tensors that share a file's buffer are not aligned, and arithmetic on them may give other last bits
         return _unpack(json.loads(plain), {name: tensor.clone() for name, tensor in loaded.items()})
     except (SafetensorError, RecursionError) as error:
@@ -60,7 +64,7 @@ def unpack_plain(plain: bytes, names: Collection[str]) -> dict[str, Any]:
 def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
         name = str(len(tensors))
-        tensors[name] = _alone(value.detach().cpu().contiguous())
+        tensors[name] = value
         return {"tensor": name}
     if isinstance(value, float) and not math.isfinite(value):
         return {"float": repr(value)}
@@ -73,11 +77,6 @@ def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, SCALARS):
         return value
     raise TypeError(f"a {type(value).__name__} cannot be packed")
-
-
-def _alone(tensor: Tensor) -> Tensor:
-    """The tensor, copied if it is a part of a larger memory: safetensors refuses what may overlap."""
-    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
 def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:

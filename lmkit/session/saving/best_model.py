@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lmkit.errors import NonFiniteError, RunError
-from lmkit.files import exists, read_regular
+from lmkit.files import Bytes, exists, read_regular
 from lmkit.run.checkpoints.folder import WEIGHTS, Checkpoint
 from lmkit.run.directory import MODEL, RunDirectory
 from lmkit.run.metrics import Metrics
@@ -22,13 +22,13 @@ __all__ = ["BestModel", "ModelFile"]
 class ModelFile(NamedTuple):
     """A file of weights, made and hashed once however often it is written."""
 
-    content: bytes
+    content: Bytes
     sha256: str
 
 
 class BestModel:
     """model.safetensors of a run. sha256: of the best model on validation, "" before the first. waiting: the file that
-    the disk has refused so far, None where what is on the disk is up to date.
+    is not on the disk yet, or that it has refused so far; None where what is on the disk is up to date.
     """
 
     def __init__(self, setup: TrainingSetup, run: RunDirectory, warn: Callable[[str], None], sha256: str = "") -> None:
@@ -36,14 +36,18 @@ class BestModel:
         self.sha256 = sha256
         self.waiting: ModelFile | None = None
 
-    def keep(self, *, is_best: bool) -> ModelFile:
-        """Make the weights of now, or their mean, the run's model; return their file. Without a validation they are the
-        last ones and not the best, so checkpoints do not record them.
+    def keep(self, *, is_best: bool) -> None:
+        """Make the weights of now, or their mean, the run's model, and write it."""
+        self.choose(is_best=is_best)
+        self.try_to_flush("The best model could not be saved", self._warn)
+
+    def choose(self, *, is_best: bool) -> ModelFile:
+        """Make the weights of now, or their mean, the run's model, which waits to be written; return its file. Without
+        a validation they are the last ones and not the best, so checkpoints do not record them.
         """
         content = self._run.model_bytes(self._setup.train.measured)
         self.waiting = file = ModelFile(content, hashlib.sha256(content).hexdigest())
         self.sha256 = file.sha256 if is_best else ""
-        self._try_to_flush("The best model could not be saved")
         return file
 
     def keep_last(self) -> None:
@@ -76,10 +80,17 @@ class BestModel:
         return step
 
     def flush(self) -> None:
-        """Write what the disk has refused. Raises OSError if it refuses again."""
+        """Write what waits. Raises OSError if the disk refuses."""
         if self.waiting is not None:
             self._run.write_model(self.waiting.content)
             self.waiting = None
+
+    def try_to_flush(self, failure: str, say: Callable[[str], None]) -> None:
+        """The same; where the disk refuses ``say`` receives why."""
+        try:
+            self.flush()
+        except OSError as error:
+            say(f"{failure}: {error.strerror or error}.")
 
     def on_disk(self) -> str | None:
         """sha256 of the run's file, None where there is none that could be this model's."""
@@ -110,7 +121,7 @@ class BestModel:
                 f"one, of step {step:,}, is put back."
             )
         self.waiting = ModelFile(found.files[WEIGHTS], self.sha256)
-        self._try_to_flush("The best model could not be put back yet")
+        self.try_to_flush("The best model could not be put back yet", self._warn)
 
     def _present(self) -> bytes | None:
         """The run's file, None where there is none that could be this model's: a stranger's may be of any size."""
@@ -130,11 +141,5 @@ class BestModel:
             return False
         return True
 
-    def _weights(self, content: bytes) -> dict[str, Tensor]:
+    def _weights(self, content: Bytes) -> dict[str, Tensor]:
         return self._run.weights(content, MODEL, self._setup.blueprint)
-
-    def _try_to_flush(self, failure: str) -> None:
-        try:
-            self.flush()
-        except OSError as error:
-            self._warn(f"{failure}: {error.strerror or error}.")

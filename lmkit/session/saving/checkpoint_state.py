@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from lmkit.errors import RunError
+from lmkit.files import Bytes
 from lmkit.model.shapes import stored_tensors
 from lmkit.run.checkpoints.folder import WEIGHTS, Checkpoint
 from lmkit.run.checkpoints.packing import pack, unpack
@@ -48,10 +49,11 @@ CLOCKS: Kinds = {"elapsed": (int, float), "interval_started": (int, float)}
 
 
 def checkpoint_files(
-    setup: TrainingSetup, log: SessionLog, weights: bytes, best_sha256: str, identity: Mapping[str, Any]
-) -> dict[str, bytes]:
-    """A checkpoint's files. All but the clock are functions of the run. weights: the file of what is measured.
-    identity: the hashes of the configuration and the tokenizer, and the fingerprint of the machine.
+    setup: TrainingSetup, log: SessionLog, weights: Bytes, best_sha256: str, identity: Mapping[str, Any]
+) -> dict[str, Bytes]:
+    """A checkpoint's files, which nothing that the training does changes any more. All but the clock are functions of
+    the run. weights: the file of what is measured. identity: the hashes of the configuration and the tokenizer, and the
+    fingerprint of the machine.
 
     What is measured is what ``--checkpoint`` opens. Where that is a mean, the weights it is a mean of are with the
     training's values.

@@ -30,11 +30,10 @@ class Rollback:
         every = self._setup.config.checkpoint.checkpoint_every
         return every is not None and step % every == 0
 
-    def steps(self) -> list[int]:
-        """The checkpoints that a rollback may go back to; none under another policy."""
+    def steps(self, newest: int) -> list[int]:
+        """The checkpoints up to a step that a rollback may go back to; none under another policy."""
         if not self.is_on:
             return []
-        newest = self._setup.train.step
         return [step for step in self._run.checkpoints.steps() if self.is_fixed(step) and step <= newest]
 
     def after(self, record: StepRecord) -> None:
@@ -53,7 +52,7 @@ class Rollback:
         next bad one.
         """
         train = self._setup.train
-        checkpoint = self._run.checkpoints.newest(self._warn, self.steps().__contains__)
+        checkpoint = self._run.checkpoints.newest(self._warn, self.steps(train.step).__contains__)
         if checkpoint is None or train.guard.rollbacks >= MAX_ROLLBACKS:
             why = "there is no checkpoint to go back to"
             if checkpoint is not None:

@@ -181,6 +181,16 @@ def test_saving_that_fails_leaves_nothing_and_the_others_alone(
     assert len(list(folder.path.iterdir())) == len(STEPS)
 
 
+def test_what_the_disk_did_not_let_go_is_removed_by_the_next_save(folder: CheckpointFolder):
+    own, others = (folder.path / f".tmp-step-00000018-{number}" for number in (os.getpid(), 1))
+    for left in (own, others):
+        left.mkdir()
+        (left / NAMES[0]).touch()
+    folder.save(20, files_of(20), {})
+    assert not own.exists()
+    assert others.exists(), "it may be of another run, in the place of this one"
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs links")
 def test_a_link_in_the_place_of_the_folder_is_not_written_through(tmp_path: Path):
     (tmp_path / "elsewhere").mkdir()
