@@ -146,6 +146,8 @@ class Study:
         steps, run = max(1, round(self.given.steps * SIZES[size])), self.runs / name
         own = {"encoder": self.encoder(arm.cell)} if arm.taken else {**NEW, "cell": arm.cell}
         bounds = {"max_steps": steps, "eval_every": max(1, steps // VALIDATIONS), "seed": seed}
+        if arm.options.get("tune") == "gradual":
+            bounds["unfreeze_every"] = max(1, steps // 4)  # so that all parts are trained in so few epochs
         started = time.monotonic()
         if run.exists():
             trained = lmkit.resume(run, quiet=True)

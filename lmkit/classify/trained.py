@@ -48,9 +48,7 @@ class TrainedClassifier:
     def __repr__(self) -> str:
         parameters = sum(parameter.numel() for parameter in self.model.parameters())
         facts = [
-            self.config.model.shape,
-            f"{self.config.labels.pooling} pooling",
-            f"{len(self.classes)} classes",
+            self.config.network,
             f"{parameters:,} parameters",
             *(() if self.run is None else (str(self.run.path),)),
         ]

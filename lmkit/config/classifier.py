@@ -43,6 +43,7 @@ class ClassifierConfig(Config):
     kind: ClassVar[str] = "classifier"
     command: ClassVar[str] = "lmkit classify train"
     unit: ClassVar[str] = "document"
+    unit_shown: ClassVar[str] = "text"
 
     data: DataConfig = field(default_factory=lambda: DataConfig(tokenizer="word", min_count=2, test_fraction=0.0))
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(sampler="document", window=256))
@@ -56,6 +57,10 @@ class ClassifierConfig(Config):
                 differs = getattr(chosen, item.name) != getattr(default, item.name)
                 if differs and not self.takes(section.name, item.name):
                     raise ConfigError(f"{flag_of(item)} does not go with a classifier: leave it out.")
+
+    @property
+    def network(self) -> str:
+        return f"{self.model.shape}, {self.labels.pooling} pooling, {len(self.labels.classes or ())} classes"
 
     @staticmethod
     def takes(section: str, name: str) -> bool:

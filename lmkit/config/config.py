@@ -26,12 +26,13 @@ RESUMABLE = ("epochs", "max_steps", "max_seconds", "checkpoint_every", "checkpoi
 @dataclass(frozen=True)
 class Config:
     """All sections of a run's configuration. kind: what is trained; command: that trains it; unit: what its loss is
-    counted in, as the logs name it.
+    counted in, as the logs name it; unit_shown: as people read it.
     """
 
     kind: ClassVar[str] = "language model"
     command: ClassVar[str] = "lmkit train"
     unit: ClassVar[str] = "token"
+    unit_shown: ClassVar[str] = "token"
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -44,6 +45,11 @@ class Config:
             raise ConfigError(
                 "--on-nonfinite rollback needs --checkpoint-every: the weights go back to the last such step."
             )
+
+    @property
+    def network(self) -> str:
+        """The shape of the network and what stands on it, for people."""
+        return self.model.shape
 
     def override(self, values: Mapping[str, Any]) -> Config:
         """A new config with some fields changed, named without their section."""

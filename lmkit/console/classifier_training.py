@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lmkit.classify.training.evaluation import ClassifierEvaluation
 from lmkit.classify.training.measurements import ClosingMeasurement
+from lmkit.console.terminal.numbers import counted
 from lmkit.console.wording import Wording
 from lmkit.session.session import Session
 
@@ -18,7 +19,7 @@ class _Labels(Wording):
 
     def sizes(self, session: Session) -> str:
         splits = session.corpus.splits
-        sizes = ", ".join(f"{name} {split.counts.documents:,} texts" for name, split in splits.items())
+        sizes = ", ".join(f"{name} {counted(split.counts.documents, 'text')}" for name, split in splits.items())
         return f"{len(session.corpus.info['classes']['train'])} classes; {sizes}"
 
     def loss(self, nats: float) -> Iterator[str]:
@@ -31,11 +32,11 @@ class _Labels(Wording):
         return ""
 
     def closing(self, measurement: ClosingMeasurement) -> list[str]:
-        found, counted = measurement.evaluation, measurement.naive_bayes
+        found, baseline = measurement.evaluation, measurement.naive_bayes
+        right = f"{found.correct:,} of {counted(found.documents, 'text')}"
         return [
-            f"{measurement.split} accuracy {found.accuracy:.2%} ({found.correct:,} of {found.documents:,} texts), "
-            f"{found.nats_per_document:.4f} nats per text",
-            f"naive Bayes, which counts words and pairs of words: {counted.accuracy:.2%} ({counted.correct:,})",
+            f"{measurement.split} accuracy {found.accuracy:.2%} ({right}), {found.nats_per_document:.4f} nats per text",
+            f"naive Bayes, which counts words and pairs of words: {baseline.accuracy:.2%} ({baseline.correct:,})",
         ]
 
     def next_command(self, run: Path) -> str:

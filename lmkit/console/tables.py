@@ -225,7 +225,9 @@ def show_run(run: RunSummary) -> None:
     unit = run.config.unit
     curve = [value for record in metrics if (value := _value(record, "evaluation", f"nats_per_{unit}")) is not None]
     if curve:
-        console.print(f"validation {sparkline(curve)}  best {min(curve):.4f} nats per {unit}", soft_wrap=True)
+        console.print(
+            f"validation {sparkline(curve)}  best {min(curve):.4f} nats per {run.config.unit_shown}", soft_wrap=True
+        )
     for record in metrics:
         if record.get("kind") == "final":
             _show_final(record, console)
@@ -237,7 +239,7 @@ def _facts(config: Config, info: Mapping[str, Any]) -> Iterator[str]:
     known = corpus if isinstance(corpus, Mapping) else {}
     rate = known.get("entropy_rate_nats_per_char")
     yield f"corpus {known.get('name') or config.data.corpus}"
-    yield config.model.shape + (f", {parameters:,} parameters" if isinstance(parameters, int) else "")
+    yield config.network + (f", {parameters:,} parameters" if isinstance(parameters, int) else "")
     yield f"entropy rate {rate / math.log(2):.4f} bits per character" if isinstance(rate, float) else ""
     yield str(info.get("cpu") or "")
 

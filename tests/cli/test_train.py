@@ -378,6 +378,11 @@ def test_a_training_that_fails_says_so_in_one_sentence(cli, work, small, monkeyp
     assert "Traceback" not in outcome.stderr
 
 
+def test_a_window_that_truncates_nothing_is_noted(train):
+    outcome, _ = train("--truncation", "none", "--max-steps", 1)
+    assert "--truncation none reads whole rows or documents: --window " in outcome.stderr
+
+
 def test_a_note_on_the_text_comes_before_the_training_and_once(train, cli, work, text: str):
     (work / "text.txt").write_text(text + text, encoding="utf-8", newline="\r\n")
     outcome, run = train("--max-steps", 2)

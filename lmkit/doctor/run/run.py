@@ -192,10 +192,7 @@ def _opened(name: str, found: T | LmkitError, describe: Callable[[T], str]) -> C
 
 
 def _config_finding(config: Config) -> str:
-    model = config.model
-    if isinstance(config, ClassifierConfig):
-        return f"{model.shape}, {config.labels.pooling} pooling, {len(config.labels.classes or ())} classes"
-    return f"{model.shape}, {model.head} softmax"
+    return config.network if isinstance(config, ClassifierConfig) else f"{config.network}, {config.model.head} softmax"
 
 
 def _tokenizer_finding(tokenizer: Tokenizer) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
-from lmkit.config import Config
+from lmkit.config import Config, TrainingConfig
 from lmkit.evaluation.caveats import guessing_caveat
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.samplers import IGNORE, Window
@@ -42,6 +42,9 @@ class _LanguageModels(Kind):
     def notes(self, setup: TrainingSetup) -> Iterator[str]:
         if setup.init_from is not None:
             yield from notes_on_origin(setup.init_from, setup.corpus.tokenizer)
+        training = setup.config.training
+        if training.truncation == "none" and training.window != TrainingConfig.window:
+            yield f"--truncation none reads whole rows or documents: --window {training.window} shortens no gradient."
         yield from setup.corpus.notes
 
     def measurements(self, setup: TrainingSetup, progress: Progress | None) -> TextMeasurements:

@@ -34,6 +34,8 @@ def test_a_training_ends_with_its_accuracy_beside_naive_bayes_and_its_run_can_be
     code, out, _ = cli("info", "run")
     assert (code, "--classes" in out) == (0, False)
     assert "naive Bayes" in out
+    assert "lstm 1 x 8, concat pooling, 3 classes, " in out
+    assert " nats per text\n" in out
     code, out, _ = cli("doctor", "run", "--json")
     assert (code, json.loads(out)["passed"]) == (0, True)
 
