@@ -7,6 +7,7 @@ LmkitError                  base: one clear sentence that says what to do; exit 
 ├── TokenizerError          a tokenizer file cannot be used
 ├── RunError                a run folder exists already, is damaged, or is not one of lmkit's
 └── FailedError             failed through no mistake of the user; exit code 1
+    ├── LostProcessError    another process of the same training has ended
     └── NonFiniteError      the loss or the gradient became infinite or not a number
 
 LmkitWarning                what lmkit mended by itself; the command line shows it as one line
@@ -21,6 +22,7 @@ __all__ = [
     "FailedError",
     "LmkitError",
     "LmkitWarning",
+    "LostProcessError",
     "NonFiniteError",
     "RunError",
     "TokenizerError",
@@ -61,6 +63,10 @@ class FailedError(LmkitError):
     """Failed through no mistake of the user (a full disk, a broken device)."""
 
     exit_code = 1
+
+
+class LostProcessError(FailedError):
+    """Another process of the same training has ended."""
 
 
 class NonFiniteError(FailedError):

@@ -19,7 +19,7 @@ LEVELS = (
     ("errors",),
     ("fields",),
     ("config", "files"),
-    ("text", "hardware", "presets", "plots"),
+    ("text", "hardware", "distributed", "presets", "plots"),
     ("model",),
     ("samplers",),
     ("evaluation", "generation", "inspection"),

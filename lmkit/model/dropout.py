@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Dropout", "dropout", "type_dropout"]
+__all__ = ["Dropout", "dropout", "type_dropout", "weight_dropout"]
 
 
 def dropout(values: Tensor, rate: float, *, training: bool, locked: bool) -> Tensor:
@@ -23,16 +23,35 @@ def dropout(values: Tensor, rate: float, *, training: bool, locked: bool) -> Ten
     return values * mask.div_(1 - rate)
 
 
-def type_dropout(embedded: Tensor, tokens: Tensor, vocab_size: int, rate: float, *, training: bool) -> Tensor:
+def weight_dropout(weight: Tensor, rate: float, common: torch.Generator | None = None) -> Tensor:
+    """Drop entries of a matrix that all rows are computed with, and scale up the rest. common: draws the mask, None for
+    torch's own generator.
+    """
+    if common is None:
+        return F.dropout(weight, rate)
+    mask = torch.empty_like(weight).bernoulli_(1 - rate, generator=common)
+    return weight * mask.div_(1 - rate)
+
+
+def type_dropout(
+    embedded: Tensor,
+    tokens: Tensor,
+    vocab_size: int,
+    rate: float,
+    *,
+    training: bool,
+    common: torch.Generator | None = None,
+) -> Tensor:
     """Drop the embeddings (..., E) of some of the V types of tokens (...), wherever these stand in the window, and
     scale up the rest; nothing happens outside training.
 
     One mask (V,) for a window and all of its rows (Gal & Ghahramani 2016, arXiv 1512.05287, section 4.2; Merity et al.
-    2018, arXiv 1708.02182, section 4.3). What shares the embedding's weight keeps the whole of it.
+    2018, arXiv 1708.02182, section 4.3). What shares the embedding's weight keeps the whole of it. common: draws the
+    mask, None for torch's own generator.
     """
     if not training or rate == 0:
         return embedded
-    mask = torch.empty(vocab_size, dtype=embedded.dtype, device=embedded.device).bernoulli_(1 - rate)
+    mask = torch.empty(vocab_size, dtype=embedded.dtype, device=embedded.device).bernoulli_(1 - rate, generator=common)
     return embedded * mask.div_(1 - rate)[tokens].unsqueeze(-1)
 
 

@@ -106,12 +106,18 @@ class Encoder(nn.Module, ABC):
         return self.recurrent(self._embed(tokens.t()), state)
 
     def outputs_in_pieces(
-        self, tokens: Tensor, state: State, steps: Sequence[int], factor: float = 1.0
+        self,
+        tokens: Tensor,
+        state: State,
+        steps: Sequence[int],
+        factor: float = 1.0,
+        common: torch.Generator | None = None,
     ) -> tuple[Tensor, list[State]]:
         """The same in pieces of so many steps each, with the state after each of them. factor: what the gradient into
-        the state between two pieces is multiplied by.
+        the state between two pieces is multiplied by. common: draws the masks that all rows share, None for torch's own
+        generator.
         """
-        return self.recurrent.in_pieces(self._embed(tokens.t()), state, steps, factor)
+        return self.recurrent.in_pieces(self._embed(tokens.t(), common), state, steps, factor, common)
 
     def drop_outputs(self, outputs: Tensor) -> Tensor:
         """What the output layer gets of the last layer's outputs (T, B, D)."""
@@ -158,9 +164,9 @@ class Encoder(nn.Module, ABC):
             inputs_TBE, _ = Cell.forward(cell, inputs_TBE, values)
         return found
 
-    def _embed(self, tokens_TB: Tensor) -> Tensor:
-        rate, training = self.embedding_type_dropout, self.training
-        inputs_TBE = type_dropout(self.embedding(tokens_TB), tokens_TB, self.vocab_size, rate, training=training)
+    def _embed(self, tokens_TB: Tensor, common: torch.Generator | None = None) -> Tensor:
+        rate, embedded_TBE = self.embedding_type_dropout, self.embedding(tokens_TB)
+        inputs_TBE = type_dropout(embedded_TBE, tokens_TB, self.vocab_size, rate, training=self.training, common=common)
         return self._drop(inputs_TBE, self.embedding_dropout)
 
     def _drop(self, values: Tensor, rate: float) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from lmkit.config import ModelConfig
@@ -65,19 +66,28 @@ class LanguageModel(Encoder):
 
 class SequenceLoss(nn.Module):
     """What training calls: one module whose forward gives all of a ``WindowLoss``, so that a data-parallel wrapper fits
-    around it. factor: what the gradient into the state is multiplied by at the borders inside a window.
+    around it. factor: what the gradient into the state is multiplied by at the borders inside a window. common: draws
+    the masks that all rows share, where other processes have other rows; None for torch's own generator.
     """
 
-    def __init__(self, model: LanguageModel, penalty: ActivationPenalty | None = None, factor: float = 1.0) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        penalty: ActivationPenalty | None = None,
+        factor: float = 1.0,
+        common: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
         self.penalty = penalty or ActivationPenalty()
         self.factor = factor
+        self.common = common
 
     def forward(self, inputs: Tensor, targets: Tensor, state: State, marks: Marks = PLAIN) -> WindowLoss:
         """Inputs and targets (B, T); targets that are IGNORE are left out. The state is the one that is handed on."""
         steps = inputs.shape[1]
-        outputs_TBD, after = self.model.outputs_in_pieces(inputs, state, marks.pieces(steps), self.factor)
+        pieces = marks.pieces(steps)
+        outputs_TBD, after = self.model.outputs_in_pieces(inputs, state, pieces, self.factor, self.common)
         state = marks.handed_on(state, after, steps)
         if marks.context:
             outputs_TBD, targets = outputs_TBD[marks.context :], targets[:, marks.context :]

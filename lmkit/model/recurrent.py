@@ -9,7 +9,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional as F
 
 from lmkit.model.cells import CELLS, Cell
 from lmkit.model.cells.cell import CellState
@@ -17,6 +16,7 @@ from lmkit.model.cells.output_attention import OutputAttention
 from lmkit.model.cells.residual import ResidualBlock
 from lmkit.model.cells.zoneout import Zoneout
 from lmkit.model.dropout import dropout as drop
+from lmkit.model.dropout import weight_dropout
 from lmkit.model.state import State, scale_gradient
 
 __all__ = ["RecurrentStack"]
@@ -96,37 +96,43 @@ class RecurrentStack(nn.Module):
         return outputs, new_state
 
     def in_pieces(
-        self, inputs: Tensor, state: State, steps: Sequence[int], factor: float = 1.0
+        self,
+        inputs: Tensor,
+        state: State,
+        steps: Sequence[int],
+        factor: float = 1.0,
+        common: torch.Generator | None = None,
     ) -> tuple[Tensor, list[State]]:
         """The same in pieces of so many steps each, layer by layer, with the state after each piece. factor: what the
-        gradient into the state between two pieces is multiplied by.
+        gradient into the state between two pieces is multiplied by. common: draws the masks that all rows share, None
+        for torch's own generator.
         """
         layers = []
         for number, (cell, values) in enumerate(zip(self.cells, state, strict=True)):
             if number > 0 and not cell.residual:
                 inputs = drop(inputs, self.dropout, training=self.training, locked=self.locked)
-            inputs, after = self._run(cell, inputs, values, steps, factor)
+            run = self._dropped(cell, common)
+            inputs, after = _in_pieces(run, inputs, values, steps, factor)
             layers.append(after)
         return inputs, list(zip(*layers, strict=True))
 
-    def _run(
-        self, cell: Cell, inputs: Tensor, values: CellState, steps: Sequence[int], factor: float
-    ) -> tuple[Tensor, list[CellState]]:
-        """A cell over a window, in training with some entries of its recurrent matrices dropped and the rest scaled up:
+    def _dropped(self, cell: Cell, common: torch.Generator | None) -> Callable[..., tuple[Tensor, CellState]]:
+        """A cell for a window, in training with some entries of its recurrent matrices dropped and the rest scaled up:
         one draw for the window and all of its rows.
 
         DropConnect (Wan et al. 2013) on hidden-to-hidden weights (Merity et al. 2018, arXiv 1708.02182, section 2).
         Parameters stay what they are: the cell computes with other tensors in their place.
         """
         if not self.training or self.weight_drop == 0:
-            return _in_pieces(cell, inputs, values, steps, factor)
-        matrices = {name: F.dropout(cell.get_parameter(name), self.weight_drop) for name in cell.recurrent_matrices}
+            return cell
+        rate = self.weight_drop
+        matrices = {name: weight_dropout(cell.get_parameter(name), rate, common) for name in cell.recurrent_matrices}
 
         def run(*given: Any) -> tuple[Tensor, CellState]:
             computed: tuple[Tensor, CellState] = functional_call(cell, matrices, given)
             return computed
 
-        return _in_pieces(run, inputs, values, steps, factor)
+        return run
 
 
 def _in_pieces(

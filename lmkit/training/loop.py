@@ -65,7 +65,7 @@ def fit(
             return
         clock = time.perf_counter()
         if windows is None:
-            windows = sampler.epoch(train.epoch, train.index)
+            windows = sampler.epoch(train.epoch, train.index, train.world.rows(sampler.batch_size))
             targets_per_window = sampler.targets_per_window(train.epoch)
         progress = progress_of(train, sampler, config)
         lr = learning_rate(config, progress, train.validations.factor, train.epoch)
@@ -77,6 +77,8 @@ def fit(
             train.epoch, train.index, train.carried, windows = train.epoch + 1, 0, None, None
         record = sync(train, steps, update) if _must_be_read(train, sampler, config, update) else None
         train.elapsed += time.perf_counter() - clock
+        if config.max_seconds is not None:  # what follows from the clock must be the same in all processes
+            train.elapsed = train.world.broadcast(train.elapsed)
         if record is not None:
             steps = []
             yield record

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lmkit.distributed.world import World
 from lmkit.model.encoder import Encoder
 from lmkit.model.state import State, map_state
 from lmkit.training.average import Average
+from lmkit.training.generators import Generators
 from lmkit.training.graphs import StepGraphs
 from lmkit.training.guard import Guard
 from lmkit.training.mismatch import Mismatch
@@ -52,7 +54,8 @@ class TrainState:
     scaler: of float16's gradients; switched off for all other precisions. stopped: on a device that is read now and
     then, whether a step since the last reading must not be followed by another; None where every step is read. graphs:
     the steps that are recorded for a CUDA device, made anew after each loading. average: the mean of the weights, None
-    in a training without one.
+    in a training without one. In a world of several processes each has its own
+    rows of the carried state.
     """
 
     model: Encoder
@@ -69,6 +72,12 @@ class TrainState:
     stopped: Tensor | None = None
     graphs: StepGraphs = field(default_factory=StepGraphs)
     average: Average | None = None
+    generators: Generators = field(default_factory=Generators)
+
+    @property
+    def world(self) -> World:
+        """The processes that train together."""
+        return self.generators.world
 
     @property
     def measured(self) -> Encoder:
@@ -77,18 +86,19 @@ class TrainState:
         return self.model if mean is None else mean
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values, nested: what ``lmkit.run.checkpoints.packing`` takes."""
+        """Tensors and plain values, nested: what ``lmkit.run.checkpoints.packing`` takes; of all rows and processes, which
+        come together here.
+        """
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "carried": self.carried,
+            "carried": None if self.carried is None else map_state(self.world.all_rows, self.carried),
             "place": (self.epoch, self.index, self.step, self.tokens),
             "elapsed": self.elapsed,
             "annealing": vars(self.validations).copy(),
             "guard": self.guard.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "generator": torch.get_rng_state(),
-            "cuda_generators": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            **self.generators.state_dict(),
             **({} if self.average is None else {"average": self.average.state_dict()}),
         }
 
@@ -113,9 +123,7 @@ class TrainState:
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(values["scaler"])
         self.stopped = None
-        torch.set_rng_state(values["generator"])
-        if values["cuda_generators"]:
-            torch.cuda.set_rng_state_all(values["cuda_generators"])
+        self.generators.load_state_dict(values)
 
     def load_weights(self, values: Mapping[str, Any]) -> None:
         """Of ``state_dict`` only what is trained: fill model and optimiser in place, take over the mean. Second names
@@ -154,4 +162,4 @@ class TrainState:
         if [[one.shape for one in layer] for layer in own] != [[one.shape for one in layer] for layer in carried]:
             raise Mismatch("the carried state has another shape than the model's")
         device = own[0][0].device
-        return map_state(lambda tensor: tensor.to(device), carried)
+        return map_state(lambda tensor: self.world.own_rows(tensor).to(device), carried)

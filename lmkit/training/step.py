@@ -9,7 +9,8 @@ a flag on the device has turned the update of such a step into none.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -56,7 +57,8 @@ class Update:
     precision: of the forward pass; float32 means no autocast. on_nonfinite: what a step without finite loss and
     gradient does: ``raise`` NonFiniteError, or ``skip`` it (``rollback`` is skipping here; the caller puts older
     weights back). skip_spikes: skip steps that are far out of line, too. read_every: steps between two readings of the
-    device. accumulate: parts of a window's rows whose gradients are added up.
+    device. accumulate: parts of a window's rows whose gradients are added up. no_sync: where other processes compute
+    other rows, a context in which a gradient is only added up here.
     """
 
     loss: LossOfWindows
@@ -67,6 +69,7 @@ class Update:
     skip_spikes: bool = False
     read_every: int = 1
     accumulate: int = 1
+    no_sync: Callable[[], AbstractContextManager[None]] = nullcontext
 
     @property
     def reads_each_step(self) -> bool:
@@ -87,14 +90,14 @@ class Update:
 
 @dataclass(frozen=True)
 class Pending:
-    """A step that was taken and not read yet. metrics: nll, gradient norm, whether it was not finite, whether it was a
-    spike, (4,) on the device.
+    """A step that was taken and not read yet. tokens: its targets in all processes. metrics: nll, gradient norm, whether
+    it was not finite, whether it was a spike, (4,) on the device.
     """
 
     step: int
     epoch: int
     index: int
-    tokens: int
+    tokens: int | Tensor
     lr: float
     metrics: Tensor
 
@@ -111,33 +114,36 @@ def train_step(
 def take_step(train: TrainState, window: Window, update: Update, *, lr: float, targets_per_window: float) -> Pending:
     """Train on one window and advance the state; a step that is not finite moves no weight."""
     train.model.train()
-    tokens = int((window.targets != IGNORE).sum())
+    count: int | Tensor = int((window.targets != IGNORE).sum())
     before = _starting_state(train, window, update.device)
     inputs = window.inputs.to(update.device, non_blocking=True)
     targets = window.targets.to(update.device, non_blocking=True)
-    given = StepInputs(inputs, targets, before, targets_per_window, lr, window.marks)
+    divisor = targets_per_window / train.world.size  # what follows is a mean over the processes
+    given = StepInputs(inputs, targets, before, divisor, lr, window.marks)
     given = given.on_device() if update.device.type == "cuda" and not update.reads_each_step else given
     if _can_be_a_graph(train, update, before):
-        metrics, train.carried = train.graphs.run(given, lambda given: _step(train, update, given, tokens))
+        metrics, train.carried = train.graphs.run(given, lambda given: _step(train, update, given, count)[:2])
     else:
-        metrics, train.carried = _step(train, update, given, tokens)
+        metrics, train.carried, count = _step(train, update, given, count)
     set_learning_rate(train.optimizer, lr)
     if train.average is not None:
         skipped = metrics[2:].any() | ~torch.isfinite(metrics[1])  # float16's scaler skips where the norm is not finite
         train.average.add(train.model, skipped if train.stopped is None else skipped | train.stopped)
-    pending = Pending(train.step + 1, train.epoch, train.index, tokens, lr, metrics)
+    pending = Pending(train.step + 1, train.epoch, train.index, count, lr, metrics)
     train.step += 1
     train.index += 1
-    train.tokens += tokens
     return pending
 
 
-def _step(train: TrainState, update: Update, given: StepInputs, tokens: int) -> tuple[Tensor, states.State]:
-    """The gradient and the update: the metrics of ``Pending``, and the state that follows. The device is looked at only
-    where every step is read.
+def _step(
+    train: TrainState, update: Update, given: StepInputs, count: int | Tensor
+) -> tuple[Tensor, states.State, int | Tensor]:
+    """The gradient and the update: the metrics of ``Pending``, the state that follows, and of ``count`` targets here
+    those of all processes. The device is looked at only where every step is read.
     """
     nll, norm, after = _gradient(train, update, given)
-    loss, nonfinite = nll / max(1, tokens), _is_nonfinite(train, nll, norm)
+    nll, count = train.world.sum(nll, count)
+    loss, nonfinite = nll / _at_least_one(count), _is_nonfinite(train, nll, norm)
     if update.reads_each_step and update.on_nonfinite == "raise" and bool(nonfinite):
         position = (train.step + 1, train.epoch, train.index)
         raise _nonfinite_error(Skipped(*position, "nonfinite", float(loss), float(norm), _norms(train.model)))
@@ -148,7 +154,11 @@ def _step(train: TrainState, update: Update, given: StepInputs, tokens: int) -> 
     outcome = (states.detach(given.state), after, nonfinite, spike)
     carried = _update_now(train, *outcome) if update.reads_each_step else _update_unread(train, update, *outcome)
     train.model.constrain()
-    return torch.stack([nll, norm.to(nll), nonfinite.to(nll), spike.to(nll)]), carried
+    return torch.stack([nll, norm.to(nll), nonfinite.to(nll), spike.to(nll)]), carried, count
+
+
+def _at_least_one(count: int | Tensor) -> int | Tensor:
+    return count.clamp_min(1) if isinstance(count, Tensor) else max(1, count)
 
 
 def _clip(train: TrainState, update: Update, norm: Tensor) -> None:
@@ -164,7 +174,7 @@ def _can_be_a_graph(train: TrainState, update: Update, before: states.State) -> 
     """Whether each step does the same with other numbers: no work whose size hangs on them, no gradient that goes on
     into what the state was made from.
     """
-    fixed = train.model.has_fixed_shapes and not update.reads_each_step and not update.skip_spikes
+    fixed = train.world.alone and train.model.has_fixed_shapes and not update.reads_each_step and not update.skip_spikes
     return update.device.type == "cuda" and fixed and not any(one.requires_grad for layer in before for one in layer)
 
 
@@ -188,11 +198,12 @@ def _add_gradient(
     """Add the gradient of some rows to what stands at the parameters; their activations are freed on return. A graph
     that the state comes from is shared by all parts, and the last one frees it.
     """
-    with torch.autocast(update.device.type, update.precision, enabled=update.precision != torch.float32):
-        nll, penalty, _, after = update.loss(*given.window)
-    shares_a_graph = any(one.requires_grad for layer in given.state for one in layer)
-    loss = train.scaler.scale((nll + penalty) / given.divisor)
-    loss.backward(retain_graph=shares_a_graph and not is_last)
+    with nullcontext() if is_last else update.no_sync():
+        with torch.autocast(update.device.type, update.precision, enabled=update.precision != torch.float32):
+            nll, penalty, _, after = update.loss(*given.window)
+        shares_a_graph = any(one.requires_grad for layer in given.state for one in layer)
+        loss = train.scaler.scale((nll + penalty) / given.divisor)
+        loss.backward(retain_graph=shares_a_graph and not is_last)
     return nll.detach(), states.detach(after)
 
 
@@ -202,14 +213,16 @@ def sync(train: TrainState, steps: Sequence[Pending], update: Update) -> StepRec
     """
     nll, tokens, largest, skipped = 0.0, 0, 0.0, []
     metrics = torch.stack([step.metrics for step in steps]).tolist()
-    for step, (loss, norm, nonfinite, spike) in zip(steps, metrics, strict=True):
+    counts = [int(step.tokens) for step in steps]
+    train.tokens += sum(counts)
+    for step, count, (loss, norm, nonfinite, spike) in zip(steps, counts, metrics, strict=True):
         if not (nonfinite or spike):
-            nll, tokens, largest = nll + loss, tokens + step.tokens, max(largest, norm)
+            nll, tokens, largest = nll + loss, tokens + count, max(largest, norm)
             train.guard.skipped_in_a_row = 0
             continue
         reason = "nonfinite" if nonfinite else "spike"
         norms = _norms(train.model) if update.reads_each_step else {}  # a graph's gradients are in memory of its own
-        lost = Skipped(step.step, step.epoch, step.index, reason, loss / max(1, step.tokens), norm, norms)
+        lost = Skipped(step.step, step.epoch, step.index, reason, loss / max(1, count), norm, norms)
         if nonfinite and update.on_nonfinite == "raise":
             raise _nonfinite_error(lost)
         skipped.append(lost)

@@ -1,0 +1,1 @@
+"""Several processes that train one model together, on the machines that torchrun has started them on."""

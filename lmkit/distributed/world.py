@@ -1,0 +1,213 @@
+"""The processes of one training, and what they do together. One process alone is a world, too, where all of it is
+nothing, so that there is one path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from lmkit.distributed.launch import Launch
+from lmkit.errors import ConfigError, FailedError, LmkitError, LostProcessError
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+    from torch.distributed.distributed_c10d import Store
+
+__all__ = ["ALONE", "World"]
+
+STARTING = timedelta(seconds=60)
+# Longer than a measurement in the first process, or the first reading of a text. A process that has ended is noticed at
+# once: its connections are closed.
+WAITING = timedelta(hours=6)
+ASKING = timedelta(seconds=5)
+OF_THE_NETWORK = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes that train together. Every method is called by all of them, in the same order.
+
+    launch: which one this is. store: where they find each other. control: the group for values in the host's memory.
+    gradients: the group of the devices.
+    """
+
+    launch: Launch = field(default_factory=Launch)
+    store: Store | None = None
+    control: ProcessGroup | None = None
+    gradients: ProcessGroup | None = None
+
+    @classmethod
+    def join(cls, launch: Launch) -> World:
+        """Meet the other processes of a launch. Raises ConfigError where the port is in use, and FailedError where
+        they do not come.
+        """
+        if launch.size == 1:
+            return cls(launch)
+        import torch.distributed as dist
+        from torch.distributed.rendezvous import rendezvous
+
+        address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        try:
+            store, rank, size = next(rendezvous("env://", timeout=STARTING))
+            dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=STARTING)
+            control = dist.new_group(backend="gloo", timeout=WAITING)
+            has_gpus = torch.cuda.is_available() and dist.is_nccl_available()
+            gradients = dist.new_group(backend="nccl", timeout=WAITING) if has_gpus else control
+        except (RuntimeError, ValueError) as error:
+            if "EADDRINUSE" in str(error):
+                raise ConfigError(
+                    f"{address}, where the processes are to meet, is in use: give another port."
+                ) from error
+            raise FailedError(
+                f"The {launch.size} processes have not met at {address} within {STARTING.seconds} seconds: start all of "
+                "them with torchrun."
+            ) from error
+        return cls(launch, store, control, gradients)
+
+    @property
+    def rank(self) -> int:
+        """The number of this process, from 0 on."""
+        return self.launch.rank
+
+    @property
+    def size(self) -> int:
+        """How many processes there are."""
+        return self.launch.size
+
+    @property
+    def alone(self) -> bool:
+        """Whether this process is the only one."""
+        return self.launch.size == 1
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the first process, which writes and speaks for all."""
+        return self.launch.rank == 0
+
+    def rows(self, number: int) -> slice:
+        """Which of so many rows are this process's: parts behind each other, as equal as can be."""
+        short, longer = divmod(number, self.size)
+        begin = self.rank * short + min(self.rank, longer)
+        return slice(begin, begin + short + (self.rank < longer))
+
+    def sum(self, *values: Tensor | float) -> tuple[Any, ...]:
+        """Each of the values added up over the processes: 0-d tensors, in float64; alone the values as they are."""
+        if self.alone:
+            return values
+        import torch.distributed as dist
+
+        device = next((value.device for value in values if isinstance(value, Tensor)), torch.device("cpu"))
+        total = torch.stack([torch.as_tensor(value, dtype=torch.float64, device=device) for value in values])
+        dist.all_reduce(total, group=self.control if device.type == "cpu" else self.gradients)
+        return tuple(total)
+
+    def largest(self, *values: int) -> tuple[int, ...]:
+        """The largest of each value over the processes."""
+        if self.alone:
+            return values
+        import torch.distributed as dist
+
+        found = torch.tensor(values)
+        dist.all_reduce(found, dist.ReduceOp.MAX, group=self.control)
+        return tuple(found.tolist())
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all processes, in each of them."""
+        if self.alone:
+            return [value]
+        import torch.distributed as dist
+
+        found = [None] * self.size
+        dist.all_gather_object(found, value, group=self.control)
+        return found
+
+    def broadcast(self, value: Any) -> Any:
+        """The first process's value; what the others give does not count."""
+        if self.alone:
+            return value
+        import torch.distributed as dist
+
+        found = [value if self.main else None]
+        dist.broadcast_object_list(found, group=self.control)
+        return found[0]
+
+    def all_rows(self, own: Tensor) -> Tensor:
+        """The rows of all processes (B, ...), of each one's own."""
+        return own if self.alone else torch.cat(self.gather(own.cpu())).to(own.device)
+
+    def own_rows(self, rows: Tensor) -> Tensor:
+        """This process's rows of all (B, ...)."""
+        return rows if self.alone else rows[self.rows(len(rows))].clone()
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """What one process cannot do inside, all have not done: an LmkitError of one is raised in each of them."""
+        error: LmkitError | None = None
+        try:
+            yield
+        except LmkitError as caught:
+            if self.alone:
+                raise
+            error = caught
+        if not self.alone:
+            found = [one for one in self.gather(error) if one is not None]
+            if found:
+                raise found[0]
+
+    def check_same(self, values: Mapping[str, Any]) -> None:
+        """Raise ConfigError where a process has another value under one of the names than the first one."""
+        first, *others = self.gather(dict(values))
+        for rank, other in enumerate(others, 1):
+            for name in first:
+                if other[name] != first[name]:
+                    raise ConfigError(
+                        f"The {name} of process {rank} differs from that of process 0: all processes need the same."
+                    )
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Raises LostProcessError where another process ends while this one waits for it inside."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.alone or not _is_of_the_network(error):
+                raise
+            raise LostProcessError(
+                "Another process of this training has ended: all end here. --resume goes on from the last checkpoint."
+            ) from error
+
+    def is_first_to(self, name: str) -> bool:
+        """Whether no other process has asked this under the name before; also where that cannot be found out."""
+        if self.store is None:
+            return True
+        try:
+            self.store.set_timeout(ASKING)
+            return self.store.add(f"lmkit/{name}", 1) == 1
+        except RuntimeError:
+            return True
+
+    def leave(self) -> None:
+        """Close the connections; more than once does no harm."""
+        if not self.alone:
+            import torch.distributed as dist
+
+            if dist.is_initialized():
+                dist.destroy_process_group()
+
+
+def _is_of_the_network(error: RuntimeError) -> bool:
+    import torch.distributed as dist
+
+    named: Sequence[type[Exception]] = (dist.DistBackendError, dist.DistNetworkError, dist.DistStoreError)
+    return isinstance(error, tuple(named)) or any(word in str(error) for word in OF_THE_NETWORK)
+
+
+ALONE = World()
