@@ -115,16 +115,16 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.is_bf16_supported()
 
 
-def choose_threads(threads: int | None) -> int:
+def choose_threads(threads: int | None, processes: int = 1) -> int:
     """Threads to compute with: the given number, else OMP_NUM_THREADS, else the physical cores that this process may
-    use.
+    use, or its share of them where so many processes use them.
     """
     if threads is not None:
         return threads
     wished = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # a list is for nested regions
     if wished.isdigit() and int(wished) > 0:
         return int(wished)
-    return max(1, min(_physical_cores(), _quota()))
+    return max(1, min(_physical_cores(), _quota()) // processes)
 
 
 def cpu_name() -> str:

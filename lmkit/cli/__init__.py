@@ -12,6 +12,7 @@ import click
 
 from lmkit.cli.groups import LazyGroup, no_underscores
 from lmkit.cli.hints import no_such_option
+from lmkit.cli.processes import check_processes, is_silent
 from lmkit.console.terminal.streams import standard_streams
 from lmkit.errors import FailedError, LmkitError, LmkitWarning
 from lmkit.hardware import keep_freed_memory, wait_politely
@@ -54,12 +55,12 @@ class _Group(LazyGroup):
             return super().main(*args, **kwargs)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        with _failures(), _quiet_pipes(), _hints():  # --help and --version write here
+        with _one_voice(), _failures(), _quiet_pipes(), _hints():  # --help and --version write here
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with _failures(), _quiet_pipes(), _hints():
+            with _one_voice(), _failures(), _quiet_pipes(), _hints():
                 result = super().invoke(ctx)
                 sys.stdout.flush()
                 return result
@@ -74,7 +75,8 @@ class _Group(LazyGroup):
             # no shell can give one, a program that calls this can
             ctx.fail("The name of a file holds a NUL byte, which none can have.")
         except KeyboardInterrupt:
-            click.echo("Interrupted.", err=True)
+            if not is_silent():
+                click.echo("Interrupted.", err=True)
             ctx.exit(130)
 
 
@@ -85,6 +87,17 @@ def _hints() -> Iterator[None]:
         yield
     except click.NoSuchOption as error:
         raise click.UsageError(no_such_option(error), error.ctx) from error
+
+
+@contextlib.contextmanager
+def _one_voice() -> Iterator[None]:
+    """A mistake that several processes have made is said by the first of them."""
+    try:
+        yield
+    except click.ClickException as error:
+        if is_silent():
+            raise SystemExit(error.exit_code) from error
+        raise
 
 
 @contextlib.contextmanager
@@ -162,5 +175,6 @@ def main() -> None:
     lmkit eval book-1         its perplexity, in every unit
     lmkit sample book-1 It    the text that it writes
     """
+    check_processes(click.get_current_context().invoked_subcommand)
     keep_freed_memory()
     wait_politely()

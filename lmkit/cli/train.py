@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,11 +18,16 @@ from lmkit.cli.options import (
     run_options,
     section_options,
 )
+from lmkit.cli.processes import joined, loading, signal_seen
 from lmkit.cli.training import report, train_to_the_end
-from lmkit.config import FineTuning
+from lmkit.config import Config, FineTuning
 from lmkit.errors import ConfigError
 from lmkit.files import exists
 from lmkit.presets.preset import preset_names
+
+if TYPE_CHECKING:
+    from lmkit.distributed.world import World
+    from lmkit.session.tuning.origin import Origin
 
 __all__ = ["command"]
 
@@ -77,28 +82,43 @@ def command(
     if resume is not None and start.init_from is not None:
         raise ConfigError("--resume takes no --init-from: the run has its own weights.")
     config = make_config(preset, config_file, given) if resume is None and start.init_from is None else None
-    from lmkit.console.terminal.progress import ProgressLine
-
-    with ProgressLine() as line:
-        line("loading")
+    with loading():
         from lmkit.console.training import TrainingDisplay
         from lmkit.session.session import Session
         from lmkit.session.tuning.origin import Origin
 
-    with TrainingDisplay() as display:
-        listeners: dict[str, Any] = {"progress": display.line, "warn": display.say, "note": display.say}
+    with joined() as world:
+        world.check_same({"command line": click.get_current_context().params})
+        origin = None
         if start.init_from is not None:
-            origin = Origin.open(start)
-            config = origin.configure(chosen_options(preset, config_file, given))
-            session = Session.begin(config, out, origin=origin, **listeners)
-        elif config is not None:
-            session = Session.begin(config, out, **listeners)
-        else:
-            changes = {name: value for name, value in given.items() if value is not None}
-            session = Session.resume(resume or Path(), changes, allow_inexact=allow_inexact, **listeners)
-        with session:
-            ended = train_to_the_end(session, display)
+            with world.together():
+                origin = Origin.open(start)
+                config = origin.configure(chosen_options(preset, config_file, given))
+        if not world.main:
+            raise SystemExit(_follow(world, config, origin))
+        with TrainingDisplay() as display:
+            listeners: dict[str, Any] = {"progress": display.line, "warn": display.say, "note": display.say}
+            if config is not None:
+                session = Session.begin(config, out, origin=origin, world=world, **listeners)
+            else:
+                changes = {name: value for name, value in given.items() if value is not None}
+                how: dict[str, Any] = {"allow_inexact": allow_inexact, "world": world, **listeners}
+                session = Session.resume(resume or Path(), changes, **how)
+            with session:
+                ended = train_to_the_end(session, display)
     report(session, ended, display, as_json=as_json)
+
+
+def _follow(world: World, config: Config | None, origin: Origin | None) -> int:
+    """Train in a process that is not the first; its exit code. config: None where a run is resumed."""
+    from lmkit.session.language.kind import LANGUAGE_MODELS
+    from lmkit.session.processes.follower import Follower
+
+    if config is None:
+        follower = Follower.resume(LANGUAGE_MODELS, world)
+    else:
+        follower = Follower.begin(LANGUAGE_MODELS, config, world, origin=origin)
+    return follower.run(signal_seen())
 
 
 def _corpus(texts: tuple[str, ...], corpus: str | None) -> str | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from lmkit.cli.processes import stopping_signals
 from lmkit.errors import FailedError
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def train_to_the_end(session: Session, display: TrainingDisplay) -> Ended:
             with closing(session.records()) as records:
                 for record in records:
                     display.record(record)
+                    seen += [session.signal_elsewhere] if session.signal_elsewhere and not seen else []
                     if seen:
                         raise _Stopped
             if seen:
@@ -81,7 +83,7 @@ def _first_signal(session: Session) -> Iterator[list[int]]:
             raise _Stopped
 
     try:
-        before = {number: signal.signal(number, note) for number in _stopping_signals()}
+        before = {number: signal.signal(number, note) for number in stopping_signals()}
     except ValueError:  # not the main thread: signals are somebody else's business
         yield seen
         return
@@ -90,14 +92,6 @@ def _first_signal(session: Session) -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _stopping_signals() -> list[signal.Signals]:
-    """Those that ask a program to end. SIGHUP comes from a terminal that was closed; nohup has it ignored."""
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
-    return numbers
 
 
 def report(session: Session, ended: Ended, display: TrainingDisplay, *, as_json: bool) -> None:

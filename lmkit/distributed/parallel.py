@@ -29,7 +29,6 @@ class Parallel:
         self.module, self.world = module, world
         self._trained: list[bool] = []
         self._wrapped: DistributedDataParallel | None = None
-        warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
 
     def __call__(self, *window: Any) -> Any:
         """What the module gives."""
@@ -47,11 +46,15 @@ class Parallel:
             if self._wrapped is not None:
                 self._wrapped._remove_autograd_hooks()
             self._trained = trained
-            self._wrapped = DistributedDataParallel(
-                self.module,
-                process_group=self.world.gradients,
-                broadcast_buffers=False,
-                find_unused_parameters=True,
-                gradient_as_bucket_view=True,
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter(
+                    "ignore", FutureWarning
+                )  # its new name for broadcast_buffers is younger than 2.10
+                self._wrapped = DistributedDataParallel(
+                    self.module,
+                    process_group=self.world.gradients,
+                    broadcast_buffers=False,
+                    find_unused_parameters=True,
+                    gradient_as_bucket_view=True,
+                )
         return self._wrapped

@@ -54,21 +54,23 @@ class World:
         import torch.distributed as dist
         from torch.distributed.rendezvous import rendezvous
 
-        address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        if not {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
+            raise ConfigError(f"WORLD_SIZE is {launch.size} and there is no MASTER_ADDR and MASTER_PORT: use torchrun.")
+        address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         try:
             store, rank, size = next(rendezvous("env://", timeout=STARTING))
             dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=STARTING)
             control = dist.new_group(backend="gloo", timeout=WAITING)
             has_gpus = torch.cuda.is_available() and dist.is_nccl_available()
             gradients = dist.new_group(backend="nccl", timeout=WAITING) if has_gpus else control
-        except (RuntimeError, ValueError) as error:
+        except RuntimeError as error:
             if "EADDRINUSE" in str(error):
                 raise ConfigError(
                     f"{address}, where the processes are to meet, is in use: give another port."
                 ) from error
             raise FailedError(
-                f"The {launch.size} processes have not met at {address} within {STARTING.seconds} seconds: start all of "
-                "them with torchrun."
+                f"The {launch.size} processes have not met at {address} within {STARTING.seconds} seconds: start all "
+                "with torchrun."
             ) from error
         return cls(launch, store, control, gradients)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lmkit.config import PLACEMENT, RESUMABLE, Config, RuntimeConfig, TrainingConfig
+from lmkit.distributed.world import ALONE, World
 from lmkit.errors import ConfigError, RunError
 from lmkit.fields import flag_of
 from lmkit.run.record import RunRecord
@@ -77,7 +78,9 @@ def without_same_placement(changes: Mapping[str, Any], info: Mapping[str, Any]) 
     return {name: value for name, value in changes.items() if name not in PLACEMENT or info.get(name) != value}
 
 
-def placement_of_run(info: Mapping[str, Any], config: Config, changes: Mapping[str, Any]) -> Placement:
+def placement_of_run(
+    info: Mapping[str, Any], config: Config, changes: Mapping[str, Any], world: World = ALONE
+) -> Placement:
     """Device, precision and threads as they were, whatever this machine would choose, unless they were changed."""
     then: dict[str, Any] = {}
     for item in dataclasses.fields(RuntimeConfig):
@@ -88,7 +91,7 @@ def placement_of_run(info: Mapping[str, Any], config: Config, changes: Mapping[s
         runtime = RuntimeConfig(**then)
     except ConfigError as error:
         raise RunError(f"The device, precision or threads that run.json records cannot be used: {error}") from error
-    return Placement.choose(runtime.device, runtime.precision, runtime.threads, config.model)
+    return Placement.choose(runtime.device, runtime.precision, runtime.threads, config.model, world)
 
 
 def check_corpus(stored: StoredRun, corpus: Corpus, given: str | None = None) -> None:

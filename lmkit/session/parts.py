@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lmkit.config import Config
+from lmkit.distributed.world import ALONE, World
 from lmkit.files import check_new_folder
 from lmkit.run.directory import RunDirectory, free_run_path
 from lmkit.run.lock import FolderLock
@@ -18,6 +19,7 @@ from lmkit.session.kind import Kind
 from lmkit.session.log import SessionLog
 from lmkit.session.measurements import Measurements
 from lmkit.session.placement import Placement
+from lmkit.session.processes.joint_setup import prepare_in_all
 from lmkit.session.records.fingerprint import fingerprint
 from lmkit.session.records.run_info import run_info
 from lmkit.session.reports import Reports
@@ -88,6 +90,7 @@ def begin(
     out: Path | None,
     *,
     origin: Origin | None = None,
+    world: World = ALONE,
     progress: Progress | None,
     warn: Say,
     note: Say,
@@ -95,18 +98,22 @@ def begin(
     """A new run, or with an origin one that begins from another run's weights. Everything is checked and made before
     its folder appears.
     """
-    if out is not None:
-        check_new_folder(out)
-    runtime = config.runtime
-    placement = Placement.choose(runtime.device, runtime.precision, runtime.threads, config.model)
-    setup = kind.prepare(config, placement, origin=origin, progress=progress)
-    for text in kind.notes(setup):
-        note(text)
-    path, machine = out or free_run_path(setup.corpus.name), fingerprint(placement)
-    first = [] if origin is None else [partial(_save_first, kind, setup, machine)]
-    run = RunDirectory.create(path, setup.config, setup.corpus.tokenizer, run_info(setup), *first)
-    lock, saved = FolderLock(run.path), None if origin is None else Moment.of(setup)
-    return Parts.make(kind, setup, lock, SessionLog(path, lock.check, kind.unit), machine, warn, progress, saved=saved)
+
+    def place() -> Placement:
+        if out is not None:
+            check_new_folder(out)
+        return Placement.of(config, world)
+
+    setup = prepare_in_all(kind, config, place, world, origin=origin, progress=progress)
+    with setup.orders.ended_by_errors():
+        for text in kind.notes(setup):
+            note(text)
+        path, machine = out or free_run_path(setup.corpus.name), fingerprint(setup.placement)
+        first = [] if origin is None else [partial(_save_first, kind, setup, machine)]
+        run = RunDirectory.create(path, setup.config, setup.corpus.tokenizer, run_info(setup), *first)
+        lock, saved = FolderLock(run.path), None if origin is None else Moment.of(setup)
+        log = SessionLog(path, lock.check, kind.unit)
+        return Parts.make(kind, setup, lock, log, machine, warn, progress, saved=saved)
 
 
 def _save_first(kind: Kind, setup: TrainingSetup, machine: Mapping[str, Any], folder: Path) -> None:

@@ -1,13 +1,15 @@
-"""Where and how exactly a training is computed: device, precision, threads."""
+"""Where and how exactly a training is computed: device, precision, threads, and with which other processes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from lmkit.config import ModelConfig
+from lmkit.config import Config, ModelConfig
+from lmkit.distributed.world import ALONE, World
+from lmkit.errors import ConfigError
 from lmkit.hardware import choose_device, choose_threads
 from lmkit.model.precision import choose_precision
 
@@ -16,21 +18,48 @@ __all__ = ["Placement", "placement_options"]
 
 @dataclass(frozen=True)
 class Placement:
-    """Where and how exactly it is computed; torch has been told the number of threads."""
+    """Where and how exactly it is computed; torch has been told the number of threads. world: the processes that
+    compute it together, each on its own device.
+    """
 
     device: torch.device
     precision: torch.dtype
     threads: int
+    world: World = field(default=ALONE, compare=False)
 
     @classmethod
-    def choose(cls, device: str, precision: str, threads: int | None, model: ModelConfig) -> Placement:
+    def of(cls, config: Config, world: World = ALONE) -> Placement:
+        """The placement of a configuration. Raises as ``choose``."""
+        runtime = config.runtime
+        return cls.choose(runtime.device, runtime.precision, runtime.threads, config.model, world)
+
+    @classmethod
+    def choose(
+        cls, device: str, precision: str, threads: int | None, model: ModelConfig, world: World = ALONE
+    ) -> Placement:
         """The placement that the options name, ``auto`` and None filled in. Raises ConfigError where it is not there,
         or cannot compute this model so.
         """
         chosen = choose_device(device)
-        placement = cls(chosen, choose_precision(precision, chosen, model), choose_threads(threads))
+        if not world.alone:
+            _take_own_device(chosen, world)
+        chosen_threads = choose_threads(threads, world.launch.local_size)
+        placement = cls(chosen, choose_precision(precision, chosen, model), chosen_threads, world)
         torch.set_num_threads(placement.threads)
         return placement
+
+
+def _take_own_device(device: torch.device, world: World) -> None:
+    """Make ``cuda`` the GPU of this process. Raises ConfigError where there is none for it."""
+    if device.type == "mps":
+        raise ConfigError("Several processes train on CPUs or CUDA GPUs: give --device cpu.")
+    if device.type == "cuda":
+        if world.launch.local_rank >= torch.cuda.device_count():
+            raise ConfigError(
+                f"{world.launch.local_size} processes on one machine need a GPU each, and it has "
+                f"{torch.cuda.device_count()}: start fewer, or give --device cpu."
+            )
+        torch.cuda.set_device(world.launch.local_rank)
 
 
 def placement_options(placement: Placement) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from lmkit.config import Config
+from lmkit.distributed.world import ALONE, World
 from lmkit.errors import NonFiniteError, RunError
 from lmkit.run.checkpoints.folder import CheckpointFolder
 from lmkit.run.directory import RunDirectory
@@ -20,8 +21,8 @@ from lmkit.session.resume import resume
 from lmkit.session.tuning.origin import Origin
 from lmkit.text.corpus import Progress
 from lmkit.training.guard import Skipped
-from lmkit.training.loop import EvaluationRecord, fit, progress_of, reached_limits
-from lmkit.training.step import StepRecord, Update
+from lmkit.training.loop import EvaluationRecord, Validated, fit, progress_of, reached_limits
+from lmkit.training.step import StepRecord
 
 __all__ = ["Session"]
 
@@ -60,6 +61,7 @@ class Session:
         self.earlier_validations = list(parts.earlier)
         self.config, self.corpus, self.sampler = self.setup.config, self.setup.corpus, self.setup.sampler
         self.train, self.model, self.device = self.setup.train, self.setup.train.model, self.setup.placement.device
+        self._orders = self.setup.orders
         self.unsaved: str | None = None
 
     @classmethod
@@ -70,6 +72,7 @@ class Session:
         *,
         origin: Origin | None = None,
         kind: Kind = LANGUAGE_MODELS,
+        world: World = ALONE,
         progress: Progress | None = None,
         warn: Say = silent,
         note: Say = silent,
@@ -81,9 +84,11 @@ class Session:
         not end the training: ``warn`` receives why, saving is tried again, and ``unsaved`` says at the end what the
         disk never took. ``note`` receives what the text has that nobody may want; ``progress(stage, share)`` is called
         while a text is prepared or measured. origin: the run to begin from, whose ``configure`` made the configuration
-        (fine-tuning); its weights are in the new run's checkpoint of step 0. kind: what is trained.
+        (fine-tuning); its weights are in the new run's checkpoint of step 0. kind: what is trained. world: the
+        processes that train it; the others than the first have a ``Follower`` each.
         """
-        return cls(begin(kind, config, out, origin=origin, progress=progress, warn=warn, note=note))
+        how: dict[str, Any] = {"origin": origin, "world": world, "progress": progress, "warn": warn, "note": note}
+        return cls(begin(kind, config, out, **how))
 
     @classmethod
     def resume(
@@ -93,6 +98,7 @@ class Session:
         *,
         allow_inexact: bool = False,
         kind: Kind = LANGUAGE_MODELS,
+        world: World = ALONE,
         progress: Progress | None = None,
         warn: Say = silent,
         note: Say = silent,
@@ -105,10 +111,11 @@ class Session:
         another process trains the run, the text is gone or has changed, or the machine or a library differs (unless
         ``allow_inexact``), ConfigError for a change that would make it another run.
         """
-        lock = FolderLock(RunDirectory.open(path).path)
+        with world.together():
+            lock = FolderLock(RunDirectory.open(path).path)
         try:
-            how: dict[str, Any] = {"allow_inexact": allow_inexact, "progress": progress, "warn": warn, "note": note}
-            return cls(resume(kind, lock, changes or {}, **how))
+            how: dict[str, Any] = {"world": world, "progress": progress, "warn": warn, "note": note}
+            return cls(resume(kind, lock, changes or {}, allow_inexact=allow_inexact, **how))
         except BaseException:
             lock.release()  # now: who keeps the exception keeps its frames, and they the lock
             raise
@@ -119,6 +126,7 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._orders.end_with(error)
         self.release()
 
     @property
@@ -130,6 +138,11 @@ class Session:
     def placement(self) -> Placement:
         """The device, precision and threads that this session computes with."""
         return self.setup.placement
+
+    @property
+    def signal_elsewhere(self) -> int:
+        """The number of a signal that another process of this training has received and that asks to end; 0 without."""
+        return self._orders.signal
 
     @property
     def progress(self) -> float:
@@ -153,17 +166,19 @@ class Session:
 
         Raises NonFiniteError under the policy ``raise``, after a report has been written into the run folder.
         """
-        validate = self.measurements.validate if self.setup.validates else None
+        validate = self._validate if self.setup.validates else None
         if self.rollback.is_on and self.train.step == 0:
             self.saver.save()  # what the first steps can go back to
+        self._orders.go_on()
         try:
-            for record in fit(self.train, self.sampler, self.config.training, self._update(), validate):
+            for record in fit(self.train, self.sampler, self.config.training, self.setup.make_update(), validate):
                 self.saver.collect()
                 if isinstance(record, StepRecord):
                     self._after_step(record)
                 else:
                     self._after_validation(record)
                 yield record
+                self._orders.go_on()
             self.saver.ensure_saved()
         except NonFiniteError as error:
             if isinstance(error.skipped, Skipped):
@@ -207,10 +222,12 @@ class Session:
         without both. Raises NonFiniteError where neither the best nor the last weights are finite.
         """
         if not self.train.step:
+            self._orders.end()
             self._end(saved=True)
             return None
         self._keep_last_model()
         saved = self.saver.ensure_saved()  # from here on the weights are not the training's any more
+        self._orders.end()
         self.log.end_interval(self.train)
         step = self.best.take()
         result = self.measurements.close()
@@ -224,29 +241,21 @@ class Session:
         """
         self._keep_last_model()
         saved = self.saver.ensure_saved()
+        self._orders.end()
         self._end(saved=saved)
 
     def release(self) -> None:
         """Let go of the run without saving it, where an exception has ended the training. What is being written comes
         to its end.
         """
+        self._orders.end(1)
         self.saver.leave()
         self._lock.release()
 
-    def _update(self) -> Update:
-        training, device, precision = self.config.training, self.device, self.placement.precision
-        return Update(
-            self.setup.loss,
-            device,
-            precision,
-            training.max_grad_norm,
-            on_nonfinite=training.on_nonfinite,
-            skip_spikes=training.skip_spikes,
-            read_every=Update.steps_per_reading(
-                device, precision, self.train.optimizer, self.config.checkpoint.checkpoint_every
-            ),
-            accumulate=training.accumulate,
-        )
+    def _validate(self) -> Validated:
+        measured = self.measurements.validate()
+        self._orders.validated(measured)
+        return measured
 
     def _keep_last_model(self) -> None:
         self.saver.finish()

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 
 from lmkit.config import OF_WINDOWS, Config
+from lmkit.distributed.parallel import Parallel
 from lmkit.errors import ConfigError, DataError
 from lmkit.files import expanded, is_file
-from lmkit.hardware import memory_size
 from lmkit.model.blueprint import Blueprint, LanguageBlueprint
-from lmkit.model.encoder import Encoder, LossOfWindows
+from lmkit.model.encoder import Encoder
 from lmkit.model.language_model import LanguageModel, SequenceLoss
-from lmkit.model.memory import largest, training_bytes
 from lmkit.model.penalty import ActivationPenalty
-from lmkit.model.shapes import shape_model
 from lmkit.samplers import Sampler, fitting_layout
+from lmkit.session.memory import check_memory
 from lmkit.session.placement import Placement
+from lmkit.session.processes.orders import Orders
 from lmkit.session.sampling import training_sampler, window_sizes
 from lmkit.text.corpus import Corpus, Progress, build_corpus
 from lmkit.text.sources.opening import local_path
@@ -32,29 +31,28 @@ from lmkit.text.tokenizers.kinds import TOKENIZERS
 from lmkit.text.tokenizers.tokenizer import Tokenizer
 from lmkit.training.average import make_average
 from lmkit.training.freezing import freeze
+from lmkit.training.generators import Generators
 from lmkit.training.loop import is_finished, validation_is_due
-from lmkit.training.optimizers import make_optimizer, num_moments
+from lmkit.training.optimizers import make_optimizer
 from lmkit.training.state import TrainState
+from lmkit.training.step import Update
 
 __all__ = [
     "TrainingSetup",
     "absolute_corpus",
     "assemble",
     "begin_training",
-    "bytes_to_train",
     "check_validation",
     "measured_language_model",
     "prepare",
     "with_absolute_paths",
 ]
 
-SIZES = ("hidden_size", "context", "attention")  # of a network that are suggested smaller
-LEAST_VOCABULARY = 100  # a smaller one is not suggested
-
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """Everything that a training needs, made and checked, and nothing written yet. config: with absolute paths.
+    """Everything that a training needs, made and checked, and nothing written yet. config: with absolute paths. loss:
+    its forward gives a WindowLoss.
     init_from: what run.json records of the run that a fine-tuning begins from, None for any other training.
     """
 
@@ -64,7 +62,7 @@ class TrainingSetup:
     blueprint: Blueprint[Encoder]
     sampler: Sampler
     train: TrainState
-    loss: LossOfWindows
+    loss: torch.nn.Module
     init_from: Mapping[str, Any] | None = None
 
     @property
@@ -81,6 +79,32 @@ class TrainingSetup:
     def validation_is_due(self) -> bool:
         """Whether a validation comes before the next step."""
         return self.validates and validation_is_due(self.train, self.sampler, self.config.training)
+
+    @cached_property
+    def orders(self) -> Orders:
+        """What the first process tells the others, where there are any."""
+        return Orders(self.placement.world)
+
+    def make_update(self) -> Update:
+        """How the steps are taken."""
+        training, placement = self.config.training, self.placement
+        device, precision = placement.device, placement.precision
+        update = Update(
+            self.loss,
+            device,
+            precision,
+            training.max_grad_norm,
+            on_nonfinite=training.on_nonfinite,
+            skip_spikes=training.skip_spikes,
+            read_every=Update.steps_per_reading(
+                device, precision, self.train.optimizer, self.config.checkpoint.checkpoint_every
+            ),
+            accumulate=training.accumulate,
+        )
+        if placement.world.alone:
+            return update
+        parallel = Parallel(self.loss, placement.world)
+        return dataclasses.replace(update, loss=parallel, no_sync=parallel.no_sync)
 
 
 def prepare(
@@ -107,7 +131,7 @@ def assemble(
         config.training, text.ids, text.document_starts, eos_id=corpus.tokenizer.eos_id, seed=config.runtime.order_seed
     )
     steps = window_sizes(config.training, len(text), text.document_starts).longest
-    _check_memory(config, corpus.tokenizer.vocab_size, placement.device, steps)
+    check_memory(config, corpus.tokenizer.vocab_size, placement, steps)
     torch.manual_seed(config.runtime.weights_seed)
     order = _frequency_order(config, corpus) if weights is None else None
     blueprint = LanguageBlueprint(config.model, corpus.tokenizer.vocab_size)
@@ -116,8 +140,8 @@ def assemble(
         model.load_state_dict(weights, strict=False)  # second names of tied weights are absent
     model = model.to(placement.device)
     training = config.training
-    loss = SequenceLoss(model, ActivationPenalty(training.ar_alpha, training.tar_beta), training.border_factor)
-    train = begin_training(model, config, placement)
+    train, penalty = begin_training(model, config, placement), ActivationPenalty(training.ar_alpha, training.tar_beta)
+    loss = SequenceLoss(model, penalty, training.border_factor, train.generators.common)
     return TrainingSetup(config, placement, corpus, blueprint, sampler, train, loss)
 
 
@@ -137,7 +161,8 @@ def begin_training(model: Encoder, config: Config, placement: Placement) -> Trai
     freeze(model, config.training.freeze or ())
     scaler = torch.amp.GradScaler(placement.device.type, enabled=placement.precision == torch.float16)
     optimizer, average = make_optimizer(model, config.training), make_average(config.training)
-    return TrainState(model, optimizer, scaler=scaler, average=average)
+    generators = Generators.begin(placement.world, config.runtime.weights_seed, placement.device)
+    return TrainState(model, optimizer, scaler=scaler, average=average, generators=generators)
 
 
 def measured_language_model(train: TrainState) -> LanguageModel:
@@ -188,63 +213,3 @@ def with_absolute_paths(config: Config) -> Config:
     if config.data.tokenizer in TOKENIZERS or not is_file(tokenizer):
         return config
     return config.override({"tokenizer": str(tokenizer.resolve())})
-
-
-def bytes_to_train(config: Config, vocab_size: int, device: torch.device, steps: int) -> float:
-    """An estimate of the memory that a training takes with windows of up to so many steps, from fixed formulas:
-    ``lmkit.model.memory``.
-    """
-    training = config.training
-    model = shape_model(config.model, vocab_size)
-    penalised = training.ar_alpha > 0 or training.tar_beta > 0
-    return training_bytes(
-        model,
-        moments=num_moments(training) + (training.average != "none"),
-        rows=training.batch_size,
-        steps=steps,
-        device=device,
-        parts=training.accumulate,
-        penalised=penalised,
-    )
-
-
-def _check_memory(config: Config, vocab_size: int, device: torch.device, steps: int) -> None:
-    """Raise ConfigError where a training takes more memory than there is; it says what would fit."""
-    needed, present = bytes_to_train(config, vocab_size, device, steps), memory_size(device)
-    if present is None or needed <= present:
-        return
-    style = config.training.truncation
-    windows = "" if style in OF_WINDOWS else f" and --truncation {style}, in windows of {steps:,} steps,"
-    raise ConfigError(
-        f"To train this model with a vocabulary of {vocab_size:,}{windows} takes about {needed / 2**30:,.1f} GiB, and "
-        f"this machine has {present / 2**30:,.1f} GiB: {_what_fits(config, vocab_size, device, steps, present)}."
-    )
-
-
-def _what_fits(config: Config, vocab_size: int, device: torch.device, steps: int, present: int) -> str:
-    def fits(config: Config, vocab_size: int, steps: int = steps) -> bool:
-        return bytes_to_train(config, vocab_size, device, steps) <= present
-
-    def fitting(name: str) -> int:
-        most = getattr(config.model, name) or 0
-        return largest(lambda number: fits(config.override({name: number}), vocab_size), most)
-
-    options = []
-    for name in SIZES:
-        with contextlib.suppress(ConfigError):  # of options that do not go with a smaller size
-            size = fitting(name)
-            options += [f"--{name.replace('_', '-')} {size}"] if size else []
-    batch_size = config.training.batch_size
-    rows = largest(
-        lambda number: fits(config.override({"accumulate": math.ceil(batch_size / number)}), vocab_size), batch_size
-    )
-    options += [f"--accumulate {math.ceil(batch_size / rows)}"] if rows else []
-    if config.data.tokenizer in ("word", "bpe"):
-        with contextlib.suppress(ConfigError):
-            size = largest(lambda number: fits(config, number + LEAST_VOCABULARY), vocab_size - LEAST_VOCABULARY)
-            options += [f"--vocab-size {size + LEAST_VOCABULARY}"] if size else []
-    if config.training.truncation not in OF_WINDOWS:
-        size = largest(partial(fits, config, vocab_size), steps)
-        flag = "--k2" if config.training.truncation == "k1k2" else "--truncation fixed --window"
-        options += [f"{flag} {size}"] if size else []
-    return f"{' or '.join(options)} would fit" if options else "choose a smaller --batch-size, --window or --layers"

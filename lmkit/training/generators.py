@@ -38,20 +38,20 @@ class Generators:
         """Those of the first process by the names that they have where it is the only one, and in a world of several
         those of all, which come together here.
         """
-        cuda = torch.cuda.is_available()
+        has_gpu = torch.cuda.is_available()
         if self.common is None:
-            own = torch.cuda.get_rng_state_all() if cuda else []
-            return {"generator": torch.get_rng_state(), "cuda_generators": own}
-        mine = (torch.get_rng_state(), [torch.cuda.get_rng_state()] if cuda else [])
-        states = self.world.gather(mine)
-        names = {"generator": states[0][0], "cuda_generators": states[0][1]}
-        return names | {"processes": states, "common_generator": self.common.get_state()}
+            all_gpus = torch.cuda.get_rng_state_all() if has_gpu else []
+            return {"generator": torch.get_rng_state(), "cuda_generators": all_gpus}
+        mine = (torch.get_rng_state(), [torch.cuda.get_rng_state()] if has_gpu else [])
+        (cpu, cuda), *others = self.world.gather(mine)
+        common = self.common.get_state()
+        return {"generator": cpu, "cuda_generators": cuda, "other_generators": others, "common_generator": common}
 
     def load_state_dict(self, values: Mapping[str, Any]) -> None:
         """Draw on from ``state_dict``. Of another number of processes only the first one goes on; the others begin anew
         from a seed that follows from it.
         """
-        states = values.get("processes", [(values["generator"], values["cuda_generators"])])
+        states = [(values["generator"], values["cuda_generators"]), *values.get("other_generators", [])]
         same = len(states) == self.world.size
         cpu, cuda = states[self.world.rank if same else 0]
         torch.set_rng_state(cpu)

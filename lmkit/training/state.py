@@ -86,8 +86,8 @@ class TrainState:
         return self.model if mean is None else mean
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values, nested: what ``lmkit.run.checkpoints.packing`` takes; of all rows and processes, which
-        come together here.
+        """Tensors and plain values, nested: what ``lmkit.run.checkpoints.packing`` takes; of all rows and processes,
+        which come together here.
         """
         return {
             "model": self.model.state_dict(),
@@ -141,6 +141,14 @@ class TrainState:
         if self.average is not None:
             self.average.load_mean(values["average"], self.model)
         self.graphs.clear()
+
+    def go_back(self, values: Mapping[str, Any]) -> None:
+        """Weights, their mean and optimiser of an earlier ``state_dict``; the position in the data stays. Raises
+        Mismatch where something does not fit.
+        """
+        self.load_weights(values)
+        self.carried = None
+        self.guard.rollbacks += 1
 
     def _check_memory(self, memories: dict[int, dict[str, Any]]) -> None:
         """Raise Mismatch where what an optimiser remembers of the parameters, by their number, is not this one's."""

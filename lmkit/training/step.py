@@ -90,8 +90,8 @@ class Update:
 
 @dataclass(frozen=True)
 class Pending:
-    """A step that was taken and not read yet. tokens: its targets in all processes. metrics: nll, gradient norm, whether
-    it was not finite, whether it was a spike, (4,) on the device.
+    """A step that was taken and not read yet. tokens: its targets in all processes. metrics: nll, gradient norm,
+    whether it was not finite, whether it was a spike, (4,) on the device.
     """
 
     step: int

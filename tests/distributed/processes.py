@@ -14,7 +14,7 @@ from lmkit.distributed.launch import VARIABLES, Launch
 from lmkit.distributed.world import World
 from tests.forks import ended, start
 
-WAIT_SECONDS = 60
+Join = Callable[[], World]
 
 
 def variables(rank: int, size: int, port: int) -> dict[str, str]:
@@ -24,28 +24,35 @@ def variables(rank: int, size: int, port: int) -> dict[str, str]:
     return {**told, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
 
-def free_port() -> int:
-    """A port that nobody listens at."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+def free_ports(number: int) -> list[int]:
+    """Ports that nobody listens at."""
+    found = [socket.socket() for _ in range(number)]
+    try:
+        for one in found:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in found]
+    finally:
+        for one in found:
+            one.close()
 
 
-def in_processes(size: int, work: Callable[[World], Any], folder: Path) -> list[Any]:
-    """What ``work`` gives in each process of a world of so many."""
-    port = free_port()
+def in_processes(size: int, work: Callable[[Join], Any], folder: Path, *, worlds: int = 1) -> list[Any]:
+    """What ``work`` gives in each of so many processes; it may join a world as often as ``worlds`` says."""
+    ports = free_ports(worlds)
     children = []
     for rank in range(size):
         with open(folder / f"{rank}.log", "wb") as log:
 
             def run(rank: int = rank) -> None:
-                world = World.join(Launch.read())
-                torch.save(work(world), folder / f"{rank}.pt")
-                world.leave()
+                coming = iter(ports)
 
-            told = variables(rank, size, port)
-            children.append(start(run, folder, stdout=log.fileno(), stderr=log.fileno(),
-                                  before=lambda told=told: os.environ.update(told)))  # fmt: skip
+                def join() -> World:
+                    os.environ.update(variables(rank, size, next(coming)))
+                    return World.join(Launch.read())
+
+                torch.save(work(join), folder / f"{rank}.pt")
+
+            children.append(start(run, folder, stdout=log.fileno(), stderr=log.fileno()))
     codes = [ended(child) for child in children]
     logs = "\n".join((folder / f"{rank}.log").read_text() for rank in range(size))
     assert codes == [0] * size, logs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +23,7 @@ from lmkit.training.loop import fit
 from lmkit.training.optimizers import make_optimizer
 from lmkit.training.state import TrainState
 from lmkit.training.step import StepRecord, Update
-from tests.distributed.processes import in_processes
+from tests.distributed.processes import Join, in_processes
 
 STREAM = np.random.default_rng(7).choice(40, 500, p=np.arange(40, 0, -1) / 820).astype(np.uint8)
 DOCUMENTS = np.cumsum([0, 3, 70, 8, 2, 90, 31, 5, 120, 40, 4])
@@ -92,7 +91,8 @@ def in_float32(world: World) -> dict[str, Trained]:
 def found(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     """What each of two processes has found, in all cases."""
 
-    def work(world: World) -> Any:
+    def work(join: Join) -> Any:
+        world = join()
         return {name: train(world, **options) for name, options in CASES.items()}, in_float32(world)
 
     return in_processes(2, work, tmp_path_factory.mktemp("two"))

@@ -12,8 +12,8 @@ from lmkit.doctor.check import NOTE, WARNING, Check
 from lmkit.hardware import choose_device, choose_threads
 from lmkit.model.precision import choose_precision
 from lmkit.model.shapes import shape_model
+from lmkit.session.memory import bytes_to_train
 from lmkit.session.sampling import Documents, window_sizes
-from lmkit.session.setup import bytes_to_train
 
 __all__ = ["Estimate", "estimate", "estimate_checks"]
 

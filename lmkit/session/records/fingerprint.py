@@ -13,8 +13,9 @@ from lmkit.errors import RunError
 from lmkit.hardware import describe_cpu
 from lmkit.run.version import lmkit_version
 from lmkit.session.placement import Placement
+from lmkit.session.setup import TrainingSetup
 
-__all__ = ["check_fingerprint", "fingerprint"]
+__all__ = ["check_fingerprint", "check_processes", "fingerprint"]
 
 OWN_VERSION = "lmkit"  # of a fingerprint: another version of it trains to the same bits, as tests/stored_runs show
 
@@ -50,3 +51,20 @@ def check_fingerprint(then: Mapping[str, Any], now: Mapping[str, Any], *, allow_
             "--allow-inexact resumes all the same."
         )
     return differing
+
+
+def check_processes(then: int, setup: TrainingSetup, *, allow_inexact: bool) -> list[str]:
+    """What differs where a run is resumed in another number of processes, as words. Without masks its result is the
+    same to rounding. Raises RunError where masks are drawn and it is not allowed that they are others.
+    """
+    now = setup.placement.world.size
+    if then == now:
+        return []
+    model = setup.config.model
+    masks = any((*model.dropouts, model.weight_drop, model.embedding_type_dropout, model.zoneout))
+    if masks and not allow_inexact:
+        raise RunError(
+            f"The run was trained by {then} process{'es' if then > 1 else ''}, and dropout draws other masks in {now}: "
+            f"start {then}, or say --allow-inexact."
+        )
+    return [f"processes {then} then, {now} now"]

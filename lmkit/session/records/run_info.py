@@ -34,6 +34,7 @@ def run_info(setup: TrainingSetup) -> dict[str, Any]:
         "versions": {**versions(), "numpy": np.__version__},
         "cpu": describe_cpu(),
         **placement_options(setup.placement),
+        **({} if setup.placement.world.alone else {"processes": setup.placement.world.size}),
         "resolved": resolved_options(setup.config, corpus.tokenizer, setup.placement),
         "fingerprint": fingerprint(setup.placement),
     }

@@ -43,6 +43,7 @@ TRAIN: Kinds = {
     "generator": Tensor,
     "cuda_generators": list,
 }
+OF_PROCESSES: Kinds = {"other_generators": list, "common_generator": Tensor}
 LOG: Kinds = {"length": int, "sha256": str, "interval": tuple, "last": (tuple, NOTHING)}
 AVERAGE: Kinds = {"count": int, "started_at": int, "losses": tuple}
 CLOCKS: Kinds = {"elapsed": (int, float), "interval_started": (int, float)}
@@ -58,6 +59,7 @@ def checkpoint_files(
     What is measured is what ``--checkpoint`` opens. Where that is a mean, the weights it is a mean of are with the
     training's values.
     """
+    setup.orders.save()
     state = setup.train.state_dict()
     del state["model"]
     if "average" in state and state["average"].pop("weights") is not None:
@@ -83,6 +85,11 @@ class CheckpointState:
     elapsed: float
     interval_started: float
 
+    @property
+    def processes(self) -> int:
+        """How many processes trained together."""
+        return 1 + len(self.train.get("other_generators", []))
+
     @classmethod
     def read(cls, checkpoint: Checkpoint) -> CheckpointState:
         """Raises RunError that names what is missing, or is not as this version writes it."""
@@ -94,6 +101,8 @@ class CheckpointState:
         _check(checkpoint, clock, CLOCKS, f"in {CLOCK} its")
         if not all(math.isfinite(clock[name]) for name in CLOCKS):
             raise misfit(checkpoint, f"{CLOCK} holds a time that is not finite")
+        if "other_generators" in values["train"]:
+            _check(checkpoint, values["train"], OF_PROCESSES, "of the processes its")
         kept: dict[str, Any] = {name: values[name] for name in SESSION}
         kept |= {name: float(clock[name]) for name in CLOCKS}
         return cls(checkpoint.step, **kept)

@@ -58,7 +58,7 @@ class Rollback:
             if checkpoint is not None:
                 why = f"{MAX_ROLLBACKS} rollbacks since the last step of --checkpoint-every have not helped"
             raise NonFiniteError(f"Step {skipped.step}: the loss or the gradient is not finite, and {why}.")
-        train.load_weights(training_values(checkpoint, CheckpointState.read(checkpoint), self._run, self._setup))
-        train.carried = None
-        train.guard.rollbacks += 1
+        values = training_values(checkpoint, CheckpointState.read(checkpoint), self._run, self._setup)
+        self._setup.orders.go_back(values)
+        train.go_back(values)
         self._warn(f"Step {skipped.step:,} was not finite: back to the weights of step {checkpoint.step:,}.")

@@ -1,0 +1,1 @@
+"""A session in several processes: the first one leads, the others follow."""
