@@ -193,7 +193,7 @@ def test_the_mean_of_steps_that_run_ahead_is_that_of_their_weights(text: Path, t
     options = {"optimizer": "sgd", "momentum": 0.9, "lr": 0.1, "average": "ema", "average_decay": 0.9}
     config = Config().override({**OPTIONS, **options, "on_nonfinite": "skip", "corpus": str(text)})
     session = Session(config, tmp_path / "run")
-    train, update, average = session.train, session._update(), session.train.average
+    train, update, average = session.train, session.setup.make_update(), session.train.average
     assert update.read_every > 1 and average is not None
     expected: list[torch.Tensor] = []
     for step, window in enumerate(islice(session.sampler.epoch(0), 12), 1):

@@ -14,10 +14,12 @@ from lmkit.errors import ConfigError
 from lmkit.model import memory
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.memory import check_evaluation_memory, evaluation_bytes, largest, training_bytes
-from lmkit.session import setup as preparation
+from lmkit.session import memory as preparation
+from lmkit.session.placement import Placement
 from lmkit.session.sampling import window_sizes
 
 CPU = torch.device("cpu")
+HERE = Placement(CPU, torch.float32, 1)
 GIB = 2**30
 
 
@@ -74,21 +76,21 @@ def test_a_training_that_cannot_fit_says_what_would(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(preparation, "memory_size", lambda device: 4 * GIB)
     config = Config().override({"tokenizer": tokenizer, "hidden_size": 200, "cell": "gru"})
     with pytest.raises(ConfigError, match=r"vocabulary of 2,000,000 takes about [0-9.]+ GiB") as error:
-        preparation._check_memory(config, 2_000_000, CPU, 64)
+        preparation.check_memory(config, 2_000_000, HERE, 64)
     found = dict(re.findall(r"--([\w-]+) ([0-9]+)", str(error.value)))
     assert ("vocab-size" in found) == (tokenizer == "word")
-    preparation._check_memory(config.override({"hidden_size": int(found["hidden-size"])}), 2_000_000, CPU, 64)
+    preparation.check_memory(config.override({"hidden_size": int(found["hidden-size"])}), 2_000_000, HERE, 64)
     if tokenizer == "word":
-        preparation._check_memory(config, int(found["vocab-size"]), CPU, 64)
+        preparation.check_memory(config, int(found["vocab-size"]), HERE, 64)
 
 
 def test_a_context_that_cannot_fit_says_what_would(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(preparation, "memory_size", lambda device: 4 * GIB)
     config = Config().override({"cell": "transformer", "context": 10**6})
     with pytest.raises(ConfigError, match=r"takes about [0-9.,]+ GiB") as error:
-        preparation._check_memory(config, 100, CPU, 64)
+        preparation.check_memory(config, 100, HERE, 64)
     (fitting,) = re.findall(r"--context ([0-9]+)", str(error.value))
-    preparation._check_memory(config.override({"context": int(fitting)}), 100, CPU, 64)
+    preparation.check_memory(config.override({"context": int(fitting)}), 100, HERE, 64)
     with torch.device("meta"):
         short, long = (LanguageModel(ModelConfig(cell="transformer", context=size), 100) for size in (64, 10**5))
     states = 4 * 32 * 2 * 256 * (10**5 - 64)  # bytes of keys and values
@@ -101,11 +103,11 @@ def test_a_batch_that_cannot_fit_says_in_how_many_parts_it_would(monkeypatch: py
     monkeypatch.setattr(preparation, "memory_size", lambda device: GIB)
     config = Config().override({"batch_size": 4000, "window": 300})
     with pytest.raises(ConfigError, match=r"--accumulate [0-9]+ would fit") as error:
-        preparation._check_memory(config, 90, CPU, 300)
+        preparation.check_memory(config, 90, HERE, 300)
     (parts,) = re.findall(r"--accumulate ([0-9]+)", str(error.value))
-    preparation._check_memory(config.override({"accumulate": int(parts)}), 90, CPU, 300)
+    preparation.check_memory(config.override({"accumulate": int(parts)}), 90, HERE, 300)
     with pytest.raises(ConfigError):
-        preparation._check_memory(config.override({"accumulate": int(parts) - 1}), 90, CPU, 300)
+        preparation.check_memory(config.override({"accumulate": int(parts) - 1}), 90, HERE, 300)
 
 
 def bytes_of(**options: Any) -> float:
@@ -155,9 +157,9 @@ def test_a_style_of_truncation_that_cannot_fit_says_how_many_steps_would(
     with pytest.raises(
         ConfigError, match=rf"--truncation {style}, in windows of 100,000 steps, .*{flag}.* fit"
     ) as error:
-        preparation._check_memory(config, 90, CPU, 100_000)
+        preparation.check_memory(config, 90, HERE, 100_000)
     (steps,) = re.findall(r"(?:--window|--k2) ([0-9]+)", str(error.value))
-    preparation._check_memory(config, 90, CPU, int(steps))
+    preparation.check_memory(config, 90, HERE, int(steps))
 
 
 @pytest.mark.parametrize("kind", ["sha", "bahdanau"])
@@ -165,6 +167,6 @@ def test_an_attention_that_cannot_fit_says_what_would(monkeypatch: pytest.Monkey
     monkeypatch.setattr(preparation, "memory_size", lambda device: 4 * GIB)
     config = Config().override({"attention": 10**6, "attention_kind": kind})
     with pytest.raises(ConfigError, match=r"takes about [0-9.,]+ GiB") as error:
-        preparation._check_memory(config, 100, CPU, 64)
+        preparation.check_memory(config, 100, HERE, 64)
     (fitting,) = re.findall(r"--attention ([0-9]+)", str(error.value))
-    preparation._check_memory(config.override({"attention": int(fitting)}), 100, CPU, 64)
+    preparation.check_memory(config.override({"attention": int(fitting)}), 100, HERE, 64)
