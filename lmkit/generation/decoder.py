@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lmkit.generation.blocks import Blocks
 from lmkit.generation.packed import packed
-from lmkit.model.inference import inference
+from lmkit.generation.prompt import read_prompt
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.state import State, concatenate, map_state, select
 
@@ -19,7 +19,6 @@ Step = Callable[[Tensor, State], tuple[Tensor, State]]
 ALIGNMENT = 64  # bytes: what torch allocates on a CPU begins at a multiple of it
 TABLE_ENTRIES = 2**22  # 16 MiB: the first layer's input products of every token, where the vocabulary is small enough
 LONG_PROMPT = 64  # tokens: longer prompts are read by the kernels that train
-WINDOW = 512  # tokens of a prompt that they read at a time
 
 
 class StepDecoder:
@@ -57,12 +56,10 @@ class StepDecoder:
         """Read a prompt (T,) from a state of one row: logits (1, V) of what follows, and the new state.
 
         Of a prompt of more than 64 tokens all but the last are read by the kernels that train, which gives the same to
-        rounding. Which way is taken depends on the length alone.
+        rounding (``read_prompt``). Which way is taken depends on the length alone.
         """
         if len(prompt) > LONG_PROMPT:
-            with inference(self.model):
-                for window in prompt[:-1].split(WINDOW):
-                    _, state = self.model.features(window[None], map_state(_aligned, state))
+            state = read_prompt(self.model, prompt[:-1], map_state(_aligned, state))
             prompt = prompt[-1:]
         for token in prompt.split(1):
             logits, state = self(token, state)

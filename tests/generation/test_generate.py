@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lmkit.evaluation.predictor import NetworkPredictor
-from lmkit.generation import decoder as decoder_module
+from lmkit.generation import prompt as prompt_module
 from lmkit.generation.decoder import LONG_PROMPT, StepDecoder
 from lmkit.generation.decoding import Decoding
 from lmkit.generation.generate import generate
@@ -201,7 +201,7 @@ def test_unwanted_tokens_are_not_chosen_and_the_log_probs_stay_the_models_own(ma
 @pytest.mark.parametrize(("cell", "length"), [*((cell, 130) for cell in CELLS), ("lstm", LONG_PROMPT + 1)])
 @torch.no_grad()
 def test_a_long_prompt_read_by_the_kernels_gives_what_its_steps_give(make_model, monkeypatch, cell, length):
-    monkeypatch.setattr(decoder_module, "WINDOW", 50)
+    monkeypatch.setattr(prompt_module, "WINDOW", 50)
     model = make_model(cell, num_layers=2, dropout=0.5).double().train()
     decoder, prompt = StepDecoder(model), torch.randint(12, (length,))
     logits, state = decoder.read(prompt, model.initial_state(1))
