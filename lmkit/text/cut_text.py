@@ -67,16 +67,17 @@ class CutText:
         path = self.cache.tokenizer_path(
             content_key(self.key, kind.kind, kind.training_version(), config.vocab_size, config.min_count)
         )
-        try:
-            return tokenizer_from_json(unseal(path.read_bytes(), TOKENIZER_FORMAT)["tokenizer"], str(path))
-        except (OSError, OutdatedError):
-            pass
-        except DamagedError:
-            warn_of_damage(self.source.name)
-        texts = _then_build(self.training_texts("training the tokenizer", separate=kind.joins_chunks), self.report)
-        tokenizer = kind.train_chunks(texts, vocab_size=config.vocab_size, min_count=config.min_count)
-        self.cache.store_text(path, seal(TOKENIZER_FORMAT, {"tokenizer": tokenizer.to_json()}))
-        return tokenizer
+        with self.cache.turn(f"tokenizer-{path.stem}"):
+            try:
+                return tokenizer_from_json(unseal(path.read_bytes(), TOKENIZER_FORMAT)["tokenizer"], str(path))
+            except (OSError, OutdatedError):
+                pass
+            except DamagedError:
+                warn_of_damage(self.source.name)
+            texts = _then_build(self.training_texts("training the tokenizer", separate=kind.joins_chunks), self.report)
+            tokenizer = kind.train_chunks(texts, vocab_size=config.vocab_size, min_count=config.min_count)
+            self.cache.store_text(path, seal(TOKENIZER_FORMAT, {"tokenizer": tokenizer.to_json()}))
+            return tokenizer
 
     def new_tokens(self, tokenizer: Tokenizer, min_count: int) -> list[str]:
         """What the training split has at least ``min_count`` times and a tokenizer with a ``unit`` does not know, the

@@ -28,13 +28,19 @@ from tests.distributed.processes import Join, in_processes
 STREAM = np.random.default_rng(7).choice(40, 500, p=np.arange(40, 0, -1) / 820).astype(np.uint8)
 DOCUMENTS = np.cumsum([0, 3, 70, 8, 2, 90, 31, 5, 120, 40, 4])
 OF_MODELS = {item.name for item in dataclasses.fields(ModelConfig)}
-BASE = {"hidden_size": 6, "dropout": 0.0, "batch_size": 5, "window": 8, "optimizer": "sgd", "lr": 0.5, "max_steps": 50}
+BASE = {"hidden_size": 6, "dropout": 0.0, "batch_size": 5, "window": 8, "optimizer": "sgd", "lr": 0.5, "max_steps": 20}
 CPU = torch.device("cpu")
 
 CASES: dict[str, dict[str, Any]] = {
-    "sequential": {"num_layers": 2},
-    "random, a last batch of fewer rows": {"sampler": "random", "window": 7, "batch_size": 16, "burn_in": 3},
-    "documents, rows that end": {"sampler": "document", "cell": "gru"},
+    "sequential": {"num_layers": 2, "max_steps": 50},
+    "random, a last batch of fewer rows": {
+        "sampler": "random",
+        "window": 7,
+        "batch_size": 16,
+        "burn_in": 3,
+        "max_steps": 50,
+    },
+    "documents, rows that end": {"sampler": "document", "cell": "gru", "max_steps": 50},
     "parts of the rows": {"accumulate": 3, "momentum": 0.9, "tie_embeddings": True},
     "penalties and a dropped state": {"ar_alpha": 2.0, "tar_beta": 1.0, "drop_state": 0.3},
     "tails without targets": {"head": "adaptive", "cutoffs": (20, 34, 38), "momentum": 0.9},
@@ -84,7 +90,7 @@ def train(world: World, dtype: torch.dtype = torch.float64, **options: Any) -> T
 
 def in_float32(world: World) -> dict[str, Trained]:
     kinds = {"sgd": {}, "adamw": CASES["adamw"]}
-    return {name: train(world, torch.float32, **options) for name, options in kinds.items()}
+    return {name: train(world, torch.float32, **options, max_steps=50) for name, options in kinds.items()}
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from typing import Any
 from lmkit.errors import FailedError
 from lmkit.files import replace_file
 from lmkit.text.cache.sealed import DamagedError, OutdatedError, seal, unseal
+from lmkit.text.cache.turns import taking_turns
 
 __all__ = ["Cache", "cache_folder", "content_key", "known_surveys"]
 
@@ -104,11 +105,22 @@ class Cache:
     def entry(self, key: str, build: Callable[[Path], None], check: Callable[[Path], bool]) -> Path:
         """The folder of an entry; built in a temporary folder and renamed if it is missing or fails its check.
 
-        Two processes may build the same entry at once: the first to rename wins, the other takes what is there.
+        Processes that want the same entry wait for the one that builds it. Where they cannot the first to rename wins,
+        and the others take what is there.
         """
         target = self.folder / "tokens" / key
-        if check(target):
-            return target
+        found = _which(target)
+        if not check(target):
+            with self.turn(key):
+                if _which(target) == found or not check(target):  # else another process has built it meanwhile
+                    self._build(target, build, check)
+        return target
+
+    def turn(self, key: str) -> contextlib.AbstractContextManager[None]:
+        """Inside, this process alone makes what the key stands for."""
+        return taking_turns(self.folder / "turns" / key)
+
+    def _build(self, target: Path, build: Callable[[Path], None], check: Callable[[Path], bool]) -> None:
         with _disk_errors(self.folder):
             target.parent.mkdir(parents=True, exist_ok=True)
             _remove_stale(target.parent)
@@ -121,10 +133,17 @@ class Cache:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        return target
 
     def _survey_path(self, stamp: list[list[Any]]) -> Path:
         return self.folder / "index" / f"{content_key([entry[0] for entry in stamp])}.json"
+
+
+def _which(folder: Path) -> tuple[int, int] | None:
+    """What tells a folder from one that takes its place; None where there is none."""
+    with contextlib.suppress(OSError):
+        found = folder.stat()
+        return found.st_ino, found.st_mtime_ns
+    return None
 
 
 def _move(temporary: Path, target: Path, check: Callable[[Path], bool]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Callable
@@ -54,10 +55,11 @@ class Survey:
 def survey_source(source: Source, cache: Cache, report: Callable[[float], None], *, verify: bool = False) -> Survey:
     """Read a source once, or take what the index knows of its files unless ``verify``; an empty text is a DataError."""
     stamp = source.stamp()
-    found = None if verify else _known(source, stamp, cache)
-    if found is None:
-        found = _read(source, sum(entry[1] for entry in stamp), report)
-        cache.store_survey(stamp, found)
+    with cache.turn(content_key("survey", stamp)) if stamp else contextlib.nullcontext():
+        found = None if verify else _known(source, stamp, cache)
+        if found is None:
+            found = _read(source, sum(entry[1] for entry in stamp), report)
+            cache.store_survey(stamp, found)
     parts = found["parts"]
     for name, part in parts.items():
         if not part["chars"]:

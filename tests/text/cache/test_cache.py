@@ -8,8 +8,10 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -345,6 +347,24 @@ def test_processes_that_build_the_same_entry_at_once_all_succeed(path, folder):
     with context.Pool(3) as pool:
         assert pool.map(build, [path] * 6) == [TEXT] * 6
     assert len(entries(folder)) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")
+def test_of_those_that_want_the_same_entry_one_builds_it_and_the_others_wait(folder):
+    cache, built, coming = cache_module.Cache(), [], threading.Barrier(3)
+
+    def build_slowly(target):
+        built.append(target)
+        time.sleep(0.2)  # the others are at the lock by now, or will be at an entry that is whole
+        (target / "file").touch()
+
+    def want(number):
+        coming.wait()
+        return cache.entry("key", build_slowly, lambda target: (target / "file").exists())
+
+    with ThreadPoolExecutor(3) as pool:
+        assert set(pool.map(want, range(3))) == {folder / "tokens" / "key"}
+    assert len(built) == 1
 
 
 def test_the_place_of_the_cache_follows_the_platform(monkeypatch, tmp_path):

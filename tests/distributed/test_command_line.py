@@ -1,0 +1,141 @@
+"""``lmkit`` as torchrun starts it: one voice, the same end everywhere, no process that waits for one that is gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from lmkit.training import loop
+from tests.distributed.processes import free_ports, variables
+from tests.forks import ended, start
+from tests.runs import SMALL, assert_same, make_text
+
+STEPS = 24
+RUN = {**SMALL, "batch_size": 5, "max_steps": STEPS, "eval_every": 9, "checkpoint_every": 4, "checkpoint_seconds": 0}
+OPTIONS = [word for name, value in RUN.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+
+
+class Said(NamedTuple):
+    """How the processes ended, and what each wrote to standard error."""
+
+    codes: list[int]
+    errors: list[str]
+
+    @property
+    def sentences(self) -> list[str]:
+        """What they say of what went wrong."""
+        return [line for text in self.errors for line in text.splitlines() if line.startswith("Error: ")]
+
+
+def nothing(rank: int) -> None:
+    pass
+
+
+def lmkit(
+    *arguments: str | Path, folders: list[Path], port: int | None = None, before: Callable[[int], None] = nothing
+) -> Said:
+    """A command in as many processes as there are folders, each in its own. before: is called in each process."""
+    size, logs, children = len(folders), [], []
+    port = free_ports(1)[0] if port is None else port
+    for rank, folder in enumerate(folders):
+        logs.append(folder / f"log-{rank}")
+
+        def prepare(rank: int = rank) -> None:
+            os.environ.update(variables(rank, size, port))
+            before(rank)
+
+        with open(logs[-1], "wb") as log:
+            program = [str(one) for one in arguments]
+            children.append(start(program, folder, stdout=log.fileno(), stderr=log.fileno(), before=prepare))
+    return Said([ended(child) for child in children], [log.read_text() for log in logs])
+
+
+def die_at(step: int, dying: int) -> Callable[[int], None]:
+    """Process ``dying`` ends by SIGKILL when it begins this step."""
+
+    def arm(rank: int) -> None:
+        take_step: Any = vars(loop)["take_step"]
+
+        def take_or_die(train: Any, *given: Any, **options: Any) -> Any:
+            if rank == dying and train.step == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return take_step(train, *given, **options)
+
+        vars(loop)["take_step"] = take_or_die
+
+    return arm
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "text.txt").write_text(make_text(), encoding="utf-8", newline="")
+    return tmp_path
+
+
+def train(folder: Path, *more: str | Path, processes: int = 2, **how: Any) -> Said:
+    return lmkit("train", "text.txt", *OPTIONS, *more, folders=[folder] * processes, **how)
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_ends_all_and_the_run_goes_on(folder: Path):
+    assert train(folder, "--dropout", "0.3", "--out", "whole").codes == [0, 0]
+    for dying in (1, 0):
+        run = folder / f"killed-{dying}"
+        said = train(folder, "--dropout", "0.3", "--out", run, before=die_at(14, dying))
+        codes = [-signal.SIGKILL, 1] if dying == 0 else [1, -signal.SIGKILL]
+        assert said.codes == codes, said.errors
+        assert len(said.sentences) == 1
+        assert "Another process of this training has ended" in said.sentences[0]
+        assert lmkit("train", "--resume", run, folders=[folder] * 2).codes == [0, 0]
+        assert_same(run, folder / "whole")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["train", "text.txt", "--batch-size", "1"], "2 processes need a row each, and --batch-size 1 gives only 1"),
+        (["train", "text.txt", "--lr", "fast"], "--lr"),
+        (["train", "--resume", "nowhere"], "There is no run folder nowhere"),
+        (["train", "no-such-text"], "no-such-text"),
+        (["train", "-"], "cannot share standard input"),
+        (["eval", "run", "text.txt"], "`lmkit eval` runs in one process, and torchrun has started 2"),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_said_once_and_ends_all(folder: Path, arguments: list[str], sentence: str):
+    said = lmkit(*arguments, folders=[folder] * 2)
+    assert said.codes == [2, 2], said.errors
+    assert len(said.sentences) == 1
+    assert sentence in said.sentences[0]
+    assert sorted(path.name for path in folder.iterdir()) == ["log-0", "log-1", "text.txt"]
+
+
+def test_processes_with_other_texts_train_nothing(folder: Path, tmp_path_factory: pytest.TempPathFactory):
+    other = tmp_path_factory.mktemp("other")
+    (other / "text.txt").write_text(make_text(seed=4), encoding="utf-8", newline="")
+    said = lmkit("train", "text.txt", *OPTIONS, "--out", "run", folders=[folder, other])
+    assert said.codes == [2, 2]
+    assert said.sentences == [
+        "Error: The text of process 1 differs from that of process 0: all processes need the same."
+    ]
+    assert not (folder / "run").exists()
+
+
+def test_a_port_that_is_in_use_is_named(folder: Path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = int(taken.getsockname()[1])
+
+        def alone(rank: int) -> None:  # of the two only the first was started
+            os.environ["WORLD_SIZE"] = os.environ["LOCAL_WORLD_SIZE"] = "2"
+
+        said = train(folder, "--out", "run", processes=1, port=port, before=alone)
+    assert said.codes == [2]
+    assert f"127.0.0.1:{port}, where the processes are to meet, is in use" in said.sentences[0]
