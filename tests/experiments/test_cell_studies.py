@@ -14,7 +14,7 @@ from lmkit.config import Config
 from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.experiments.contract.verdict import Word
 from lmkit.experiments.studies.cells.dynamics import longest_counted
-from lmkit.experiments.studies.cells.gates import bracket_depth, recall_shares
+from lmkit.experiments.studies.cells.gates import answer_in_text, bracket_depth, recall_shares
 from lmkit.experiments.tools.items import answer_losses
 from lmkit.model.language_model import LanguageModel
 from lmkit.text.sources.generated.alphabet import Alphabet
@@ -114,6 +114,15 @@ def test_the_units_of_a_recall_are_counted_by_what_each_character_is_for():
     gate = np.array([values.get(kind, 4 * [0.0]) for kind in kinds])
     found = recall_shares(text, {name: gate for name in ("forget", "input", "output")})
     assert found == {"storing": 0.25, "forgetting": 0.75, "filtering": 1.0}
+
+
+def test_what_is_asked_for_costs_the_surprise_at_the_letters_behind_the_question_marks(counter: lmkit.TrainedModel):
+    tokenizer = CharacterTokenizer.train(["ab.?\n"])
+    model = lmkit.TrainedModel(counter.model, tokenizer, Config())
+    text = "?a\na.?a\nb.?b\n"
+    behind = [token.log_prob for token in model.score(text) if text[token.start - 1 : token.start] == "?"]
+    assert len(behind) == 3
+    assert answer_in_text(model, list(text)) == pytest.approx(-sum(behind) / 3)
 
 
 def test_the_depth_of_brackets_begins_anew_with_each_line():
