@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from lmkit.evaluation.predictor import NetworkPredictor, Predictor
     from lmkit.evaluation.scoring.lines import ScoredLine
     from lmkit.evaluation.scoring.words import ScoredWord
+    from lmkit.experiments.api import experiment, load_experiment
     from lmkit.generation.decoder import StepDecoder
     from lmkit.generation.decoding import Decoding
     from lmkit.generation.generate import generate
@@ -100,8 +101,10 @@ __all__ = [
     "build_corpus",
     "compare",
     "evaluate",
+    "experiment",
     "generate",
     "load",
+    "load_experiment",
     "load_tokenizer",
     "resume",
     "token_scores",
@@ -141,6 +144,7 @@ _HOMES = {
     "lmkit.evaluation.perplexity": ("Evaluation", "evaluate", "token_scores"),
     "lmkit.evaluation.predictor": ("NetworkPredictor", "Predictor"),
     "lmkit.evaluation.scoring.words": ("ScoredWord",),
+    "lmkit.experiments.api": ("experiment", "load_experiment"),
     "lmkit.generation.decoder": ("StepDecoder",),
     "lmkit.generation.decoding": ("Decoding",),
     "lmkit.generation.generate": ("generate",),
@@ -152,7 +156,7 @@ _HOMES = {
     "lmkit.text.tokenizers.kinds": ("load_tokenizer",),
     "lmkit.text.tokenizers.tokenizer": ("Tokenizer",),
 }
-_ROOMS = ("inspection",)  # whose functions are used as lmkit.inspection.read_activity(...)
+_ROOMS = ("inspection", "plots")  # whose names are used as lmkit.inspection.read_activity(...)
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 

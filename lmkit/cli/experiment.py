@@ -57,7 +57,7 @@ def command(
         raise ConfigError("Name an experiment: `lmkit experiment --list` shows them.")
     line = progress_line()
     from lmkit.experiments.catalogue import EXPERIMENTS, experiment_named
-    from lmkit.experiments.engine.engine import scale_of
+    from lmkit.experiments.engine.engine import default_folder, scale_of
 
     chosen = list(EXPERIMENTS.values()) if name is None else [experiment_named(name)]
     if show_list:
@@ -66,7 +66,7 @@ def command(
         return
     (experiment,) = chosen
     scale = scale_of(experiment, quick=quick, seeds=seeds, corpus=_absolute(corpus))
-    folder = out or Path("experiments") / (f"{experiment.name}-quick" if quick else experiment.name)
+    folder = out or default_folder(experiment, scale)
     run_and_show(experiment, scale, folder, line, jobs=jobs or (1 if quick else default_jobs()), as_json=as_json)
 
 

@@ -35,10 +35,11 @@ from lmkit.session.placement import Placement
 from lmkit.session.records.fingerprint import fingerprint
 from lmkit.text.cut_text import Progress, say_nothing
 
-__all__ = ["QUICK_SEEDS", "run_experiment", "scale_of"]
+__all__ = ["QUICK_SEEDS", "RESULT", "default_folder", "run_experiment", "scale_of"]
 
 QUICK_SEEDS = 2
 QUICK_DIFFERENCE = 0.1
+RESULT = "result.json"
 
 
 def scale_of(
@@ -52,6 +53,11 @@ def scale_of(
     if seeds is not None and seeds < 2:
         raise ConfigError(f"--seeds must be at least 2, not {seeds}: one run has no interval.")
     return Scale(seeds or (QUICK_SEEDS if quick else experiment.seeds), quick, corpus=corpus)
+
+
+def default_folder(experiment: Experiment, scale: Scale) -> Path:
+    """Where an experiment is made if its user names no folder."""
+    return Path("experiments") / (f"{experiment.name}-quick" if scale.quick else experiment.name)
 
 
 def run_experiment(
@@ -175,7 +181,7 @@ def _write(result: Result, out: Path) -> None:
         pictures.append(f"{name}.svg")
         write_atomically(out / pictures[-1], render(chart))
     write_atomically(out / "report.md", markdown(result, pictures))
-    write_atomically(out / "result.json", json.dumps(result.as_dict(), indent=1, allow_nan=False) + "\n")
+    write_atomically(out / RESULT, json.dumps(result.as_dict(), indent=1, allow_nan=False) + "\n")
 
 
 def _machine() -> dict[str, Any]:

@@ -6,11 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from lmkit.experiments.claims import CLAIMS
 from lmkit.experiments.contract.table import Table
-from lmkit.experiments.engine.result import Result
+from lmkit.experiments.engine.result import QUICK, Result
 
 __all__ = ["QUICK", "markdown"]
-
-QUICK = "This is the quick form: it shows that the experiment works, and its verdicts are no findings."
 
 
 def markdown(result: Result, pictures: Sequence[str]) -> str:
