@@ -2,6 +2,7 @@
 
     .venv/bin/python scripts/lessons.py                          # from docs/lessons/results
     .venv/bin/python scripts/lessons.py --take experiments/cures # keep the full result of an experiment there first
+    .venv/bin/python scripts/lessons.py --draw cures             # draw the pictures of a kept result anew
 
 A page is written by hand but for the part between the marks. What was not run says so. ``--check`` writes nothing and
 fails where a page is not what the results make it.
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lmkit.experiments.api import load_experiment
 from lmkit.experiments.catalogue import EXPERIMENTS
 from lmkit.experiments.claims import CLAIMS
 
@@ -31,6 +33,9 @@ What the classic teaching of recurrent networks claims, a page each: the claim, 
 the command that tries it, and what came out. The rule of each verdict was written before the run
 ([experiments.md](experiments.md)). *Undecided* means that the difference was not significant, or too small to matter;
 *not run* means that nobody has measured it with lmkit yet.
+
+For a teacher: [a class of 90 minutes](lessons/class.ipynb), a notebook that walks through five of them (1, 30, 10
+with 7, 11 with 12, and 28) with questions to ask before the answers are shown.
 
 | | claim | verdict |
 |---|---|---|
@@ -68,6 +73,14 @@ def take(folder: Path) -> None:
     (kept / "result.json").write_text(json.dumps(shortened(result), separators=(",", ":")) + "\n", encoding="utf-8")
 
 
+def draw(name: str) -> None:
+    """The pictures of a kept result, as they are drawn now."""
+    for path in (RESULTS / name).glob("*.svg"):
+        path.unlink()
+    for picture, drawn in load_experiment(RESULTS / name).pictures.items():
+        drawn.save(RESULTS / name / f"{picture}.svg")
+
+
 def shortened(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.7g}")
@@ -102,10 +115,11 @@ def measured(claim: int) -> Iterator[str]:
         yield f"- `lmkit experiment {name}`: **{word}**. {because}"
     for name in dict.fromkeys(name for name, _, _ in judged):
         if (one := found(name)) is not None:
-            yield from ("", *tables(one.report))
+            yield from ("", "<details>", f"<summary>The rule of <code>{name}</code>, written before the run</summary>")
+            yield from ("", one.result["rule"], "", "</details>", "", *tables(one.report))
             for picture in one.pictures:
                 yield from ("", f"![{name}: {picture.removesuffix('.svg')}](results/{name}/{picture})")
-            yield from ("", f"All runs and the rule: [report](results/{name}/report.md).")
+            yield from ("", f"All runs and how they were made: [report](results/{name}/report.md).")
 
 
 def tables(report: str) -> list[str]:
@@ -141,10 +155,13 @@ def contents() -> dict[Path, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--take", type=Path, action="append", default=[], metavar="FOLDER")
+    parser.add_argument("--draw", action="append", default=[], metavar="NAME")
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
     for folder in arguments.take:
         take(folder)
+    for name in arguments.draw:
+        draw(name)
     stale = [path for path, text in contents().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if arguments.check:
         sys.exit("".join(f"{path.relative_to(DOCS)} is not what the results make it.\n" for path in stale) or 0)

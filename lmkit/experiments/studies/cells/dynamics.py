@@ -28,6 +28,7 @@ from lmkit.plots.charts import Chart, Line, Lines, Mark
 
 __all__ = ["Dynamics", "longest_counted"]
 
+SHOWN = 24  # steps of a path
 HALF = 0.5  # of the runs
 BEYOND = 4 / 3  # times the longest line of the training
 GAINS = (0.5, 1.5, 4.0)
@@ -112,7 +113,7 @@ class Dynamics(Experiment):
     def charts(self, outcomes: Outcomes) -> Mapping[str, Chart]:
         paths = []
         for arm in _free(outcomes):
-            path = [float(value) for value in outcomes.of(arm)[0].values["path"]]
+            path = [float(value) for value in outcomes.of(arm)[0].values["path"][:SHOWN]]
             paths.append(Line(arm, list(range(len(path))), path))
         counts = []
         for cell in CELLS:

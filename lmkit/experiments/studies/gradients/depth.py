@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 
 from lmkit.experiments.contract.arm import Arm, grid
 from lmkit.experiments.contract.experiment import Experiment
-from lmkit.experiments.contract.outcomes import Outcomes
+from lmkit.experiments.contract.outcomes import Outcomes, Run
 from lmkit.experiments.contract.scale import Scale
 from lmkit.experiments.contract.table import Table
 from lmkit.experiments.contract.trial import Trial
@@ -31,6 +33,7 @@ __all__ = ["Depth"]
 
 LEAST = 0.05  # of the factor a layer, from 1
 LEARNS_LITTLE = 0.1  # of what the last layer changes
+FLOOR = -10  # as a power of 10: what float32 takes for no change of a matrix
 TAUGHT = ("sigmoid", "tanh")
 NETWORKS: Mapping[str, Mapping[str, Any]] = {
     "sigmoid": {"nonlinearity": "sigmoid"},
@@ -94,8 +97,8 @@ class Depth(Experiment):
             for what, border in (("factor", 1 - LEAST), ("share", LEARNS_LITTLE))
         ]
         parts = [
-            f"{name}: the gradient falls by {shown(found[name, 'factor'], '.3f')} a layer, and the first layer changes "
-            f"{shown(found[name, 'share'], '.3f')} times as much as the last"
+            f"{name}: a layer multiplies the gradient by {shown(found[name, 'factor'], '.3f')}, and the first layer "
+            f"changes {shown(found[name, 'share'], '.3f')} times as much as the last"
             for name in TAUGHT
         ]
         others = [name for name in NETWORKS if name not in TAUGHT]
@@ -113,7 +116,13 @@ class Depth(Experiment):
     def charts(self, outcomes: Outcomes) -> Mapping[str, Chart]:
         return {
             "gradients": _chart(outcomes, "logarithms", "Gradient by layer, before training", "norm, as a power of 10"),
-            "changes": _chart(outcomes, "changes", "What training changes", "relative change, as a power of 10"),
+            "changes": _chart(
+                outcomes,
+                "changes",
+                "What training changes",
+                f"relative change, as a power of 10 ({FLOOR}: none)",
+                FLOOR,
+            ),
         }
 
 
@@ -125,9 +134,16 @@ def _trained(trial: Trial, options: DeepOptions) -> DeepRecord:
     raise AssertionError("a training ends with a record")
 
 
-def _chart(outcomes: Outcomes, values: str, title: str, label: str) -> Chart:
+def _chart(outcomes: Outcomes, values: str, title: str, label: str, floor: float = -math.inf) -> Chart:
+    raised = replace(outcomes, runs=tuple(_raised(run, values, floor) for run in outcomes.runs))
     lines = []
     for name in NETWORKS:
-        curve = outcomes.curve(name, values)
+        curve = raised.curve(name, values)
         lines.append(Line(name, list(range(1, 1 + len(curve.mean))), curve.mean, curve.low, curve.high))
     return Lines(title, "layer, the first below", label, lines)
+
+
+def _raised(run: Run, name: str, floor: float) -> Run:
+    """A run with a list in which nothing is below a floor."""
+    values = [None if one is None else max(one, floor) for one in run.values.get(name) or ()]
+    return replace(run, values={**run.values, name: values or None})
