@@ -112,7 +112,7 @@ def options() -> set[str]:
         for option in [*parameter.opts, *parameter.secondary_opts]
     }
     scripts = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "scripts").iterdir() if path.is_file())
-    return of_commands | set(re.findall(r"--[a-z][a-z-]+", scripts)) | {"--help", "--help-all"}
+    return of_commands | set(re.findall(r"--[a-z][a-z-]+", scripts)) | {"--help", "--help-all", "--nproc-per-node"}
 
 
 @cache
