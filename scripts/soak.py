@@ -8,6 +8,9 @@ resumes; where the kill came before there was a run, it starts again. The last l
 must have the bytes of the reference run's. Options after -- are those of `lmkit train`; without any, its defaults are
 trained. --checkpoint-every, which changes no result, is added: without it few lives would get beyond the last one.
 
+With --processes N torchrun starts N processes and one of them is killed: the others, and torchrun, must end within 60
+seconds. With --fork there is no torchrun, and the others must notice by themselves.
+
 Every life and every trial is a line in WORK/soak.jsonl. The same call goes on where the last one was ended, with more
 --kills too. A trial that fails keeps its folder, with the logs of its lives. Exit code 1 if there is one.
 """
@@ -16,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import faulthandler
 import hashlib
 import itertools
 import json
@@ -23,11 +27,13 @@ import os
 import random
 import shutil
 import signal
+import socket
 import sys
 import threading
 import time
 import traceback
 from collections import Counter
+from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,22 +55,25 @@ STEP = "after a step"  # before it is recorded
 CHECKPOINT_EVERY = 25
 OF_THE_CLOCK = ("timings.jsonl", "clock.json", "manifest.json", "lock")
 POLL = 0.002
+HANGING = -1000  # no exit code
+ENDING = 60.0  # seconds that the others have to notice the end of a process, and to end
 KILLED = "soak: killed at: "
 
 
 class Kill(NamedTuple):
     """How a life ends. wait: seconds from its beginning, for CLOSING from the last checkpoint of the run; a point
-    counts only after them. nth: which time of the point it is.
+    counts only after them. nth: which time of the point it is. rank: which of several processes it comes to.
     """
 
     point: str
     wait: float = 0.0
     nth: int = 1
+    rank: int = 0
 
 
 class Life(NamedTuple):
-    """How a life ended. code: what the process returned. killed: whether it was this kill that ended it. phase: what
-    it was busy with at the end.
+    """How a life ended. code: what the process returned, of several the one that was killed or the first that failed.
+    killed: whether it was this kill that ended it. phase: what it was busy with at the end.
     """
 
     code: int
@@ -79,9 +88,10 @@ class Life(NamedTuple):
 def train(arguments: list[str], kill: Kill | None) -> None:
     """``lmkit ARGUMENTS`` in this process, which ends itself at the point of the kill, and with the soak's own end."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    faulthandler.register(signal.SIGUSR1, file=2)
     from lmkit.cli import main
 
-    if kill is not None and kill.point not in (RANDOM, CLOSING):
+    if kill is not None and kill.point not in (RANDOM, CLOSING) and kill.rank == int(os.environ.get("RANK", "0")):
         arm(kill)
     main(arguments, prog_name="lmkit")
 
@@ -180,46 +190,90 @@ def live(
     end: Path | None = None,
     cache: Path | None = None,
     fork: bool = False,
+    processes: int = 1,
 ) -> Life:
     """Start ``lmkit ARGUMENTS`` and wait until it ends, or is killed.
 
     end: the checkpoint that a finished training leaves. cache: where texts are kept as tokens, if not in the user's own
     cache. fork: not a fresh interpreter but a child that has imported what this process has; with one thread only.
+    processes: that train together.
     """
     started = time.monotonic()
     log.write_bytes(b"")  # for a kill that comes before the child has opened it
     ours, theirs = os.pipe()
-    pid = _start(arguments, kill, log, (ours, theirs), cache, fork)
+    pids = _start_all(arguments, kill, log, (ours, theirs), cache, fork, processes)
     os.close(ours)
     ended_at: float | None = None
-    code = None
+    last: float | None = None  # when all must have ended
+    struck = False
+    codes: dict[int, int] = {}
     try:
-        while code is None:
+        while len(codes) < len(pids) and (last is None or time.monotonic() < last):
             now = time.monotonic()
             if ended_at is None and end is not None and end.is_dir():
                 ended_at = now
-            if kill is not None and (
-                (kill.point == RANDOM and now - started >= kill.wait)
-                or (kill.point == CLOSING and ended_at is not None and now - ended_at >= kill.wait)
+            if (
+                not struck
+                and kill is not None
+                and (
+                    (kill.point == RANDOM and now - started >= kill.wait)
+                    or (kill.point == CLOSING and ended_at is not None and now - ended_at >= kill.wait)
+                )
             ):
-                break
-            done, status = os.waitpid(pid, os.WNOHANG)
-            if done:
-                code = os.waitstatus_to_exitcode(status)
-            else:
-                time.sleep(POLL)
+                struck = _strike(pids, codes, kill.rank, processes)
+            for pid in set(pids) - codes.keys():
+                done, status = os.waitpid(pid, os.WNOHANG)
+                if done:
+                    codes[pid] = os.waitstatus_to_exitcode(status)
+            if last is None and (struck or any(codes.values())):
+                last = now + ENDING
+            time.sleep(POLL)
     finally:
-        if code is None:
+        hanging = set(pids) - codes.keys()
+        for pid in hanging if kill is not None and last is not None else ():
+            os.kill(pid, signal.SIGUSR1)  # where it hangs
+            time.sleep(1.0)
+        for pid in hanging:
             os.kill(pid, signal.SIGKILL)
-            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            os.waitpid(pid, 0)
         os.close(theirs)
     said = log.read_text(encoding="utf-8", errors="replace")
     at_point = kill is not None and f"{KILLED}{kill.point}\n" in said
-    killed = code == -signal.SIGKILL and (at_point or (kill is not None and kill.point in (RANDOM, CLOSING)))
+    died = at_point or struck
+    code = -signal.SIGKILL if died and processes > 1 else next((code for code in codes.values() if code), 0)
+    killed = code == -signal.SIGKILL and died and not hanging
     phase = "training" if said.startswith("run ") or "\nrun " in said else "set-up"
     if phase == "training" and end is not None and end.is_dir():
         phase = "closing"
+    if hanging:
+        code = HANGING
     return Life(code, killed, phase, time.monotonic() - started)
+
+
+def _strike(pids: list[int], ended: Collection[int], rank: int, processes: int) -> bool:
+    """Kill the process of a rank, here or below torchrun; return whether it was there."""
+    if len(pids) == processes:
+        candidates = [pid for pid in pids[rank : rank + 1] if pid not in ended]
+    else:
+        candidates = [pid for pid in _children(pids[0]) if f"RANK={rank}".encode() in _environment(pid)]
+    for pid in candidates:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            return True
+    return False
+
+
+def _children(pid: int) -> list[int]:
+    with contextlib.suppress(OSError):
+        lists = Path(f"/proc/{pid}/task").glob("*/children")
+        return [int(word) for one in lists for word in one.read_text().split()]
+    return []
+
+
+def _environment(pid: int) -> list[bytes]:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return []
 
 
 def import_all() -> None:
@@ -232,24 +286,56 @@ def import_all() -> None:
     import lmkit.session.session  # noqa: F401
 
 
+def _start_all(
+    arguments: list[str],
+    kill: Kill | None,
+    log: Path,
+    pipe: tuple[int, int],
+    cache: Path | None,
+    fork: bool,
+    processes: int,
+) -> list[int]:
+    """The processes to wait for: those that train, by rank, or the torchrun that has started them."""
+    if processes == 1 or not fork:
+        return [_start(arguments, kill, log, pipe, cache, fork, processes)]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return [_start(arguments, kill, log, pipe, cache, fork, processes, (rank, port)) for rank in range(processes)]
+
+
 def _start(
-    arguments: list[str], kill: Kill | None, log: Path, pipe: tuple[int, int], cache: Path | None, fork: bool
+    arguments: list[str],
+    kill: Kill | None,
+    log: Path,
+    pipe: tuple[int, int],
+    cache: Path | None,
+    fork: bool,
+    processes: int = 1,
+    place: tuple[int, int] | None = None,
 ) -> int:
+    """place: the rank of this one of several processes, and the port where they meet."""
     pid = os.fork()
     if pid:
         return pid
     code = 1
     try:
         os.setsid()  # a Ctrl-C is for the soak: the training goes with it
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         os.dup2(pipe[0], 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.close(pipe[1])
         if cache is not None:
             os.environ["LMKIT_CACHE"] = str(cache)
+        if place is not None:
+            names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_PORT", "MASTER_ADDR")
+            values = (place[0], place[0], processes, processes, place[1], "127.0.0.1")
+            os.environ.update(zip(names, map(str, values), strict=True))
         if not fork:
-            os.execv(sys.executable, [sys.executable, __file__, "--worker", json.dumps([arguments, kill])])
+            torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+            start = [sys.executable, *(torchrun if processes > 1 else []), __file__]
+            os.execv(sys.executable, [*start, "--worker", json.dumps([arguments, kill])])
         sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
         train(arguments, kill)
         code = 0
@@ -317,9 +403,20 @@ class Reference(NamedTuple):
     closing: float
 
 
-def plan(reference: Reference, seed: int, trial: int, life: int, lives: int, step: int, *, begun: bool) -> Kill | None:
+def plan(
+    reference: Reference,
+    seed: int,
+    trial: int,
+    life: int,
+    lives: int,
+    step: int,
+    *,
+    begun: bool,
+    processes: int = 1,
+) -> Kill | None:
     """How this life is to end; None for the last one. Together the random instants of a trial are uniform over all
-    that there is to do: each is the least of as many draws as there are kills to come.
+    that there is to do: each is the least of as many draws as there are kills to come. The named points are the first
+    process's, which writes.
     """
     to_come = lives - 1 - life
     if to_come <= 0:
@@ -329,24 +426,29 @@ def plan(reference: Reference, seed: int, trial: int, life: int, lives: int, ste
     kind, point, first = draw.random(), draw.choice(POINTS), draw.choice(FIRST_POINTS)
     left = 1.0 - step / reference.step
     wait = share * (reference.setup + left * reference.training + reference.closing)
+    rank = draw.randrange(processes) if processes > 1 else 0
     if step == 0 and kind < 0.3:
         return Kill(FIRST_POINTS[-1] if begun else first)
     if left <= 0.0:  # only set-up and closing are left, and almost no point of the named ones
-        return Kill(RANDOM, wait)
+        return Kill(RANDOM, wait, rank=rank)
     if to_come <= 2 and kind < 0.6:
         return Kill(CLOSING, draw.random() * reference.closing)
-    return Kill(RANDOM, wait) if kind < 0.5 else Kill(point, wait)
+    return Kill(RANDOM, wait, rank=rank) if kind < 0.5 else Kill(point, wait)
 
 
 class Soak:
     """The work folder of one call, its records, and what is still to be done."""
 
-    def __init__(self, work: Path, options: list[str], seed: int, lives: int, *, fork: bool = False) -> None:
-        self.work, self.options, self.seed, self.lives, self.fork = work, options, seed, lives, fork
+    def __init__(
+        self, work: Path, options: list[str], seed: int, lives: int, *, fork: bool = False, processes: int = 1
+    ) -> None:
+        self.work, self.options, self.seed, self.lives = work, options, seed, lives
+        self.how: dict[str, Any] = {"fork": fork, "processes": processes}
         self.path = work / "soak.jsonl"
         work.mkdir(parents=True, exist_ok=True)
         self.records = self._read()
         stamp = {"kind": "soak", "options": options, "seed": seed, "lives": lives, "build": build()}
+        stamp |= {"processes": processes} if processes > 1 else {}
         if not self.records:
             self.add(stamp)
         elif self.records[0] != stamp:
@@ -395,7 +497,7 @@ class Soak:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             started = time.time()
-            life = live(self._begin(folder / "run"), None, folder / "log", cache=folder / "cache", fork=self.fork)
+            life = live(self._begin(folder / "run"), None, folder / "log", cache=folder / "cache", **self.how)
             last = newest_checkpoint(folder / "run")
             if life.code != 0 or last is None:
                 raise SystemExit(f"The uninterrupted run failed: see {folder / 'log'}.")
@@ -421,15 +523,17 @@ class Soak:
         while True:
             lives = [record for record in self.of("life") if record["trial"] == number]
             from_step = step_of(run)
-            kill = plan(reference, self.seed, number, len(lives), self.lives, from_step, begun=run.exists())
+            where: dict[str, Any] = {"begun": run.exists(), "processes": self.how["processes"]}
+            kill = plan(reference, self.seed, number, len(lives), self.lives, from_step, **where)
             arguments = ["train", "--resume", str(run)] if run.exists() else self._begin(run)
             log, cache = folder / f"life-{len(lives):02}.log", folder / "cache"
-            life = live(arguments, kill, log, end=end, cache=cache, fork=self.fork)
+            life = live(arguments, kill, log, end=end, cache=cache, **self.how)
             place = {"kind": "life", "trial": number, "life": len(lives), "from": from_step, "to": step_of(run)}
             self.add({**place, "kill": kill, **life._asdict(), "seconds": round(life.seconds, 2)})
             if not life.killed:
                 break
         lost = "" if life.code == 0 else f"exit code {life.code}"
+        lost = f"a process was still there after {ENDING:g} seconds" if life.code == HANGING else lost
         differing = [] if lost else differences(run, self.work / "reference" / "run")
         self.add({"kind": "trial", "trial": number, "lost": lost, "differences": differing})
         if not (lost or differing):
@@ -490,6 +594,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, default=Path("runs", "soak"))
     parser.add_argument("--lives", type=int, default=8, help="of one trial: all but the last end by a kill")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--processes", type=int, default=1, help="that train together; one of them is killed")
     parser.add_argument("--fork", action="store_true", help="import torch once, not in each life; for --threads 1")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     settings = parser.parse_args(own)
@@ -500,7 +605,8 @@ def main(arguments: list[str] | None = None) -> int:
     if settings.fork:
         import_all()
     threads = [] if settings.threads is None else ["--threads", str(settings.threads)]
-    soak = Soak(settings.work, [*threads, *options], settings.seed, settings.lives, fork=settings.fork)
+    how: dict[str, Any] = {"fork": settings.fork, "processes": settings.processes}
+    soak = Soak(settings.work, [*threads, *options], settings.seed, settings.lives, **how)
     soak.run(settings.kills)
     print(soak.summary(), flush=True)
     return 1 if soak.failures else 0

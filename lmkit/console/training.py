@@ -13,6 +13,7 @@ from lmkit.console.terminal.numbers import counted, learning_rate, printable, sp
 from lmkit.console.terminal.output import open_console
 from lmkit.console.terminal.progress import ProgressLine
 from lmkit.console.wording import TEXT, Wording
+from lmkit.session.placement import Placement
 from lmkit.session.session import Session
 from lmkit.training.loop import EvaluationRecord
 from lmkit.training.step import StepRecord
@@ -159,9 +160,13 @@ def _headlines(session: Session, wording: Wording) -> list[str]:
         f"{wording.sizes(session)}",
         f"{model.shape}, {parameters:,} parameters; "
         f"{placement.device}, {str(placement.precision).removeprefix('torch.')}, "
-        f"{counted(placement.threads, 'thread')}",
+        f"{_processes(placement)}{counted(placement.threads, 'thread')}",
         f"run {session.run.path}",
     ]
+
+
+def _processes(placement: Placement) -> str:
+    return "" if placement.world.alone else f"{placement.world.size} processes of "
 
 
 def _resumed_at(session: Session) -> str:

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ALONE", "World"]
 
-STARTING = timedelta(seconds=60)
-# Longer than a measurement in the first process, or the first reading of a text. A process that has ended is noticed at
-# once: its connections are closed.
+STARTING = timedelta(seconds=50)
+# A process that has ended is noticed at once: its connections are closed. These are for machines that vanish: longer
+# than a step, and longer than a measurement in the first process or the first reading of a text.
+STEPPING = timedelta(minutes=10)
 WAITING = timedelta(hours=6)
 ASKING = timedelta(seconds=5)
 OF_THE_NETWORK = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
@@ -35,8 +36,8 @@ OF_THE_NETWORK = ("gloo", "NCCL", "Connection closed by peer", "Connection reset
 class World:
     """The processes that train together. Every method is called by all of them, in the same order.
 
-    launch: which one this is. store: where they find each other. control: the group for values in the host's memory.
-    gradients: the group of the devices.
+    launch: which one this is. store: where they find each other. gradients: the group of what a step adds up. control:
+    that of all else, where a process may wait long for the first one.
     """
 
     launch: Launch = field(default_factory=Launch)
@@ -52,6 +53,7 @@ class World:
         if launch.size == 1:
             return cls(launch)
         import torch.distributed as dist
+        from torch.distributed.distributed_c10d import _set_pg_timeout
         from torch.distributed.rendezvous import rendezvous
 
         if not {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
@@ -60,9 +62,11 @@ class World:
         try:
             store, rank, size = next(rendezvous("env://", timeout=STARTING))
             dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=STARTING)
-            control = dist.new_group(backend="gloo", timeout=WAITING)
             has_gpus = torch.cuda.is_available() and dist.is_nccl_available()
-            gradients = dist.new_group(backend="nccl", timeout=WAITING) if has_gpus else control
+            both = "cpu:gloo,cuda:nccl" if has_gpus else "gloo"
+            control, gradients = (dist.new_group(backend=name, timeout=STARTING) for name in ("gloo", both))
+            _set_pg_timeout(WAITING, control)  # and not before: who dies while a group is made is noticed by this
+            _set_pg_timeout(STEPPING, gradients)
         except RuntimeError as error:
             if "EADDRINUSE" in str(error):
                 raise ConfigError(
@@ -108,7 +112,7 @@ class World:
 
         device = next((value.device for value in values if isinstance(value, Tensor)), torch.device("cpu"))
         total = torch.stack([torch.as_tensor(value, dtype=torch.float64, device=device) for value in values])
-        dist.all_reduce(total, group=self.control if device.type == "cpu" else self.gradients)
+        dist.all_reduce(total, group=self.gradients)
         return tuple(total)
 
     def largest(self, *values: int) -> tuple[int, ...]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from benchmarks import cells, checkpoint, evaluate, gemm, generate, text, train
+from benchmarks import cells, checkpoint, evaluate, gemm, generate, parallel, text, train
 from benchmarks.case import Case
 
-MODULES = (train, evaluate, generate, cells, checkpoint, text)
+MODULES = (train, parallel, evaluate, generate, cells, checkpoint, text)
 
 
 def all_cases() -> dict[str, Case]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from benchmarks.case import Case, Settings, Step
 from benchmarks.streams import zipf
+
+if TYPE_CHECKING:
+    from lmkit.distributed.world import World
 
 DROPOUT, LR, CLIP = 0.2, 20.0, 0.25
 STEPS = 70  # then the stream begins again
@@ -94,8 +98,8 @@ def plain(network: Network, settings: Settings) -> Step:
     return step
 
 
-def own(network: Network, precision: str, settings: Settings) -> Step:
-    """The same through lmkit."""
+def own(network: Network, precision: str, settings: Settings, world: World | None = None) -> Step:
+    """The same through lmkit, in the processes of a world."""
     network = network.fitting(settings)
     options = {
         "num_layers": network.layers,
@@ -109,17 +113,28 @@ def own(network: Network, precision: str, settings: Settings) -> Step:
         "max_grad_norm": CLIP,
         "epochs": 1_000_000,
     }
-    return trainee(options, network.vocab_size, network.batch * (network.window * STEPS + 1), precision, settings)
+    tokens = network.batch * (network.window * STEPS + 1)
+    return trainee(options, network.vocab_size, tokens, precision, settings, world)
 
 
-def trainee(options: dict[str, object], vocab_size: int, tokens: int, precision: str, settings: Settings) -> Step:
+def trainee(
+    options: dict[str, object],
+    vocab_size: int,
+    tokens: int,
+    precision: str,
+    settings: Settings,
+    world: World | None = None,
+) -> Step:
     """A network in training by ``fit``; a step is one of its."""
     import numpy as np
     import torch
 
     from lmkit.config import Config
+    from lmkit.distributed.parallel import Parallel
+    from lmkit.distributed.world import ALONE
     from lmkit.model.language_model import LanguageModel, SequenceLoss
     from lmkit.samplers import SequentialSampler
+    from lmkit.training.generators import Generators
     from lmkit.training.loop import fit
     from lmkit.training.optimizers import make_optimizer
     from lmkit.training.state import TrainState
@@ -130,10 +145,14 @@ def trainee(options: dict[str, object], vocab_size: int, tokens: int, precision:
     config = Config().override({**options, "precision": precision})
     training = config.training
     model = LanguageModel(config.model, vocab_size)
-    train = TrainState(model, make_optimizer(model, training))
+    generators = Generators.begin(world or ALONE, 1, torch.device("cpu"))
+    train = TrainState(model, make_optimizer(model, training), generators=generators)
     stream = zipf(vocab_size, tokens).astype(np.uint16)
     sampler = SequentialSampler(stream, eos_id=1, batch_size=training.batch_size, window=training.window)
-    update = Update(SequenceLoss(model), torch.device("cpu"), getattr(torch, precision), training.max_grad_norm)
+    loss = SequenceLoss(model, common=generators.common)
+    update = Update(loss, torch.device("cpu"), getattr(torch, precision), training.max_grad_norm)
+    if world is not None:
+        update = replace(update, loss=Parallel(loss, world))
     records = fit(train, sampler, training, update, None)
 
     def step() -> float:

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from lmkit.config import Config
+from lmkit.config import Config, FineTuning
 from lmkit.distributed.world import ALONE, World
 from lmkit.errors import LmkitError, RunError
 from lmkit.session.language.kind import LANGUAGE_MODELS
 from lmkit.session.processes.follower import Follower
 from lmkit.session.session import Session
+from lmkit.session.tuning.origin import Origin
 from lmkit.training import loop
 from tests.distributed.processes import Join, in_processes
 from tests.runs import SMALL, assert_same, write_text
@@ -23,6 +24,7 @@ STEPS, STOP = 24, 13
 MASKS = {"dropout": 0.3, "weight_drop": 0.2, "num_layers": 2}
 PLAIN = {"dropout": 0.0, "sampler": "random"}
 RUN = {**SMALL, "batch_size": 5, "max_steps": STEPS, "eval_every": 7, "checkpoint_every": 4, "checkpoint_seconds": 0}
+OF_TRAINING = {name: value for name, value in RUN.items() if name != "hidden_size"}
 BACK = {"on_nonfinite": "rollback", **PLAIN}
 
 
@@ -45,8 +47,16 @@ def begin(world: World, chosen: Config, run: Path, stop: int | None = None, sign
     """A run in this world, and what came of it here."""
     if world.main:
         return train(Session.begin(chosen, run, world=world), stop)
-    asked = iter(range(100))
+    asked = iter(range(1000))
     return Follower.begin(LANGUAGE_MODELS, chosen, world).run(lambda: signal if next(asked) > STOP else 0)
+
+
+def fine_tune(world: World, text: Path, start: Path, run: Path) -> Any:
+    origin = Origin.open(FineTuning(init_from=str(start)))
+    chosen = origin.configure({**OF_TRAINING, "corpus": str(text), "dropout": 0.0, "weight_drop": 0.0})
+    if world.main:
+        return train(Session.begin(chosen, run, origin=origin, world=world))
+    return Follower.begin(LANGUAGE_MODELS, chosen, world, origin).run()
 
 
 def resume(world: World, run: Path) -> Any:
@@ -112,9 +122,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory, text: Path) -> Path:
         with pytest.MonkeyPatch.context() as patch:
             divide_by_zero(patch)
             told["rollback"] = begin(join(), config(text, **BACK), folder / "back")
+        told["tuned"] = fine_tune(join(), text, whole, folder / "tuned")
         return told
 
-    told = in_processes(2, work, folder, worlds=10)
+    told = in_processes(2, work, folder, worlds=11)
     (folder / "told.json").write_text(json.dumps(told))
     return folder
 
@@ -152,6 +163,11 @@ def test_a_rollback_is_one_of_all_processes(folder: Path, text: Path, tmp_path: 
         train(Session.begin(config(text, **BACK), tmp_path / "alone"))
     assert_close(folder / "back", tmp_path / "alone")
     assert sum(line.get("skipped", 0) for line in metrics(folder / "back")) == 2
+
+
+def test_a_fine_tuning_begins_with_the_weights_of_its_run_in_all_processes(folder: Path, text: Path, tmp_path: Path):
+    fine_tune(ALONE, text, folder / "whole", tmp_path / "alone")
+    assert_close(folder / "tuned", tmp_path / "alone")
 
 
 def test_a_signal_that_one_process_receives_stops_all(folder: Path, told: Any):
