@@ -68,8 +68,8 @@ class Saver:
     the training (``begin``). saved: the moment of the newest one; a content that the disk refused is kept, and written
     again at the next try if the training is still there.
 
-    What is written beside the training is a copy, and so are the moments of what is written. One save is under way at a
-    time: each method but ``collect`` waits for the one before, and tells how it went.
+    What is written beside the training is a copy. One save is under way at a time: methods that save wait for the one
+    before, and tell how it went.
     """
 
     def __init__(
@@ -111,18 +111,18 @@ class Saver:
         self.finish()
         return (self.saved == Moment.of(self._setup) and self._best.waiting is None) or self.save()
 
-    def save(self, model: ModelFile | None = None) -> bool:
+    def save(self) -> bool:
         """Bring the newest state to the disk, with the best model and the log; return whether the disk took it. Where
-        it did not, ``warn`` receives why. model: the file of the weights of now, where they are a new best model.
+        it did not, ``warn`` receives why.
         """
         self.finish()
         try:
-            return self._take(self._written(*self._work(model)))
+            return self._take(self._written(*self._work(None)))
         finally:
             self._tried_at = time.monotonic()
 
     def begin(self, model: ModelFile | None = None) -> None:
-        """``save`` beside the training."""
+        """``save`` beside the training. model: the file of the weights of now, where they are a new best model."""
         self.finish()
         self._writer.begin(partial(self._written, *self._work(model)))
 
