@@ -14,15 +14,15 @@ from lmkit.model.state import State, concatenate, split
 __all__ = ["read_prompt"]
 
 WINDOW = 512  # tokens that are read at a time
-ROWS, WARM_UP = 16, 256
-ROUNDINGS = 8  # by which two states may differ, at the size of their largest number
+ROWS, WARM_UP = 16, 512  # after 256 tokens trained networks differ in the third to sixth digit, after 512 in none
+ROUNDINGS = 64  # by which two states may differ, at the size of their largest number: other kernels make up to 20
 
 
 def read_prompt(model: LanguageModel, prompt: Tensor, state: State) -> State:
     """The state after a prompt (T,), from a state of one row.
 
     A step of one row waits for the matrices to come from memory, and a step of 16 hardly takes longer. So a prompt of
-    at least 16 x 256 tokens is cut into 16 rows, each but the first with the 256 tokens before it as a warm-up. From
+    at least 16 x 512 tokens is cut into 16 rows, each but the first with the 512 tokens before it as a warm-up. From
     left to right, a row whose warm-up has come to the state that the rows before it give, to rounding, is taken as it
     was read; any other is read again from that state. The result is that of one row, to rounding; how it is read
     depends on model, prompt and state alone.
