@@ -19,6 +19,7 @@ from lmkit.experiments.contract.trial import Trial
 from lmkit.experiments.engine import engine
 from lmkit.experiments.engine.checks import unequal
 from lmkit.experiments.engine.engine import run_experiment, scale_of
+from lmkit.experiments.engine.store import identity
 from lmkit.experiments.engine.task import choose, ends_of_grids
 from tests.trials import DeadlyDice, Dice
 
@@ -132,9 +133,20 @@ def test_a_text_of_the_same_name_that_holds_something_else_is_refused(tmp_path: 
     with pytest.raises(RunError, match=r"book\.txt held before it was changed"):
         run_experiment(Dice(), scale, folder)
     known = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))
-    del known["text"]  # as early versions wrote it
+    del known["texts"]  # as early versions wrote it
     (folder / "experiment.json").write_text(json.dumps(known), encoding="utf-8")
     run_experiment(Dice(), scale, folder)
+
+
+def test_texts_that_arms_are_trained_on_are_known_by_what_they_hold(tmp_path: Path):
+    text = tmp_path / "book.txt"
+    arms = (Arm("a", {"corpus": str(text)}), Arm("b", choices=({"corpus": "pydoc"}, {"corpus": str(text)})))
+    known = []
+    for content in ("The first edition.", "The second edition."):
+        text.write_text(content, encoding="utf-8")
+        known.append(identity(Dice(), arms, SCALE)["texts"])
+    assert [list(one) for one in known] == [[str(text)], [str(text)]]
+    assert known[0] != known[1]
 
 
 def test_a_mistake_in_a_later_run_keeps_what_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

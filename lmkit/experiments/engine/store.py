@@ -31,20 +31,25 @@ from lmkit.text.sources.opening import local_path, open_source
 __all__ = ["IDENTITY", "Store", "identity"]
 
 IDENTITY = "experiment.json"
+TEXTS = "texts"
 
 
 def identity(experiment: Experiment, arms: tuple[Arm, ...], scale: Scale) -> dict[str, Any]:
     """What must be equal for results to go together. Raises DataError for a text that cannot be read."""
     own = {"experiment": experiment.name, "scale": scale.as_dict(), "arms": [arm.as_dict() for arm in arms]}
-    return dict(json.loads(json.dumps(own | _text(scale.corpus))))
+    return dict(json.loads(json.dumps({**own, TEXTS: _texts(arms, scale)})))
 
 
-def _text(corpus: str | None) -> dict[str, str]:
-    """What a text that is a file or a folder holds: its name may come to stand for another one."""
-    if corpus is None or local_path(corpus) is None:
-        return {}
-    with open_source(corpus) as source:
-        return {"text": survey_source(source, Cache(), lambda share: None).key}
+def _texts(arms: tuple[Arm, ...], scale: Scale) -> dict[str, str]:
+    """What the texts hold that are files or folders: their names may come to stand for others."""
+    options = [one for arm in arms for one in (arm.options, *arm.choices)]
+    names = {name for name in (scale.corpus, *(one.get("corpus") for one in options)) if isinstance(name, str)}
+    return {name: _content(name) for name in sorted(names) if local_path(name) is not None}
+
+
+def _content(name: str) -> str:
+    with open_source(name) as source:
+        return survey_source(source, Cache(), lambda share: None).key
 
 
 class Store:
@@ -115,13 +120,20 @@ def _check_same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any])
         what = "the quick form of this experiment" if not own["quick"] else "the full form of this experiment"
     elif scale.get("corpus") != own["corpus"]:
         what = f"this experiment on another text ({scale.get('corpus') or 'its own'})"
-    elif found.get("text", wanted.get("text")) != wanted.get("text"):  # folders of early versions do not know it
-        what = f"this experiment on what {own['corpus']} held before it was changed"
-    elif {**found, "text": None} != {**wanted, "text": None}:
+    elif changed := _changed(found.get(TEXTS), wanted[TEXTS]):
+        what = f"this experiment on what {changed[0]} held before it was changed"
+    elif any(found.get(name) != value for name, value in wanted.items() if name != TEXTS):
         what = "this experiment with other arms, as another version of lmkit has them"
     else:
         return
     raise RunError(f"{path} holds {what}: choose another --out.")
+
+
+def _changed(found: Any, wanted: Mapping[str, str]) -> list[str]:
+    """Texts that hold something else now; folders of early versions know of none."""
+    if not isinstance(found, Mapping):
+        return []
+    return [name for name, content in wanted.items() if found.get(name, content) != content]
 
 
 def _json(values: Mapping[str, Any]) -> str:
