@@ -156,6 +156,7 @@ class Study:
             files = {"data": self.texts / f"{size}.csv", "valid": str(self.given.data / "valid.csv")}
             trained = lmkit.train_classifier(**files, out=run, quiet=True, **options)
         seconds = time.monotonic() - started
+        assert isinstance(trained, TrainedClassifier), "a run of a classifier"
         facts = {"arm": number, "name": arm.name, "size": size, "seed": seed, "seconds": seconds, "steps": steps}
         self.results["runs"][name] = {**facts, **self._measured(trained)}
         self._write()
