@@ -39,7 +39,6 @@ from lmkit.evaluation.comparison.interval import Interval
 from lmkit.hardware import describe_cpu, keep_freed_memory, wait_politely
 
 SIZES = {"all": 1.0, "1000": 0.4, "100": 0.15}  # of training texts, and what the steps are multiplied by
-VALIDATIONS = 6  # of a classifier
 LANGUAGE_MODEL: dict[str, Any] = {
     **{"tokenizer": "word", "vocab_size": 20000, "min_count": 2, "num_layers": 1, "hidden_size": 256},
     **{"head": "adaptive", "batch_size": 32, "window": 64, "valid_fraction": 0.02, "test_fraction": 0.0},
@@ -109,7 +108,9 @@ class Study:
         )
         found = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
         self.results: dict[str, Any] = {"runs": {}, **found}
-        bounds = {name: getattr(given, name) for name in ("steps", "encoder_steps", "tuning_steps", "threads")}
+        bounds = {
+            name: getattr(given, name) for name in ("steps", "validations", "encoder_steps", "tuning_steps", "threads")
+        }
         bounds = json.loads(json.dumps({**bounds, "recipe": recipe}))
         if self.results.setdefault("bounds", bounds) != bounds:
             raise SystemExit(f"{self.path} has trainings of other bounds: {self.results['bounds']}. Use another --out.")
@@ -145,7 +146,7 @@ class Study:
             return
         steps, run = max(1, round(self.given.steps * SIZES[size])), self.runs / name
         own = {"encoder": self.encoder(arm.cell)} if arm.taken else {**NEW, "cell": arm.cell}
-        bounds = {"max_steps": steps, "eval_every": max(1, steps // VALIDATIONS), "seed": seed}
+        bounds = {"max_steps": steps, "eval_every": max(1, steps // self.given.validations), "seed": seed}
         if arm.options.get("tune") == "gradual":
             bounds["unfreeze_every"] = max(1, steps // 4)  # so that all parts are trained in so few epochs
         started = time.monotonic()
@@ -239,7 +240,7 @@ class Study:
             return "not run"
         one = self._compared(size, second, first, both)
         over_seeds = "" if one.over_seeds is None else f"; {_points(one.over_seeds)}"
-        return f"{100 * one.over_texts.value:+.2f} {_points(one.over_texts)}{over_seeds}"
+        return f"{round(100 * one.over_texts.value, 2) + 0.0:+.2f} {_points(one.over_texts)}{over_seeds}"
 
     def _compared(self, size: str, baseline: int, other: int, seeds: set[int]) -> GroupDifference:
         groups = {ARMS[arm].name: self._right(size, arm, seeds) for arm in (baseline, other)}
@@ -270,6 +271,7 @@ def main() -> None:
     parser.add_argument("--language-models", type=Path, help="folder of those of the running text (default: DIR/runs)")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=1600, help="of a classifier on all texts")
+    parser.add_argument("--validations", type=int, default=6, help="of a classifier")
     parser.add_argument("--encoder-steps", type=int, default=2000, help="of a language model on the running text")
     parser.add_argument("--tuning-steps", type=int, default=300, help="of a language model on the training texts")
     parser.add_argument("--threads", type=int, default=1)
