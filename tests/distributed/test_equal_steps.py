@@ -73,6 +73,7 @@ def train(world: World, dtype: torch.dtype = torch.float64, **options: Any) -> T
     torch.manual_seed(1)
     model = LanguageModel(ModelConfig(**shape), 41).to(dtype)
     freeze(model, config.freeze or ())
+    torch.manual_seed(100 + world.rank)  # what is drawn from torch's own generator differs
     common = torch.Generator().manual_seed(9)  # alone, too: it has the masks that processes have in common
     loss = SequenceLoss(model, ActivationPenalty(config.ar_alpha, config.tar_beta), config.border_factor, common)
     generators = Generators(world, common)

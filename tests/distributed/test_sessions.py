@@ -187,10 +187,3 @@ def test_a_signal_that_one_process_receives_stops_all(folder: Path, told: Any):
 def test_what_one_process_cannot_do_none_does(folder: Path, told: Any, case: str, sentence: str, run: str | None):
     assert all(sentence in one[case] for one in told)
     assert run is None or not (folder / run).exists()
-
-
-def test_one_process_is_a_world_whose_sums_are_what_they_were():
-    assert ALONE.sum(3, 4) == (3, 4)
-    assert ALONE.largest(2) == (2,)
-    assert (ALONE.gather("x"), ALONE.broadcast("x"), ALONE.main) == (["x"], "x", True)
-    assert ALONE.rows(5) == slice(0, 5)
