@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ALONE", "World"]
 
-STARTING = timedelta(seconds=50)
+# torchrun ends the others where a process ends before they have met; where nobody does they wait no longer than that.
+STARTING, UNWATCHED = timedelta(seconds=120), timedelta(seconds=30)
 # A process that has ended is noticed at once: its connections are closed. These are for machines that vanish: longer
 # than a step, and longer than a measurement in the first process or the first reading of a text.
 STEPPING = timedelta(minutes=10)
@@ -47,8 +48,8 @@ class World:
 
     @classmethod
     def join(cls, launch: Launch) -> World:
-        """Meet the other processes of a launch. Raises ConfigError where the port is in use, and FailedError where
-        they do not come.
+        """Meet the other processes of a launch. Raises ConfigError where the port is in use, FailedError where not all
+        come, and LostProcessError where the first one does not.
         """
         if launch.size == 1:
             return cls(launch)
@@ -59,12 +60,14 @@ class World:
         if not {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
             raise ConfigError(f"WORLD_SIZE is {launch.size} and there is no MASTER_ADDR and MASTER_PORT: use torchrun.")
         address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        patience = STARTING if "TORCHELASTIC_RUN_ID" in os.environ else UNWATCHED
+        store: Store | None = None
         try:
-            store, rank, size = next(rendezvous("env://", timeout=STARTING))
-            dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=STARTING)
+            store, rank, size = next(rendezvous("env://", timeout=patience))
+            dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=patience)
             has_gpus = torch.cuda.is_available() and dist.is_nccl_available()
             both = "cpu:gloo,cuda:nccl" if has_gpus else "gloo"
-            control, gradients = (dist.new_group(backend=name, timeout=STARTING) for name in ("gloo", both))
+            control, gradients = (dist.new_group(backend=name, timeout=patience) for name in ("gloo", both))
             _set_pg_timeout(WAITING, control)  # and not before: who dies while a group is made is noticed by this
             _set_pg_timeout(STEPPING, gradients)
         except RuntimeError as error:
@@ -72,8 +75,9 @@ class World:
                 raise ConfigError(
                     f"{address}, where the processes are to meet, is in use: give another port."
                 ) from error
-            raise FailedError(
-                f"The {launch.size} processes have not met at {address} within {STARTING.seconds} seconds: start all "
+            kind = LostProcessError if store is None else FailedError
+            raise kind(
+                f"The {launch.size} processes have not met at {address} within {patience.seconds} seconds: start all "
                 "with torchrun."
             ) from error
         return cls(launch, store, control, gradients)
