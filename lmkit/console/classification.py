@@ -150,7 +150,7 @@ def _groups(found: ClassifierComparison) -> Table:
     for letter, group in zip(_letters(len(found.groups)), found.groups, strict=True):
         several = len(group.accuracies) > 1
         ends = [f"{100 * end(group.accuracies):.2f} %" if several else "" for end in (min, max)]
-        name = f"{letter}  {_name(group.name)}"
+        name = f"{letter}  {_end_of(group.name)}"
         table.add_row(name, _percent(group.accuracy), str(len(group.accuracies)), *ends)
     return table
 
@@ -225,6 +225,12 @@ def _count(count: int) -> str:
 
 def _name(name: str) -> str:
     return escape(_shortened(name))
+
+
+def _end_of(name: str) -> str:
+    """The end of a long name: what tells the runs of one folder apart."""
+    line = printable(name)
+    return escape(line if len(line) <= LONGEST_NAME else f"…{line[1 - LONGEST_NAME :]}")
 
 
 def _shortened(text: str, most: int = LONGEST_NAME) -> str:

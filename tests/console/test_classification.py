@@ -82,6 +82,15 @@ def test_a_comparison_names_both_kinds_of_chance(shown):
     assert max(map(cell_len, lines[:12])) <= 80
 
 
+def test_runs_of_one_folder_are_told_apart_by_the_end_of_their_names(shown):
+    right = np.random.default_rng(3).random((2, 50)) < 0.9
+    names = [f"a/very/long/folder/of/many/runs/lstm-{number}" for number in range(2)]
+    lines = shown(
+        show_classifier_comparison, compare_classifiers("test.csv", dict(zip(names, right[:, None], strict=True)))
+    )
+    assert [line.split()[1] for line in lines[1:3]] == [f"…der/of/many/runs/lstm-{number}" for number in range(2)]
+
+
 def test_two_runs_show_what_each_alone_is_right_on(shown):
     right = np.random.default_rng(1).random((2, 50)) < 0.8
     found = compare_classifiers("test.csv", {"a": right[:1], "b": right[1:]})
