@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ALONE", "World"]
 
-# torchrun ends the others where a process ends before they have met; where nobody does they wait no longer than that.
-STARTING, UNWATCHED = timedelta(seconds=120), timedelta(seconds=30)
+# Before they have met: torchrun ends the others where a process ends; without it they wait, and torch tries twice.
+STARTING, UNWATCHED = timedelta(seconds=120), timedelta(seconds=20)
 # A process that has ended is noticed at once: its connections are closed. These are for machines that vanish: longer
 # than a step, and longer than a measurement in the first process or the first reading of a text.
 STEPPING = timedelta(minutes=10)
