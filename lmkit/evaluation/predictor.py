@@ -116,7 +116,7 @@ class NetworkPredictor:
                 -self.model.head.nll(flat[start : start + chunk], flat_targets[start : start + chunk])
                 for start in range(0, len(flat), chunk)
             ]
-            scores = torch.zeros(targets.shape, device=self.device)
+            scores = torch.zeros(targets.shape, dtype=parts[0].dtype if parts else None, device=self.device)
             if parts:
                 scores[wanted] = torch.cat(parts)
             return hidden, scores, state
