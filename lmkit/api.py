@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lmkit.classify.trained import classifier_of
 from lmkit.config import ClassifierConfig, Config
+from lmkit.distributed.world import ALONE, World
 from lmkit.errors import ConfigError, DataError, RunError
 from lmkit.evaluation.adapters.adapters import Parts
 from lmkit.evaluation.adapters.dynamic import gradient_squares
@@ -24,17 +25,18 @@ from lmkit.evaluation.adapters.levels import Adapted, check_rows, measure_stack
 from lmkit.evaluation.adapters.tuning import TUNING_TOKENS, tune
 from lmkit.evaluation.carried_state import read_carried_state
 from lmkit.evaluation.caveats import worse_than_guessing
-from lmkit.evaluation.measurement import Measurement, check_memory, evaluation_windows, measure, watched
+from lmkit.evaluation.measurement import Measurement, check_memory, evaluation_windows, measure, rows_read, watched
 from lmkit.evaluation.ngram.arpa import read_arpa
 from lmkit.evaluation.ngram.ngram import NgramModel
 from lmkit.evaluation.options import DEFAULTS, AdapterSettings, EvalKeywords, EvalOptions
 from lmkit.evaluation.perplexity import Evaluation
-from lmkit.evaluation.predictor import NetworkPredictor, Predictor
+from lmkit.evaluation.predictor import NetworkPredictor, Predictor, Scorer
 from lmkit.evaluation.scoring.lines import ScoredLine, scored_lines
 from lmkit.evaluation.scoring.nbest import Hypothesis, Rescored, rescore
 from lmkit.evaluation.scoring.reading import Report, ScoredBlock
 from lmkit.evaluation.scoring.scoring import ScoredToken, score_text, scored_tokens
 from lmkit.evaluation.scoring.words import ScoredWord, scored_words
+from lmkit.evaluation.shared import SharedNetwork, check_can_share
 from lmkit.generation.decoder import StepDecoder
 from lmkit.generation.decoding import Decoding
 from lmkit.generation.generate import Column, SharedColumns, generate, stream_text
@@ -329,20 +331,27 @@ class TrainedModel:
         *,
         split: str,
         predictor: Predictor[Any] | None = None,
+        world: World = ALONE,
         **keywords: Unpack[EvalKeywords],
     ) -> Measurement:
         """Evaluate a token file with the model, or with another predictor over the same tokens.
 
-        options: given as a whole, or their fields as keywords, as in ``evaluate``. Raises ConfigError where they name
-        test-time adapters, which ``adapt`` measures, or do not go with the tokens; DataError without tokens.
+        options: given as a whole, or their fields as keywords, as in ``evaluate``. world: processes that all call this
+        and compute the model's rows together; each has the result. Raises ConfigError where options name test-time
+        adapters, which ``adapt`` measures, or do not go with the tokens, and where a process has no row or another text
+        or model than the first; DataError without tokens.
         """
         if options is not None and keywords:
             raise ConfigError("Give either EvalOptions or their fields, not both.")
         options = (options or EvalOptions(**keywords)).trained(self.eval_state)
         if options.adapters.used or options.adapters.tuned:
             raise ConfigError("Test-time adapters are measured by TrainedModel.adapt.")
-        check_memory(self.model, tokens, options)
-        chosen = predictor or NetworkPredictor(self.model, self._arithmetic(options.precision))
+        with world.together():
+            check_memory(self.model, tokens, options)
+            chosen: Scorer[Any] = predictor or NetworkPredictor(self.model, self._arithmetic(options.precision))
+        if isinstance(chosen, NetworkPredictor) and not world.alone:
+            check_can_share(self.model, tokens, rows_read(tokens, options), world)
+            chosen = SharedNetwork(chosen, world)
         report = self._stage("measuring the text" if split == "-" else f"measuring {split}")
         tokens = self._with_known_entropy(tokens, split)
         found = measure(chosen, tokens, self.tokenizer, options, split=split, report=report)

@@ -175,6 +175,7 @@ def main() -> None:
     lmkit eval book-1         its perplexity, in every unit
     lmkit sample book-1 It    the text that it writes
     """
-    check_processes(click.get_current_context().invoked_subcommand)
+    called = click.get_current_context().invoked_subcommand or ""
+    check_processes(ALIASES.get(called, called))
     keep_freed_memory()
     wait_politely()

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,11 +21,16 @@ from lmkit.cli.options import (
     section_options,
     use_runtime,
 )
+from lmkit.cli.processes import joined
 from lmkit.cli.runs import only_run
 from lmkit.evaluation.options import AdapterSettings, EvalOptions
 
+if TYPE_CHECKING:
+    from lmkit.distributed.world import World
+
 __all__ = ["command"]
 
+LOST = "Another process of this measurement has ended: all end here."
 SHORT = (
     "split",
     "file",
@@ -91,12 +96,14 @@ def command(
 
     Every token is scored once and the number does not depend on --window; --rows is quicker and gives the same, because
     rows are read on into each other until they agree. With adapters the metrics are those of the network with all of
-    them; the levels below come in a table.
+    them; the levels below come in a table. Under torchrun several processes share the rows (docs/scaling.md).
     """
     line = progress_line()
     from lmkit.api import load_language_model
     from lmkit.console.tables import show_adapters, show_measurement
+    from lmkit.distributed.devices import take_own_device
     from lmkit.errors import ConfigError
+    from lmkit.hardware import choose_device
 
     run = run or only_run("eval")
     if text is not None:
@@ -106,19 +113,28 @@ def command(
     if file == "":
         raise ConfigError("--file is empty: give a file, a folder, or - for standard input.")
     options = EvalOptions(**chosen(EvalOptions, given), adapters=AdapterSettings(**chosen(AdapterSettings, given)))
-    lm = load_language_model(run, use_runtime(device, threads), checkpoint)
-    lm = lm.quantized() if decoder == "int8" else lm
-    lm.progress = line
-    if file is not None:
-        name, tokens = file, lm.file_tokens(file, state=options.state)
-    else:
-        name, tokens = lm.split_tokens(split, state=options.state)
-    adapted = None
-    if options.adapters.used or options.adapters.tuned or mix:
-        others = [load_language_model(other, lm.device.type) for other in mix]
-        adapted = lm.adapt(tokens, options, split=name, others=others)
-    result = lm.measure(tokens, options, split=name) if adapted is None else adapted.result
+    adapting = options.adapters.used or options.adapters.tuned or bool(mix)
+    with joined(LOST) as world:
+        world.check_same({"command line": click.get_current_context().params})
+        with world.together():
+            _check_shared(world, file, adapting=adapting)
+            place = use_runtime(device, threads)
+            take_own_device(choose_device(place), world.launch)
+            lm = load_language_model(run, place, checkpoint)
+            lm = lm.quantized() if decoder == "int8" else lm
+            lm.progress = line
+            if file is not None:
+                name, tokens = file, lm.file_tokens(file, state=options.state)
+            else:
+                name, tokens = lm.split_tokens(split, state=options.state)
+        adapted = None
+        if adapting:
+            others = [load_language_model(other, lm.device.type) for other in mix]
+            adapted = lm.adapt(tokens, options, split=name, others=others)
+        result = lm.measure(tokens, options, split=name, world=world) if adapted is None else adapted.result
     line.end()
+    if not world.main:
+        return
     if note := lm.state_note(result.state, result.window):
         click.echo(f"Note: {note}", err=True)
     if as_json:
@@ -128,6 +144,20 @@ def command(
         show_measurement(result, model=model, words_only=words_only, file=sys.stdout)
         if adapted is not None:
             show_adapters(adapted, file=sys.stdout)
+
+
+def _check_shared(world: World, file: str | None, *, adapting: bool) -> None:
+    """Raise ConfigError for what one process measures alone."""
+    from lmkit.errors import ConfigError
+
+    if world.alone:
+        return
+    if adapting:
+        raise ConfigError(
+            "Test-time adapters and mixtures are measured in one process: leave them out, or leave torchrun out."
+        )
+    if file == "-":
+        raise ConfigError("Several processes cannot share standard input: give the text as a file.")
 
 
 def _choose(text: str, split: str | None, file: str | None, run: Path) -> tuple[str | None, str | None]:

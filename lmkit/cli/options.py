@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from lmkit.cli.completers import complete_corpora, complete_files, complete_runs, complete_tokenizers
+from lmkit.cli.processes import is_silent
 from lmkit.config import (
     NO_FLAG,
     CheckpointConfig,
@@ -26,6 +27,7 @@ from lmkit.config import (
     TrainingConfig,
     flatten,
 )
+from lmkit.distributed.launch import Launch
 from lmkit.errors import ConfigError
 from lmkit.fields import fields_of, flag_of
 from lmkit.files import read_regular
@@ -279,23 +281,30 @@ def chosen_options(
 
 
 def progress_line() -> ProgressLine:
-    """A progress line that lasts as long as the command: call its ``end`` before the output is printed."""
+    """A progress line that lasts as long as the command: call its ``end`` before the output is printed. Of several
+    processes the first one shows it.
+    """
+    from lmkit.console.terminal.output import open_console
     from lmkit.console.terminal.progress import ProgressLine
 
-    line = click.get_current_context().with_resource(ProgressLine())
+    console = open_console(stderr=True)
+    console.quiet = is_silent()
+    line = click.get_current_context().with_resource(ProgressLine(console))
     line("loading")
     return line
 
 
 def use_runtime(device: str | None, threads: int | None, *, default_threads: int | None = None) -> str:
-    """Check the options of ``runtime_options``, set the threads and return the device's name. Raises ConfigError."""
+    """Check the options of ``runtime_options``, set the threads of this process and return the device's name. Raises
+    ConfigError.
+    """
     import torch
 
     from lmkit.hardware import choose_threads
 
     chosen = default_threads if threads is None else threads
     runtime = RuntimeConfig(device=device or "auto", threads=chosen)
-    torch.set_num_threads(choose_threads(runtime.threads))
+    torch.set_num_threads(choose_threads(runtime.threads, Launch.read().local_size))
     return runtime.device
 
 

@@ -19,18 +19,19 @@ if TYPE_CHECKING:
 
 __all__ = ["check_processes", "is_silent", "joined", "loading", "signal_seen", "stopping_signals"]
 
-SHARED = ("train",)  # the commands whose work several processes share
+SHARED = ("train", "eval")  # the commands whose work several processes share
 
 
-def check_processes(command: str | None) -> None:
-    """Raise ConfigError where torchrun has started several processes of a command that one runs. Called before torch is
-    imported: it would say in each process that most steps need no look for parameters that they have not used.
+def check_processes(command: str) -> None:
+    """Raise ConfigError where torchrun has started several processes of a command that one runs; empty for none. Called
+    before torch is imported: it would say in each process that most steps need no look for parameters that they have
+    not used.
     """
     launch = Launch.read()
     if launch.size == 1:
         return
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    if command not in (None, *SHARED):
+    if command and command not in SHARED:
         raise ConfigError(
             f"`lmkit {command}` runs in one process, and torchrun has started {launch.size}: leave torchrun out."
         )
@@ -42,8 +43,10 @@ def is_silent() -> bool:
 
 
 @contextmanager
-def joined() -> Iterator[World]:
-    """The processes of this training. What ends all of them is said by one; the others end with its exit code."""
+def joined(lost: str) -> Iterator[World]:
+    """The processes of this command. What ends all of them is said by one; the others end with its exit code. lost:
+    what is said where one of them has ended.
+    """
     from lmkit.distributed.world import World
 
     launch = Launch.read()
@@ -52,7 +55,7 @@ def joined() -> Iterator[World]:
     world = World(launch)
     try:
         world = World.join(launch)
-        with world.watched():
+        with world.watched(lost):
             yield world
     except LostProcessError as error:
         if world.is_first_to("say that a process was lost"):  # the first process may be the one that was lost

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+LOST = "Another process of this training has ended: all end here. --resume goes on from the last checkpoint."
 SHORT = (
     "tokenizer",
     "cell",
@@ -87,7 +88,7 @@ def command(
         from lmkit.session.session import Session
         from lmkit.session.tuning.origin import Origin
 
-    with joined() as world:
+    with joined(LOST) as world:
         world.check_same({"command line": click.get_current_context().params})
         origin = None
         if start.init_from is not None:

@@ -1,1 +1,1 @@
-"""Several processes that train one model together, on the machines that torchrun has started them on."""
+"""Several processes that train or measure one model together, on the machines that torchrun has started them on."""

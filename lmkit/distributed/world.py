@@ -1,5 +1,5 @@
-"""The processes of one training, and what they do together. One process alone is a world, too, where all of it is
-nothing, so that there is one path.
+"""The processes of one training or measurement, and what they do together. One process alone is a world, too, where all
+of it is nothing, so that there is one path.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ OF_THE_NETWORK = ("gloo", "NCCL", "Connection closed by peer", "Connection reset
 
 @dataclass(frozen=True)
 class World:
-    """The processes that train together. Every method is called by all of them, in the same order.
+    """The processes that work together. Every method is called by all of them, in the same order.
 
     launch: which one this is. store: where they find each other. gradients: the group of what a step adds up. control:
     that of all else, where a process may wait long for the first one.
@@ -107,6 +107,14 @@ class World:
         short, longer = divmod(number, self.size)
         begin = self.rank * short + min(self.rank, longer)
         return slice(begin, begin + short + (self.rank < longer))
+
+    def home(self, row: int, number: int) -> tuple[int, int]:
+        """Which process has one of so many rows, and which of that process's own it is."""
+        short, longer = divmod(number, self.size)
+        if row < longer * (short + 1):
+            return divmod(row, short + 1)
+        rank, place = divmod(row - longer * (short + 1), short)
+        return longer + rank, place
 
     def sum(self, *values: Tensor | float) -> tuple[Any, ...]:
         """Each of the values added up over the processes: 0-d tensors, in float64; alone the values as they are."""
@@ -183,16 +191,14 @@ class World:
                     )
 
     @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
-        """Raises LostProcessError where another process ends while this one waits for it inside."""
+    def watched(self, lost: str) -> Iterator[None]:
+        """Raises LostProcessError with a sentence where another process ends while this one waits for it inside."""
         try:
             yield
         except RuntimeError as error:
             if self.alone or not _is_of_the_network(error):
                 raise
-            raise LostProcessError(
-                "Another process of this training has ended: all end here. --resume goes on from the last checkpoint."
-            ) from error
+            raise LostProcessError(lost) from error
 
     def is_first_to(self, name: str) -> bool:
         """Whether no other process has asked this under the name before; also where that cannot be found out."""

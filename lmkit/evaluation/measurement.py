@@ -11,7 +11,7 @@ from lmkit.errors import ConfigError, DataError
 from lmkit.evaluation.caveats import caveats
 from lmkit.evaluation.options import DEFAULTS, EvalOptions
 from lmkit.evaluation.perplexity import Evaluation, evaluation_of, token_scores
-from lmkit.evaluation.predictor import Predictor, Scorer
+from lmkit.evaluation.predictor import Scorer
 from lmkit.evaluation.seams import AGREEING, RowScores, Seams, row_scores
 from lmkit.model.language_model import LanguageModel
 from lmkit.model.memory import check_evaluation_memory
@@ -110,7 +110,7 @@ class Measurement(NamedTuple):
 
 
 def measure(
-    predictor: Predictor[Any],
+    predictor: Scorer[Any],
     tokens: TokenFile,
     tokenizer: Tokenizer,
     options: EvalOptions = DEFAULTS,

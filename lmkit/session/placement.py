@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from lmkit.config import Config, ModelConfig
+from lmkit.distributed.devices import take_own_device
 from lmkit.distributed.world import ALONE, World
-from lmkit.errors import ConfigError
 from lmkit.hardware import choose_device, choose_threads
 from lmkit.model.precision import choose_precision
 
@@ -41,25 +41,11 @@ class Placement:
         or cannot compute this model so.
         """
         chosen = choose_device(device)
-        if not world.alone:
-            _take_own_device(chosen, world)
+        take_own_device(chosen, world.launch)
         chosen_threads = choose_threads(threads, world.launch.local_size)
         placement = cls(chosen, choose_precision(precision, chosen, model), chosen_threads, world)
         torch.set_num_threads(placement.threads)
         return placement
-
-
-def _take_own_device(device: torch.device, world: World) -> None:
-    """Make ``cuda`` the GPU of this process. Raises ConfigError where there is none for it."""
-    if device.type == "mps":
-        raise ConfigError("Several processes train on CPUs or CUDA GPUs: give --device cpu.")
-    if device.type == "cuda":
-        if world.launch.local_rank >= torch.cuda.device_count():
-            raise ConfigError(
-                f"{world.launch.local_size} processes on one machine need a GPU each, and it has "
-                f"{torch.cuda.device_count()}: start fewer, or give --device cpu."
-            )
-        torch.cuda.set_device(world.launch.local_rank)
 
 
 def placement_options(placement: Placement) -> dict[str, Any]:

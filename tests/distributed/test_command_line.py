@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -22,15 +23,15 @@ OPTIONS = [word for name, value in RUN.items() for word in (f"--{name.replace('_
 
 
 class Said(NamedTuple):
-    """How the processes ended, and what each wrote to standard error."""
+    """How the processes ended, and what each wrote."""
 
     codes: list[int]
-    errors: list[str]
+    written: list[str]
 
     @property
     def sentences(self) -> list[str]:
         """What they say of what went wrong."""
-        return [line for text in self.errors for line in text.splitlines() if line.startswith("Error: ")]
+        return [line for text in self.written for line in text.splitlines() if line.startswith("Error: ")]
 
 
 def nothing(rank: int) -> None:
@@ -89,7 +90,7 @@ def test_a_process_that_is_killed_ends_all_and_the_run_goes_on(folder: Path):
         run = folder / f"killed-{dying}"
         said = train(folder, "--dropout", "0.3", "--out", run, before=die_at(14, dying))
         codes = [-signal.SIGKILL, 1] if dying == 0 else [1, -signal.SIGKILL]
-        assert said.codes == codes, said.errors
+        assert said.codes == codes, said.written
         assert len(said.sentences) == 1
         assert "Another process of this training has ended" in said.sentences[0]
         assert lmkit("train", "--resume", run, folders=[folder] * 2).codes == [0, 0]
@@ -104,16 +105,34 @@ def test_a_process_that_is_killed_ends_all_and_the_run_goes_on(folder: Path):
         (["train", "--resume", "nowhere"], "There is no run folder nowhere"),
         (["train", "no-such-text"], "no-such-text"),
         (["train", "-"], "cannot share standard input"),
-        (["eval", "run", "text.txt"], "`lmkit eval` runs in one process, and torchrun has started 2"),
+        (["score", "run", "text.txt"], "`lmkit score` runs in one process, and torchrun has started 2"),
+        (["ppl", "run", "text.txt", "--cache", "9"], "adapters and mixtures are measured in one process"),
+        (["eval", "run", "-"], "cannot share standard input"),
     ],
     ids=str,
 )
 def test_a_mistake_is_said_once_and_ends_all(folder: Path, arguments: list[str], sentence: str):
     said = lmkit(*arguments, folders=[folder] * 2)
-    assert said.codes == [2, 2], said.errors
+    assert said.codes == [2, 2], said.written
     assert len(said.sentences) == 1
     assert sentence in said.sentences[0]
     assert sorted(path.name for path in folder.iterdir()) == ["log-0", "log-1", "text.txt"]
+
+
+def test_a_run_is_measured_as_by_one_process_and_one_of_them_says_so(folder: Path):
+    assert train(folder, "--max-steps", "2", "--out", "run", processes=1).codes == [0]
+    alone = lmkit("eval", "run", "text.txt", "--rows", "3", "--json", folders=[folder])
+    said = lmkit("eval", "run", "text.txt", "--rows", "3", "--json", folders=[folder] * 2)
+    assert said.codes == [0, 0], said.written
+    assert said.written[1] == ""
+    found, expected = json.loads(said.written[0]), json.loads(alone.written[0])
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert found[name] == (pytest.approx(value, rel=1e-5) if isinstance(value, float) else value)
+    refused = lmkit("eval", "run", folders=[folder] * 2)
+    assert refused.codes == [2, 2]
+    assert len(refused.sentences) == 1
+    assert "2 processes need a row each, and the text is read in 1: give --rows 2" in refused.sentences[0]
 
 
 def test_processes_with_other_texts_train_nothing(folder: Path, tmp_path_factory: pytest.TempPathFactory):

@@ -18,6 +18,14 @@ def test_each_row_is_of_one_process_and_their_parts_differ_by_one_at_most(rows: 
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
+@pytest.mark.parametrize("rows", [1, 3, 7, 12])
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_each_row_is_found_where_it_is(rows: int, size: int):
+    for row in range(rows):
+        rank, place = World(Launch(0, size, 0, size)).home(row, rows)
+        assert range(rows)[World(Launch(rank, size, rank, size)).rows(rows)][place] == row
+
+
 def test_a_launch_is_what_torchrun_says():
     assert Launch.read(variables(1, 3, 29500)) == Launch(1, 3, 1, 3)
     assert Launch.read({}) == Launch.read(variables(0, 1, 29500)) == Launch()
