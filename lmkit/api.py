@@ -289,6 +289,7 @@ class TrainedModel:
         words: bool = False,
         window: int = DEFAULTS.window,
         report: Report | None = None,
+        world: World = ALONE,
     ) -> Iterator[ScoredBlock]:
         """Texts of any length in constant memory, each given as chunks, by default as the model was trained; options
         are those of ``lmkit.evaluation.scoring.scoring.score_text``.
@@ -305,13 +306,15 @@ class TrainedModel:
             words=words,
             window=window,
             report=report,
+            world=world,
         )
 
-    def rescore(self, hypotheses: Sequence[Hypothesis], weight: float = 1.0) -> list[Rescored]:
+    def rescore(self, hypotheses: Sequence[Hypothesis], weight: float = 1.0, *, world: World = ALONE) -> list[Rescored]:
         """An n-best list with ``weight`` times the log-probability of each text added to its score, the best of each id
-        first.
+        first. world: processes that all call this and share the list.
         """
-        return rescore(NetworkPredictor(self.model), self.tokenizer, hypotheses, weight, self._stage("rescoring"))
+        network, report = NetworkPredictor(self.model), self._stage("rescoring")
+        return rescore(network, self.tokenizer, hypotheses, weight, report, world)
 
     def features(self, text: str) -> Tensor:
         """The last layer's hidden vector after each token of the text (T, D), read from ``<eos>``: the model as an

@@ -19,7 +19,7 @@ from lmkit.cli.options import (
     progress_line,
     runtime_options,
     section_options,
-    use_runtime,
+    use_own_device,
 )
 from lmkit.cli.processes import joined
 from lmkit.cli.runs import only_run
@@ -101,9 +101,7 @@ def command(
     line = progress_line()
     from lmkit.api import load_language_model
     from lmkit.console.tables import show_adapters, show_measurement
-    from lmkit.distributed.devices import take_own_device
     from lmkit.errors import ConfigError
-    from lmkit.hardware import choose_device
 
     run = run or only_run("eval")
     if text is not None:
@@ -118,9 +116,7 @@ def command(
         world.check_same({"command line": click.get_current_context().params})
         with world.together():
             _check_shared(world, file, adapting=adapting)
-            place = use_runtime(device, threads)
-            take_own_device(choose_device(place), world.launch)
-            lm = load_language_model(run, place, checkpoint)
+            lm = load_language_model(run, use_own_device(device, threads, world), checkpoint)
             lm = lm.quantized() if decoder == "int8" else lm
             lm.progress = line
             if file is not None:

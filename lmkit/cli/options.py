@@ -35,6 +35,7 @@ from lmkit.presets.preset import read_preset
 
 if TYPE_CHECKING:
     from lmkit.console.terminal.progress import ProgressLine
+    from lmkit.distributed.world import World
 
 __all__ = [
     "Count",
@@ -50,6 +51,7 @@ __all__ = [
     "run_options",
     "runtime_options",
     "section_options",
+    "use_own_device",
     "use_runtime",
 ]
 
@@ -306,6 +308,16 @@ def use_runtime(device: str | None, threads: int | None, *, default_threads: int
     runtime = RuntimeConfig(device=device or "auto", threads=chosen)
     torch.set_num_threads(choose_threads(runtime.threads, Launch.read().local_size))
     return runtime.device
+
+
+def use_own_device(device: str | None, threads: int | None, world: World) -> str:
+    """The same, and where there are several processes each takes a GPU of its own."""
+    from lmkit.distributed.devices import take_own_device
+    from lmkit.hardware import choose_device
+
+    name = use_runtime(device, threads)
+    take_own_device(choose_device(name), world.launch)
+    return name
 
 
 def _cuda(function: F) -> F:

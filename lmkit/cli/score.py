@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from lmkit.cli.completers import complete_files, complete_runs
-from lmkit.cli.options import Count, SectionedCommand, checkpoint_option, progress_line, runtime_options, use_runtime
+from lmkit.cli.options import Count, SectionedCommand, checkpoint_option, progress_line, runtime_options, use_own_device
+from lmkit.cli.processes import joined
 from lmkit.cli.runs import only_run
 from lmkit.cli.share import ScoredShare
 from lmkit.files import expanded
@@ -21,12 +22,14 @@ from lmkit.files import expanded
 if TYPE_CHECKING:
     from lmkit.api import TrainedModel
     from lmkit.console.terminal.progress import ProgressLine
+    from lmkit.distributed.world import World
     from lmkit.evaluation.scoring.columns import Layout
     from lmkit.evaluation.scoring.reading import ScoredBlock
     from lmkit.evaluation.scoring.table import Column
 
 __all__ = ["command"]
 
+LOST = "Another process of this scoring has ended: all end here."
 READ_AT_ONCE = 1 << 16
 
 
@@ -110,20 +113,27 @@ def command(
     line = progress_line()
     from lmkit.api import load_language_model
     from lmkit.evaluation.scoring.columns import Layout
+    from lmkit.evaluation.shared import check_same_model
 
     run = run or only_run("score")
     form = "jsonl" if as_json else form
     _check(nbest, weight, per=per, top_k=top_k, others=(files, state, columns))
     layout = Layout.choose(per, columns, base)
-    device = use_runtime(device, threads)
-    with contextlib.ExitStack() as stack:
-        sources = _open((nbest,) if nbest is not None else files or ("-",), stack)
-        lm = load_language_model(run, device, checkpoint)
+    names = (nbest,) if nbest is not None else files or ("-",)
+    with joined(LOST) as world, contextlib.ExitStack() as stack:
+        world.check_same({"command line": click.get_current_context().params})
+        with world.together():
+            device = use_own_device(device, threads, world)
+            sources = _open(names, stack)
+            lm = load_language_model(run, device, checkpoint)
+            state = "line" if nbest is not None else "carry" if state == "stream" else state or lm.eval_state
+            _check_shared(world, names, state)
+        check_same_model(lm.model, world)
         lm.progress = line
         if nbest is not None:
-            _rescore(lm, sources, 1.0 if weight is None else weight, _Table(form, line))
+            _rescore(lm, sources, 1.0 if weight is None else weight, _Table(form, line), world)
         else:
-            _score(lm, sources, "carry" if state == "stream" else state, layout, top_k or 0, _Table(form, line))
+            _score(lm, sources, state, layout, top_k or 0, _Table(form, line), world)
         line.end()
 
 
@@ -164,6 +174,20 @@ def _check(nbest: str | None, weight: float | None, *, per: str, top_k: int | No
         raise ConfigError(f"--weight must be a finite number, not {weight}.")
     if top_k and per != "token":
         raise ConfigError("--top-k needs --per token.")
+
+
+def _check_shared(world: World, names: Sequence[str], state: str) -> None:
+    """Raise ConfigError for what one process scores alone."""
+    from lmkit.errors import ConfigError
+
+    if world.alone:
+        return
+    if "-" in names:
+        raise ConfigError("Several processes cannot share standard input: give the text as a file.")
+    if state == "carry":
+        raise ConfigError(
+            "One unbroken stream is scored in one process: give --state line or document, or leave torchrun out."
+        )
 
 
 def _open(names: Sequence[str], stack: contextlib.ExitStack) -> list[_Source]:
@@ -215,7 +239,7 @@ def _standard_input() -> Iterator[bytes]:
 
 
 def _score(
-    lm: TrainedModel, sources: Sequence[_Source], state: str | None, layout: Layout, top_k: int, table: _Table
+    lm: TrainedModel, sources: Sequence[_Source], state: str, layout: Layout, top_k: int, table: _Table, world: World
 ) -> None:
     from lmkit.evaluation.caveats import MUCH_UNKNOWN, unknown_words
     from lmkit.evaluation.scoring.blocks import unknown_tokens
@@ -240,7 +264,12 @@ def _score(
         top_k=top_k,
         words=layout.per == "word",
         report=share.scored,
+        world=world,
     )
+    if not world.main:
+        for _ in blocks:
+            pass
+        return
     for files, columns in _rows(lm, counted(blocks), layout, nested=table.form == "jsonl"):
         if not files:
             continue
@@ -277,7 +306,7 @@ def _rows(
             yield [line.file for line in lines], line_columns(layout, lines)
 
 
-def _rescore(lm: TrainedModel, sources: Sequence[_Source], weight: float, table: _Table) -> None:
+def _rescore(lm: TrainedModel, sources: Sequence[_Source], weight: float, table: _Table, world: World) -> None:
     from lmkit.errors import DataError
     from lmkit.evaluation.scoring.columns import nbest_columns
     from lmkit.evaluation.scoring.nbest import read_nbest
@@ -285,7 +314,9 @@ def _rescore(lm: TrainedModel, sources: Sequence[_Source], weight: float, table:
     if len(sources) != 1:
         raise DataError("--nbest takes one file, or - for standard input.")
     hypotheses = read_nbest(sources[0].chunks(), "standard input" if sources[0].name == "-" else sources[0].name)
-    entries = lm.rescore(hypotheses, weight)
+    entries = lm.rescore(hypotheses, weight, world=world)
+    if not world.main:
+        return
     table.write(nbest_columns(entries))
     if flagged := sum(entry.rests_on_unk for entry in entries):
         _say_rests_on_unk(flagged, len(entries), "hypotheses")

@@ -20,7 +20,7 @@ from lmkit.model.language_model import LanguageModel
 from lmkit.model.state import State, map_state
 from lmkit.text.token_file import TokenFile
 
-__all__ = ["SharedNetwork", "SharedState", "check_can_share"]
+__all__ = ["SharedNetwork", "SharedState", "check_can_share", "check_same_model"]
 
 
 class SharedState(NamedTuple):
@@ -81,12 +81,19 @@ class SharedNetwork:
 
 def check_can_share(model: LanguageModel, tokens: TokenFile, rows: int, world: World) -> None:
     """Raise ConfigError where not every process has a row of the text, or not all have the same text and model."""
-    world.check_same({"text": (tokens.sha256, len(tokens)), "model": _sha256(model)})
+    check_same_model(model, world)
+    world.check_same({"text": (tokens.sha256, len(tokens))})
     if rows < world.size:
         raise ConfigError(
             f"{world.size} processes need a row each, and the text is read in {rows}: give --rows {world.size} or "
             "more, or leave torchrun out where the text is too short."
         )
+
+
+def check_same_model(model: LanguageModel, world: World) -> None:
+    """Raise ConfigError where a process has other weights than the first one."""
+    if not world.alone:
+        world.check_same({"model": _sha256(model)})
 
 
 def _sha256(model: LanguageModel) -> str:

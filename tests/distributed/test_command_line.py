@@ -105,7 +105,7 @@ def test_a_process_that_is_killed_ends_all_and_the_run_goes_on(folder: Path):
         (["train", "--resume", "nowhere"], "There is no run folder nowhere"),
         (["train", "no-such-text"], "no-such-text"),
         (["train", "-"], "cannot share standard input"),
-        (["score", "run", "text.txt"], "`lmkit score` runs in one process, and torchrun has started 2"),
+        (["sample", "run"], "`lmkit sample` runs in one process, and torchrun has started 2"),
         (["ppl", "run", "text.txt", "--cache", "9"], "adapters and mixtures are measured in one process"),
         (["eval", "run", "-"], "cannot share standard input"),
     ],
@@ -129,6 +129,14 @@ def test_a_run_is_measured_as_by_one_process_and_one_of_them_says_so(folder: Pat
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert found[name] == (pytest.approx(value, rel=1e-5) if isinstance(value, float) else value)
+    (folder / "list").write_text("a\t1\tthe cat sat.\na\t2\ta dog ran.\nb\t0\ta mat.\n")
+    for what in (["text.txt", "text.txt", "--state", "line"], ["--nbest", "list"]):
+        alone, said = (lmkit("score", "run", *what, folders=[folder] * size) for size in (1, 2))
+        assert said.codes == [0, 0], said.written
+        assert said.written[1] == ""
+        one, both = ([line.split("\t") for line in some.written[0].splitlines()] for some in (alone, said))
+        assert [line[:2] for line in both] == [line[:2] for line in one]
+        assert [len(line) for line in both] == [len(line) for line in one]
     refused = lmkit("eval", "run", folders=[folder] * 2)
     assert refused.codes == [2, 2]
     assert len(refused.sentences) == 1

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lmkit.distributed.world import World
+from lmkit.distributed.world import ALONE, World
 from lmkit.errors import ConfigError
 from lmkit.evaluation.measurement import measure
 from lmkit.evaluation.options import EvalOptions
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.evaluation.predictor import NetworkPredictor
+from lmkit.evaluation.scoring.reading import ScoredBlock
+from lmkit.evaluation.scoring.scoring import score_text
 from lmkit.evaluation.shared import SharedNetwork, check_can_share
 from lmkit.model.int8 import quantized
 from lmkit.model.language_model import LanguageModel
@@ -35,11 +37,19 @@ CASES = [
     ("gru", {"state": "document", "rows": 3, "window": 20}),
     ("qrnn", {"state": "line", "rows": 5, "window": 20}),
 ]
+SCORED = ("line", "document", "carry")
 MORE: dict[str, dict[str, Any]] = {"transformer": {"heads": 2, "context": 9}}
 
 
 def measured(network: Any, how: dict[str, Any]) -> Evaluation:
     return measure(network, TOKENS[how["state"]], LETTERS, EvalOptions(**how), split="text").evaluation
+
+
+def scored(model: LanguageModel, state: str, world: World) -> list[ScoredBlock]:
+    """Two texts with all that can be said of each prediction."""
+    how: dict[str, Any] = {"entropy": True, "rank": True, "top_k": 2, "words": True, "documents": "line"}
+    files = [[TEXT], [TEXT[500:700]]]
+    return list(score_text(NetworkPredictor(model), LETTERS, files, state=state, world=world, window=20, **how))
 
 
 def refusals(model: LanguageModel, world: World) -> list[str]:
@@ -63,14 +73,19 @@ def test_the_sums_are_those_of_one_process(size: int, random_model: Callable[...
         shares = [SharedNetwork(NetworkPredictor(model), world) for model in [*models, rounded]]
         cases = [how for _, how in [*CASES, CASES[0]]]
         found = [measured(share, how) for share, how in zip(shares, cases, strict=True)]
-        return found, refusals(models[0], world)
+        return found, refusals(models[0], world), [scored(models[0], state, world) for state in SCORED]
 
     alone = [measured(NetworkPredictor(model), how) for model, (_, how) in zip(models, CASES, strict=True)]
     alone_rounded = measured(NetworkPredictor(rounded), CASES[0][1])
     assert alone[0].seams_repaired > 0, "states must go from one process to another"
     first, *others = in_processes(size, work, tmp_path)
-    assert others == [first] * (size - 1)
-    (*found, of_rounded), said = first
+    assert [other[:2] for other in others] == [first[:2]] * (size - 1)
+    (*found, of_rounded), said, scores = first
+    for shared, state in zip(scores, SCORED, strict=True):
+        for block, expected in zip(shared, scored(models[0], state, ALONE), strict=True):
+            for name, values in expected._asdict().items():
+                if name != "block" and values is not None:
+                    np.testing.assert_allclose(getattr(block, name), values, rtol=1e-11, atol=1e-14)
     for one, other in zip(found, alone, strict=True):
         assert one.nll == pytest.approx(other.nll, rel=1e-12)
         assert one.tokens == other.tokens

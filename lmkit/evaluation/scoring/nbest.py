@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from lmkit.distributed.world import ALONE, World
 from lmkit.errors import DataError
 from lmkit.evaluation.predictor import Predictor
 from lmkit.evaluation.scoring.lines import ScoredLine, scored_lines
@@ -92,14 +93,15 @@ def rescore(
     hypotheses: Sequence[Hypothesis],
     weight: float,
     report: Callable[[float], None] | None = None,
+    world: World = ALONE,
 ) -> list[Rescored]:
     """Score every text as a line by itself, add ``weight`` times its log-probability, and sort the hypotheses of each
     id.
 
     The line end is part of a hypothesis, so the empty one is scored as the line end alone. report: called with the
-    share of the list that is scored.
+    share of the list that is scored. world: processes that all call this and share the list.
     """
-    blocks = score_text(predictor, tokenizer, [_texts(hypotheses)], state="line")
+    blocks = score_text(predictor, tokenizer, [_texts(hypotheses)], state="line", world=world)
     lines = []
     for line in scored_lines(blocks, tokenizer):
         lines.append(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -10,7 +11,9 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from lmkit.distributed.world import ALONE, World
 from lmkit.errors import DataError
 from lmkit.evaluation.options import DEFAULTS
 from lmkit.evaluation.perplexity import TokenScores, score_window
@@ -54,15 +57,17 @@ def score_blocks(
     window: int = DEFAULTS.window,
     rows: int = ROWS,
     report: Report | None = None,
+    world: World = ALONE,
 ) -> Iterator[ScoredBlock]:
     """Score block after block, each as soon as it is there; memory is that of a block.
 
     Segments that are whole (lines, short documents) are read in parallel in up to ``rows`` rows, all else as one
     stream. Neither ``window`` nor ``rows`` changes a score by more than rounding. report: called with a block and how
-    many of its tokens are scored, window by window. Raises DataError where there is no token at all.
+    many of its tokens are scored, window by window. world: processes that all score these blocks and compute their rows
+    together. Raises DataError where there is no token at all, ConfigError where processes read other blocks.
     """
     check_layout(rows=rows, window=window)
-    reader = _Reader(predictor, eos_id, vocab_size, details or Details(), window, rows, report)
+    reader = _Reader(predictor, eos_id, vocab_size, details or Details(), window, rows, report, world)
     held: list[ScoredBlock] | None = []  # until there is a token, so that a mistake is reported before any score
     for whole, group in groupby(blocks, key=lambda block: block.whole):
         for scored in map(reader.side_by_side, group) if whole else reader.one_stream(group):
@@ -89,6 +94,7 @@ class _Reader(Generic[S]):
     window: int
     rows: int
     report: Report | None
+    world: World
 
     def one_stream(self, blocks: Iterable[TokenBlock]) -> Iterator[ScoredBlock]:
         """Blocks that follow each other, in one row."""
@@ -162,7 +168,22 @@ class _Reader(Generic[S]):
             columns["boundary"] = np.zeros(length)
         return columns
 
-    def _score(self, window: Window, state: S | None) -> tuple[TokenScores, S]:
+    def _score(self, window: Window, state: S | None) -> tuple[TokenScores, S | None]:
+        """The scores of a window, whose rows are shared out over the processes, and the state of this one's rows."""
+        if self.world.alone:
+            return self._score_own(window, state)
+        own = self.world.rows(len(window.inputs))
+        found: dict[str, Tensor] = {}
+        if own.start < own.stop:
+            rows = Window(window.inputs[own], window.targets[own], window.reset[own], window.advance)
+            scores, state = self._score_own(rows, state)
+            found = {"": scores.log_probs, **scores.details}
+        self.world.check_same({"text": zlib.crc32(window.targets.numpy().tobytes())})
+        parts = [part for part in self.world.gather(found) if part]
+        details = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        return TokenScores(window, details.pop(""), details), state
+
+    def _score_own(self, window: Window, state: S | None) -> tuple[TokenScores, S]:
         if self.details:
             return score_in_detail(self.predictor, window, state, self.details)
         return score_window(self.predictor, window, state)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
 from lmkit.config import DOCUMENTS
+from lmkit.distributed.world import ALONE, World
 from lmkit.errors import ConfigError
 from lmkit.evaluation.options import DEFAULTS, STATES
 from lmkit.evaluation.predictor import Predictor
@@ -36,6 +37,7 @@ def score_text(
     words: bool = False,
     window: int = DEFAULTS.window,
     report: Report | None = None,
+    world: World = ALONE,
 ) -> Iterator[ScoredBlock]:
     """Score files, each given as chunks of text, in constant memory: every token once, the first included.
 
@@ -43,7 +45,8 @@ def score_text(
     blank-line); line reads each line by itself from a state of zero with ``<eos>`` before it, its line end included, so
     equal lines get equal scores. Under carry and document the scores add up to minus the nll of an evaluation.
     entropy, rank, top_k: what else to report of each prediction. words: find what ``scored_words`` needs.
-    report: called with a block of tokens and how many of them are scored, window by window.
+    report: called with a block of tokens and how many of them are scored, window by window. world: processes that all
+    score the files and compute the rows of lines and short documents together; each has all scores.
 
     Raises ConfigError for a state or documents that are none of them, DataError where there is nothing to score.
     """
@@ -63,6 +66,7 @@ def score_text(
         details=details,
         window=window,
         report=report,
+        world=world,
     )
 
 
