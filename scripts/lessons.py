@@ -32,7 +32,8 @@ INTRODUCTION = """# Lessons
 What the classic teaching of recurrent networks claims, a page each: the claim, where it is taught, what is behind it,
 the command that tries it, and what came out. The rule of each verdict was written before the run
 ([experiments.md](experiments.md)). *Undecided* means that the difference was not significant, or too small to matter;
-*not run* means that nobody has measured it with lmkit yet. Numbers in brackets are the interval, at 95 % confidence,
+*not run* means that nobody has measured it with lmkit yet. In the commands RUN is a run that `lmkit train` has made,
+and book.txt any text of yours. Numbers in brackets are the interval, at 95 % confidence,
 over trainings with other seeds.
 
 For a teacher: [a class of 90 minutes](lessons/class.ipynb), a notebook that walks through five of them (1, 30, 10

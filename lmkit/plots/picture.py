@@ -17,7 +17,7 @@ __all__ = ["Picture"]
 class Picture:
     """A chart as a picture: the last value of a notebook's cell is drawn below it.
 
-    Without matplotlib (``pip install 'lmkit[plots]'``) only its title is shown.
+    Without matplotlib (``pip install matplotlib``) only its title is shown.
     """
 
     chart: Chart

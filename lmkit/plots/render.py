@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MISSING", "can_render", "render"]
 
-MISSING = "Pictures need matplotlib: pip install 'lmkit[plots]'."
+MISSING = "Pictures need matplotlib: pip install matplotlib."
 # Okabe & Ito's colours ("Color Universal Design", 2008), which people with any colour vision can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 DASHES = ("-", "--", "-.", ":")  # a second difference where there are more lines than colours
