@@ -17,6 +17,7 @@ from lmkit.experiments.contract.scale import Scale
 from lmkit.experiments.contract.verdict import Verdict, Word
 from lmkit.experiments.engine.engine import RESULT, default_folder, run_experiment, scale_of
 from lmkit.experiments.engine.result import Result
+from lmkit.files import is_file
 from lmkit.run.json_files import read_object
 from lmkit.session.setup import absolute_corpus
 from lmkit.text.cut_text import Progress
@@ -65,6 +66,10 @@ def load_experiment(folder: str | os.PathLike[str]) -> Result:
     Raises RunError where there is none, and for one that another version of lmkit has made with other arms.
     """
     file = Path(folder) / RESULT
+    if not is_file(file):
+        raise RunError(
+            f"There is no finished experiment in {folder}: `lmkit experiment NAME --out {folder}` makes one."
+        )
     found = read_object(file)
     if missing := sorted(WRITTEN - found.keys()):
         raise RunError(f"{file} is damaged or of an early version: it lacks {missing[0]}.")

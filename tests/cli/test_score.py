@@ -256,6 +256,7 @@ def test_an_empty_text_is_refused(refused, trained, work, per, state):
         (["missing.txt"], ["There is no file or folder missing.txt"]),
         (["text.txt", "missing.txt"], ["missing.txt"]),
         (["text.txt", "--columns", "nonsense"], ["no column 'nonsense'", "surprisal", "all"]),
+        (["text.txt", "--per", "word", "--columns", "entropy"], ["no column 'entropy'", "--per token has entropy."]),
         (["text.txt", "--columns", ""], ["no column ''"]),
         (["text.txt", "--per", "line", "--columns", "entropy"], ["no column 'entropy' with --per line"]),
         (["text.txt", "--per", "word", "--top-k", "3"], ["--top-k", "--per token"]),

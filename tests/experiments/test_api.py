@@ -84,7 +84,7 @@ def test_what_is_no_result_is_refused(made: tuple[Path, Result], tmp_path: Path)
         (tmp_path / "result.json").write_text(json.dumps(kept), encoding="utf-8")
         return tmp_path
 
-    with pytest.raises(RunError):
+    with pytest.raises(RunError, match=r"no finished experiment in .*`lmkit experiment NAME --out"):
         lmkit.load_experiment(tmp_path)
     with pytest.raises(RunError, match="it lacks arms"):
         lmkit.load_experiment(written(arms=None))

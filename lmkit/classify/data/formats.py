@@ -105,9 +105,16 @@ def _table_rows(rows: Iterator[tuple[int, list[str]]], name: str) -> Iterator[Ro
         if len(cells) != len(names):
             raise DataError(
                 f"{name}, line {line:,}: the row has {_columns(len(cells))}, and the first line names {len(names)}: "
-                f"{', '.join(names)}."
+                f"{', '.join(names)}.{_hint(names)}"
             )
         yield Row(line, dict(zip(names, cells, strict=True)))
+
+
+def _hint(names: list[str]) -> str:
+    """What to do about a first line whose columns are separated by something else than in its format."""
+    if len(names) == 1 and ";" in names[0]:
+        return " Separate columns with commas, not with ';'."
+    return ""
 
 
 def _columns(count: int) -> str:

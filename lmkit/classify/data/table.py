@@ -80,7 +80,7 @@ def _known(names: list[str], option: str) -> str:
     (first, *others) = names
     if not others and (mark := next((mark for mark in ";\t" if mark in first), "")):
         return f"its only column is {first!r}. Separate columns with commas, not with {mark!r}."
-    return f"its columns are {', '.join(map(repr, names))}. Choose one with {option}."
+    return f"its columns are {', '.join(map(repr, names))}. Choose one with {option}; the first line has their names."
 
 
 @contextmanager

@@ -45,8 +45,9 @@ class Layout(NamedTuple):
         chosen = tuple(dict.fromkeys(name.strip() for name in columns.split(","))) if columns is not None else ()
         for name in chosen:
             if name not in (*known, "all"):
+                hint = f" --per token has {name}." if name in COLUMNS["token"] else ""
                 raise ConfigError(
-                    f"There is no column {name!r} with --per {per}: known are {', '.join(known)}, and all."
+                    f"There is no column {name!r} with --per {per}: known are {', '.join(known)}, and all.{hint}"
                 )
         usual = tuple(name for name in known if name not in ON_DEMAND)
         return cls(per, known if "all" in chosen else chosen or usual, *UNITS[base])

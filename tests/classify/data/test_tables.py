@@ -119,6 +119,7 @@ def test_a_cell_may_be_long_and_not_endless(table, refused):
         ("a.csv", "", "a.csv has no rows below its first line."),
         ("a.csv", "text,label\n", "a.csv has no rows below its first line."),
         ("a.csv", "text,label\na,b\nc\n", "line 3: the row has 1 column, and the first line names 2: text, label."),
+        ("a.csv", "text;label\na, b;c\n", "names 1: text;label. Separate columns with commas, not with ';'."),
         ("a.tsv", "text\tlabel\na\tb\tc\n", "line 2: the row has 3 columns, and the first line names 2"),
         ("a.csv", "text,text\na,b\n", "line 1: two columns are called 'text'"),
         ("a.csv", 'text,label\na,b\n"c,d\n', "line 3: a quote opens there and is never closed."),
