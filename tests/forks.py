@@ -1,6 +1,6 @@
 """lmkit in a child of the process that runs the tests: a program of its own, without the seconds that imports take.
 
-One thread only, as with every fork.
+One thread only: those that a product begins in the parent are not there in the child, and it would wait for them.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ def start(
         os.chdir(folder)
         _direct(stdin, stdout, stderr)
         _as_at_the_start()
+        os.environ["OMP_NUM_THREADS"] = "1"  # unless a program says otherwise
         before()
         program() if callable(program) else main(program, prog_name="lmkit")
         code = 0
