@@ -36,6 +36,11 @@ class LabelConfig(Section):
         "Weights of the loss: none, or balanced, so that each class counts the same however many texts it has.",
         choices=("none", "balanced"),
     )
+    best_by: str = option(
+        "nats",
+        "What makes a model the best on validation: the fewest nats per text, or the most texts that are right.",
+        choices=("nats", "accuracy"),
+    )
     classes: tuple[str, ...] | None = option(
         None, "Classes in the order of their numbers: those of the training file.", flags=NO_FLAG
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lmkit.classify.training.evaluation import ClassifierEvaluation
 from lmkit.classify.training.measurements import ClosingMeasurement
+from lmkit.config import ClassifierConfig
 from lmkit.console.terminal.numbers import counted
 from lmkit.console.wording import Wording
 from lmkit.session.session import Session
@@ -15,7 +16,11 @@ __all__ = ["LABELS"]
 
 
 class _Labels(Wording):
-    unit, unit_short, marked = "text", "texts", ""
+    unit, unit_short = "text", "texts"
+
+    def marked(self, session: Session) -> str:
+        assert isinstance(session.config, ClassifierConfig), "a session of a classifier"
+        return {"nats": "", "accuracy": ", by accuracy"}[session.config.labels.best_by]
 
     def sizes(self, session: Session) -> str:
         splits = session.corpus.splits

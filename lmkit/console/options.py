@@ -126,6 +126,7 @@ class OptionsOfClassifiers(SharedOptions, total=False):
     pooling: str
     tune: str
     class_weights: str
+    best_by: str
 
 
 class Changes(TypedDict, total=False):

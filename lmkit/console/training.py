@@ -63,7 +63,7 @@ class TrainingDisplay:
             self.say(_resumed_at(session))
             self.curve = session.earlier_validations
         if "valid" in session.corpus.splits:
-            self.say(f"{BEST} marks the best validation so far{self.wording.marked}")
+            self.say(f"{BEST} marks the best validation so far{self.wording.marked(session)}")
         self.line("run", session.progress)
 
     def record(self, record: StepRecord | EvaluationRecord) -> None:

@@ -20,13 +20,14 @@ __all__ = ["TEXT", "Wording", "headline", "sample_of"]
 
 
 class Wording(ABC):
-    """unit, unit_short: what is predicted, and the same before ``/s``. marked: what follows the mark of the best
-    validation.
-    """
+    """unit, unit_short: what is predicted, and the same before ``/s``."""
 
     unit: str
     unit_short: str
-    marked: str
+
+    @abstractmethod
+    def marked(self, session: Session) -> str:
+        """What is said behind ``* marks the best validation so far``."""
 
     @abstractmethod
     def sizes(self, session: Session) -> str:
@@ -54,7 +55,10 @@ class Wording(ABC):
 
 
 class _Text(Wording):
-    unit, unit_short, marked = "token", "tok", "; a sample of the model's text follows it"
+    unit, unit_short = "token", "tok"
+
+    def marked(self, session: Session) -> str:
+        return "; a sample of the model's text follows it"
 
     def sizes(self, session: Session) -> str:
         return ", ".join(f"{name} {len(split):,}" for name, split in session.corpus.splits.items())

@@ -102,6 +102,11 @@ class Evaluation:
         """The same by the name that the evaluations of all kinds of training have."""
         return self.nats_per_token
 
+    @property
+    def rank(self) -> tuple[float, ...]:
+        """What makes one language model better than another, the lower the better."""
+        return (self.nats_per_token,)
+
     def not_finite(self) -> str | None:
         """Why the perplexity is no finite number, None where it is."""
         if math.isnan(self.nll):

@@ -145,15 +145,17 @@ def assemble(
     return TrainingSetup(config, placement, corpus, blueprint, sampler, train, loss)
 
 
-def check_validation(config: Config, corpus: Corpus) -> None:
-    """Raise ConfigError where an option needs a validation and there is no split for it."""
-    if "valid" in corpus.splits:
-        return
-    for name, wants in (("patience", None), ("average", "nt-asgd")):
-        value = getattr(config.training, name)
-        if value is not None and wants in (None, value):
-            flag = "--patience" if wants is None else f"--{name} {wants}"
-            raise ConfigError(f"{flag} needs validation: the corpus has no valid split, and --valid-fraction is 0.")
+def check_validation(config: Config, corpus: Corpus, *own: str) -> None:
+    """Raise ConfigError where an option needs a validation and there is no split for it. own: those of a kind of
+    training, as they are written.
+    """
+    wanted = {
+        "--patience": config.training.patience is not None,
+        "--average nt-asgd": config.training.average == "nt-asgd",
+    }
+    flags = [*(flag for flag, given in wanted.items() if given), *own]
+    if flags and "valid" not in corpus.splits:
+        raise ConfigError(f"{flags[0]} needs validation: the corpus has no valid split, and --valid-fraction is 0.")
 
 
 def begin_training(model: Encoder, config: Config, placement: Placement) -> TrainState:

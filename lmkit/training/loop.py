@@ -22,7 +22,11 @@ class Validated(Protocol):
 
     @property
     def nats_per_target(self) -> float:
-        """Mean negative log-likelihood of a target in nats: what makes one model better than another."""
+        """Mean negative log-likelihood of a target in nats."""
+
+    @property
+    def rank(self) -> tuple[float, ...]:
+        """What makes one model better than another: numbers that are compared from the left, the lower is better."""
 
     def logged(self) -> dict[str, Any]:
         """What metrics.jsonl holds of it."""
@@ -136,9 +140,10 @@ def _stopped_early(train: TrainState, config: TrainingConfig) -> bool:
 
 def _validation(train: TrainState, config: TrainingConfig, validate: Callable[[], Validated]) -> EvaluationRecord:
     evaluation = validate()
-    is_best = train.validations.update(evaluation.nats_per_target, train.step, config.lr_decay)
+    nats = evaluation.nats_per_target
+    is_best = train.validations.update(nats, evaluation.rank, train.step, config.lr_decay)
     averaged = 0
     if train.average is not None:
         averaged = int(train.average.count)
-        train.average.after_validation(train.model, train.step, evaluation.nats_per_target)
+        train.average.after_validation(train.model, train.step, nats)
     return EvaluationRecord(train.step, train.epoch, train.tokens, evaluation, is_best, averaged)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -26,23 +26,37 @@ __all__ = ["TrainState", "ValidationHistory"]
 
 @dataclass
 class ValidationHistory:
-    """Memory of the validations: for the plateau schedule, for early stopping, and for the best model."""
+    """Memory of the validations: for the plateau schedule, for early stopping, and for the best model. best: its nats
+    per target; rank: what made it the best, ``Validated.rank``.
+    """
 
     best: float = math.inf
     best_step: int = 0
     factor: float = 1.0
     bad_validations: int = 0
     validated_at: int = 0
+    rank: tuple[float, ...] = (math.inf,)
 
-    def update(self, nats_per_token: float, step: int, lr_decay: float) -> bool:
+    def update(self, nats_per_target: float, rank: tuple[float, ...], step: int, lr_decay: float) -> bool:
         """Take note of a validation; return whether it is the best. Each one that is not divides the learning rate."""
         self.validated_at = step
-        if nats_per_token < self.best:
-            self.best, self.best_step, self.bad_validations = nats_per_token, step, 0
+        if rank < self.rank:
+            self.best, self.rank, self.best_step, self.bad_validations = nats_per_target, rank, step, 0
             return True
         self.factor /= lr_decay
         self.bad_validations += 1
         return False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values; the rank only where it is more than the nats, which earlier checkpoints have alone."""
+        return {name: value for name, value in vars(self).items() if name != "rank" or value != (self.best,)}
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> ValidationHistory:
+        """The memory that ``state_dict`` is of."""
+        kinds = {name: type(value) for name, value in vars(cls()).items()}
+        found = cls(**{name: kinds[name](value) for name, value in values.items()})
+        return found if "rank" in values else replace(found, rank=(found.best,))
 
 
 @dataclass
@@ -95,7 +109,7 @@ class TrainState:
             "carried": None if self.carried is None else map_state(self.world.all_rows, self.carried),
             "place": (self.epoch, self.index, self.step, self.tokens),
             "elapsed": self.elapsed,
-            "annealing": vars(self.validations).copy(),
+            "annealing": self.validations.state_dict(),
             "guard": self.guard.state_dict(),
             "scaler": self.scaler.state_dict(),
             **self.generators.state_dict(),
@@ -115,10 +129,7 @@ class TrainState:
         if min(position) < 0:
             raise Mismatch(f"its position in the data is {position}")
         self.elapsed = values["elapsed"]
-        kinds = {name: type(value) for name, value in vars(ValidationHistory()).items()}
-        self.validations = ValidationHistory(
-            **{name: kinds[name](value) for name, value in values["annealing"].items()}
-        )
+        self.validations = ValidationHistory.of(values["annealing"])
         self.guard.load_state_dict(values["guard"])
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(values["scaler"])

@@ -73,7 +73,7 @@ def test_annealing_divides_only_where_validation_is_not_better():
     history = ValidationHistory()
     factors, best = [], []
     for step, value in enumerate([3.0, 2.0, 2.5, 2.0, 1.9, 1.95]):
-        best.append(history.update(value, step, 4.0))
+        best.append(history.update(value, (value,), step, 4.0))
         factors.append(history.factor)
     assert best == [True, True, False, False, True, False]
     assert factors == [1, 1, 1 / 4, 1 / 16, 1 / 16, 1 / 64]
@@ -82,19 +82,36 @@ def test_annealing_divides_only_where_validation_is_not_better():
 
 def test_a_validation_that_is_no_number_is_not_the_best():
     history = ValidationHistory()
-    history.update(3.0, 1, 4.0)
-    assert not history.update(math.nan, 2, 4.0)
+    history.update(3.0, (3.0,), 1, 4.0)
+    assert not history.update(math.nan, (math.nan,), 2, 4.0)
     assert history.best == 3
-    assert history.update(2.0, 3, 4.0)
+    assert history.update(2.0, (2.0,), 3, 4.0)
 
 
 def test_bad_validations_are_counted_from_the_last_best():
     history = ValidationHistory()
     counts = []
     for step, value in enumerate([3.0, 3.5, 3.2, 2.0, 2.1]):
-        history.update(value, step, 4.0)
+        history.update(value, (value,), step, 4.0)
         counts.append(history.bad_validations)
     assert counts == [0, 1, 2, 0, 1]
+
+
+def test_the_rank_says_what_is_best_and_the_nats_are_those_of_the_best():
+    """By errors, then by nats: fewer errors are better whatever their nats, and of equally many the fewer nats."""
+    history = ValidationHistory()
+    seen = [(5.0, 0.3), (4.0, 0.9), (4.0, 0.8), (4.0, 0.8), (5.0, 0.1), (math.nan, math.nan), (3.0, math.inf)]
+    best = [history.update(nats, (errors, nats), step, 4.0) for step, (errors, nats) in enumerate(seen)]
+    assert best == [True, True, True, False, False, False, True]
+    assert (history.best, history.best_step, history.bad_validations, history.factor) == (math.inf, 6, 0, 1 / 64)
+
+
+@pytest.mark.parametrize("rank", [(0.5,), (3.0, 0.5)])
+def test_a_memory_of_validations_comes_back_and_one_from_before_there_were_ranks_has_its_nats_as_rank(rank):
+    history = ValidationHistory()
+    history.update(0.5, rank, 7, 4.0)
+    assert ("rank" in history.state_dict()) == (len(rank) == 2)
+    assert ValidationHistory.of(history.state_dict()) == history
 
 
 @pytest.mark.parametrize(("name", "kind"), [("sgd", SGD), ("adamw", AdamW)])

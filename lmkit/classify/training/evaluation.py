@@ -15,18 +15,21 @@ __all__ = ["ClassifierEvaluation"]
 @dataclass(frozen=True)
 class ClassifierEvaluation:
     """nll: negative log-likelihood of the labels in nats, a sum over ``documents``; ``correct`` of them have their
-    label as the most probable one.
+    label as the most probable one. best_by: what makes one model better than another, ``nats`` or ``accuracy``.
     """
 
     nll: float
     documents: int
     correct: int
+    best_by: str = "nats"
 
     @classmethod
-    def of(cls, log_probs: NDArray[np.float64], labels: NDArray[np.int64]) -> ClassifierEvaluation:
+    def of(
+        cls, log_probs: NDArray[np.float64], labels: NDArray[np.int64], best_by: str = "nats"
+    ) -> ClassifierEvaluation:
         """Of log-probabilities (N, C) and the labels (N,)."""
         nll = -log_probs[np.arange(len(labels)), labels].sum()
-        return cls(float(nll), len(labels), int((log_probs.argmax(axis=1) == labels).sum()))
+        return cls(float(nll), len(labels), int((log_probs.argmax(axis=1) == labels).sum()), best_by)
 
     @property
     def nats_per_document(self) -> float:
@@ -37,6 +40,12 @@ class ClassifierEvaluation:
     def nats_per_target(self) -> float:
         """The same by the name that the evaluations of all kinds of training have."""
         return self.nats_per_document
+
+    @property
+    def rank(self) -> tuple[float, ...]:
+        """The nats per document; by accuracy the number of errors, and of equally many the nats."""
+        nats = self.nats_per_document
+        return (nats,) if self.best_by == "nats" or math.isnan(nats) else (float(self.documents - self.correct), nats)
 
     @property
     def accuracy(self) -> float:

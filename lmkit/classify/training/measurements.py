@@ -62,4 +62,4 @@ class LabelMeasurements(Measurements):
         with self.interruptible():
             report = partial(self._progress, stage)
             log_probs = log_probs_of(model, tokens.ids, tokens.document_starts, report=report)
-        return ClassifierEvaluation.of(log_probs, valid.labels)
+        return ClassifierEvaluation.of(log_probs, valid.labels, self._setup.config.labels.best_by)

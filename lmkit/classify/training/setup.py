@@ -47,6 +47,7 @@ class LabelledSplits(NamedTuple):
 class LabelledSetup(TrainingSetup):
     """The set-up of a classifier's training, with its texts."""
 
+    config: ClassifierConfig
     splits: LabelledSplits
 
 
@@ -98,7 +99,8 @@ def assemble(
     that trains it. config: with its classes. Raises LmkitError for every mistake of the user.
     """
     corpus = _corpus(config, splits, tokenizer)
-    check_validation(config, corpus)
+    best_by = config.labels.best_by
+    check_validation(config, corpus, *([] if best_by == "nats" else [f"--best-by {best_by}"]))
     blueprint = classifier_blueprint(config, tokenizer.vocab_size)
     _check_memory(config, corpus, placement)
     torch.manual_seed(config.runtime.weights_seed)

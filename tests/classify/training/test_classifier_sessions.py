@@ -50,7 +50,10 @@ def stop_after(session: Session, step: int, kind: type) -> Path:
     [
         ({}, (13, StepRecord)),  # in the second epoch
         ({"tune": "gradual", "pooling": "max"}, (14, EvaluationRecord)),
-        ({"cell": "gru", "average": "ema", "accumulate": 2, "pooling": "mean"}, (12, StepRecord)),
+        (
+            {"cell": "gru", "average": "ema", "accumulate": 2, "pooling": "mean", "best_by": "accuracy"},
+            (12, StepRecord),
+        ),
         ({"class_weights": "balanced", "initial_state": "learned", "pooling": "last"}, (7, StepRecord)),
         ({"patience": 1, "eval_every": 3, "lr": 1e-9, "optimizer": "sgd"}, (6, EvaluationRecord)),
     ],
@@ -113,12 +116,17 @@ def test_gradual_unfreezing_opens_a_part_each_epoch_at_lower_rates(begin: Begin,
     )
 
 
-def test_the_best_model_is_the_one_with_the_lowest_loss_on_validation(begin: Begin):
-    session = begin("run", **CHANCE)
+@pytest.mark.parametrize("best_by", ["nats", "accuracy"])
+def test_the_best_model_has_the_lowest_loss_on_validation_or_the_fewest_errors_and_of_these_the_lowest_loss(
+    begin: Begin, best_by: str
+):
+    session = begin("run", **CHANCE, best_by=best_by)
     result = finish(session)
     lines = [json.loads(line) for line in (session.run.path / "metrics.jsonl").read_text("utf-8").splitlines()]
     validations = [line for line in lines if line["kind"] == "evaluation"]
-    best = min(validations, key=lambda line: line["nats_per_document"])
+    by_accuracy = best_by == "accuracy"
+    best = min(validations, key=lambda line: (-line["correct"] * by_accuracy, line["nats_per_document"]))
+    assert session.train.validations.best == best["nats_per_document"]
     assert (lines[-1]["kind"], lines[-1]["step"]) == ("final", best["step"])
     assert result.metrics()["accuracy"] == best["accuracy"] == lines[-1]["accuracy"]
     assert isinstance(session.setup, LabelledSetup)

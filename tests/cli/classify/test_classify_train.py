@@ -51,11 +51,13 @@ def test_a_file_of_another_name_is_read_as_told_in_training_resume_and_eval(data
 
 def test_the_result_as_json_has_the_accuracy(data: Path, cli: Cli):
     (data / "options.toml").write_text('[labels]\npooling = "max"\n[training]\nlr = 0.01\n', encoding="utf-8")
-    how = ("--json", "--config", "options.toml", "--out", "run", *SMALL)
-    code, out, _ = cli("classify", "train", "train.csv", *how)
+    how = ("--json", "--config", "options.toml", "--out", "run", "--eval-every", "2", "--best-by", "accuracy", *SMALL)
+    code, out, err = cli("classify", "train", "train.csv", *how)
     result = json.loads(out)
     assert (code, result["steps"], result["documents"], result["result"]["split"]) == (0, 6, 24, "valid")
     assert 0 <= result["result"]["accuracy"] <= 1
+    assert result["valid_nats_per_document"] == result["result"]["nats_per_document"], "both are of the best model"
+    assert "* marks the best validation so far, by accuracy" in err
     assert 0 <= result["result"]["naive_bayes_accuracy"] <= 1
     config = json.loads((data / "run" / "config.json").read_text(encoding="utf-8"))
     assert (config["labels"]["pooling"], config["training"]["lr"]) == ("max", 0.01)
@@ -74,6 +76,8 @@ def test_the_result_as_json_has_the_accuracy(data: Path, cli: Cli):
         (("--data", "-", "--input-format", "csv"), ["needs files", "standard input"]),
         (("--data", "train.csv", "--input-format", "jsonl"), ["train.csv, line 1", "not JSON"]),
         (("--data", "train.csv", "--valid-fraction", "0", "--patience", "2"), ["--patience needs validation"]),
+        (("--data", "train.csv", "--valid-fraction", "0", "--best-by", "accuracy"), ["--best-by accuracy needs valid"]),
+        (("--data", "train.csv", "--best-by", "f1"), ["--best-by", "nats", "accuracy"]),
         (("--data", "train.csv", "--allow-inexact"), ["--resume"]),
         (("--data", "train.csv", "--tokenizer", "nothing.json"), ["nothing.json"]),
         (("--data", "train.csv", "--max-grad", "1"), ["--max-grad"]),
