@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import chain
 
+import numpy as np
+from numpy.typing import NDArray
+
+from lmkit.text.line_hash import NONE, Hashes, OpenLine, hash_lines
 from lmkit.text.sources.chunk import Chunk
 from lmkit.text.sources.source import ChunkPiece
 
@@ -16,6 +18,8 @@ SHORTEST_LINE = 40  # characters: shorter lines (names of speakers, headings) co
 MOST_LINES = 1 << 20  # different ones that are kept; with more, a fixed share of them
 MANY_DUPLICATES = 0.05
 MUCH_OVERLAP = 0.01  # of what is measured with what was trained on
+LINE_END = ord("\n")
+FIRST_OF_SEVERAL = 0xC0  # bytes of a character of several that are not its first one are below
 
 
 class LineCounts:
@@ -38,9 +42,9 @@ class LineCounts:
             found.add(lines)
         return found
 
-    def add(self, lines: Iterable[int]) -> None:
+    def add(self, lines: Hashes) -> None:
         """Count some lines; what is kept does not depend on how many come at once."""
-        self.counts.update([line for line in lines if not line & self.mask] if self.mask else lines)
+        self.counts.update(self._kept(lines))
         while len(self.counts) > self.most:
             self.mask = 2 * self.mask + 1
             self.counts = Counter({line: count for line, count in self.counts.items() if not line & self.mask})
@@ -59,58 +63,62 @@ class LineCounts:
     def share_known(self, pieces: Iterable[ChunkPiece]) -> tuple[float, int]:
         """Share of the lines of other documents that are among these, and how many were looked up."""
         looked_up = known = 0
-        for line in chain.from_iterable(line_hashes(pieces)):
-            if not line & self.mask:
-                looked_up += 1
-                known += line in self.counts
+        for lines in line_hashes(pieces):
+            kept = self._kept(lines)
+            looked_up += len(kept)
+            known += sum(map(self.counts.__contains__, kept))
         return (known / looked_up if looked_up else 0.0), looked_up
+
+    def _kept(self, lines: Hashes) -> list[int]:
+        found: list[int] = (lines[lines & np.uint64(self.mask) == 0] if self.mask else lines).tolist()
+        return found
 
 
 class LineHasher:
-    """Gives a 64-bit hash of every line of at least ``shortest`` characters, of a document that comes in chunks.
-
-    It is the CRC of the line below its length in bytes: that takes a quarter of the time of a cryptographic hash, and
-    two different lines of one length have the same once in 2^32 pairs.
-    """
+    """Gives a 64-bit hash of every line of at least ``shortest`` characters, of a document that comes in chunks."""
 
     def __init__(self, shortest: int = SHORTEST_LINE) -> None:
         self.shortest = shortest
         self._begin()
 
     def _begin(self) -> None:
-        self._crc = self._bytes = self._chars = 0
+        self._open = OpenLine()
+        self._chars = 0
 
-    def add(self, chunk: Chunk) -> list[int]:
-        """The lines that a chunk ends."""
-        first, *lines = chunk.data.split(b"\n")
-        self._extend(first)
-        if not lines:
-            return []
-        rest, found = lines.pop(), self.end()
-        whole = [line for line in lines if len(line) >= self.shortest]
-        if not chunk.data.isascii():
-            whole = [line for line in whole if len(line) >= 4 * self.shortest or _chars(line) >= self.shortest]
-        found += [len(line) << 32 | zlib.crc32(line) for line in whole]
-        self._extend(rest)
-        return found
+    def add(self, chunk: Chunk) -> Hashes:
+        """The lines that a chunk ends, (L,)."""
+        (ends,) = np.nonzero(chunk.bytes == LINE_END)
+        if not len(ends):
+            self._extend(chunk.data)
+            return NONE
+        self._extend(chunk.data[: ends[0]])
+        begun = self.end()
+        chars = np.diff(ends) - 1 - _later_bytes(chunk, ends)
+        (long,) = np.nonzero(chars >= self.shortest)
+        found = hash_lines(chunk.data, ends[long] + 1, ends[long + 1])
+        self._extend(chunk.data[ends[-1] + 1 :])
+        return np.concatenate([begun, found])
 
-    def end(self) -> list[int]:
-        """The line that the document's end ends, if it is long enough."""
-        found = [self._bytes << 32 | self._crc] if self._chars >= self.shortest else []
+    def end(self) -> Hashes:
+        """The line that the document's end ends, if it is long enough, (0,) or (1,)."""
+        found = self._open.hash() if self._chars >= self.shortest else NONE
         self._begin()
         return found
 
     def _extend(self, part: bytes) -> None:
-        self._crc = zlib.crc32(part, self._crc)
-        self._bytes += len(part)
-        self._chars += _chars(part)
+        self._open.extend(part)
+        self._chars += len(part) if part.isascii() else len(part.decode("utf-8"))
 
 
-def _chars(line: bytes) -> int:
-    return len(line) if line.isascii() else len(line.decode("utf-8"))
+def _later_bytes(chunk: Chunk, ends: NDArray[np.int64]) -> NDArray[np.int64] | int:
+    """How many bytes of the lines between these line ends do not begin a character, (L,)."""
+    if not len(chunk.wide):
+        return 0
+    later = chunk.wide[chunk.bytes[chunk.wide] < FIRST_OF_SEVERAL]
+    return np.bincount(np.searchsorted(ends, later), minlength=len(ends) + 1)[1 : len(ends)]
 
 
-def line_hashes(pieces: Iterable[ChunkPiece], shortest: int = SHORTEST_LINE) -> Iterator[list[int]]:
+def line_hashes(pieces: Iterable[ChunkPiece], shortest: int = SHORTEST_LINE) -> Iterator[Hashes]:
     """The hashes of the lines of some documents, as the pieces bring them; a line ends with its document."""
     hasher, number = LineHasher(shortest), -1
     for document, chunk in pieces:

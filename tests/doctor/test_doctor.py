@@ -8,7 +8,6 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterable
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,8 @@ from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.generation.decoder import StepDecoder
 from lmkit.model.language_model import LanguageModel
 from lmkit.text import BPETokenizer, CharacterTokenizer, WordTokenizer
-from lmkit.text.lines import LineCounts, line_hashes
+from lmkit.text.line_hash import Hashes
+from lmkit.text.lines import SHORTEST_LINE, LineCounts, line_hashes
 from lmkit.text.sources.chunk import Chunk
 
 VOCABULARY, EOS = 11, 1
@@ -299,15 +299,15 @@ def test_lines_are_the_same_however_the_text_is_cut():
     text = "".join(LINE.format(number % 3) for number in range(9)) + "short\n" + LINE.format(8).strip()
     whole = hashes([(0, text)])
     assert len(whole) == 10
-    assert len(set(whole)) == 4
-    assert hashes([(0, letter) for letter in text]) == whole
+    assert len(set(whole.tolist())) == 4
+    assert np.array_equal(hashes([(0, letter) for letter in text]), whole)
     assert len(hashes([(0, text[:100]), (1, text[100:])])) != len(whole)  # a document ends a line
 
 
 @given(st.lists(st.text(st.sampled_from("aé\u3000😀\n"), max_size=30)))
 def test_a_line_counts_if_it_has_enough_characters_whatever_bytes_they_take(parts):
     lines = [line for line in "".join(parts).split("\n") if len(line) >= 5]
-    found = list(chain.from_iterable(line_hashes([(0, Chunk.of(part)) for part in parts], shortest=5)))
+    found = hashes([(0, part) for part in parts], shortest=5).tolist()
     assert len(found) == len(lines)
     assert [found.index(line) for line in found] == [lines.index(line) for line in lines]
 
@@ -326,8 +326,8 @@ def test_duplicates_are_counted_and_estimated_in_bounded_memory():
     assert LineCounts().duplicate_rate == 0.0
 
 
-def hashes(pieces: list[tuple[int, str]]) -> list[int]:
-    return list(chain.from_iterable(line_hashes([(number, Chunk.of(text)) for number, text in pieces])))
+def hashes(pieces: list[tuple[int, str]], shortest: int = SHORTEST_LINE) -> Hashes:
+    return np.concatenate(list(line_hashes([(number, Chunk.of(text)) for number, text in pieces], shortest)))
 
 
 def test_special_tokens_are_counted_across_borders():
