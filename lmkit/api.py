@@ -24,7 +24,7 @@ from lmkit.evaluation.adapters.dynamic import gradient_squares
 from lmkit.evaluation.adapters.levels import Adapted, check_rows, measure_stack
 from lmkit.evaluation.adapters.tuning import TUNING_TOKENS, tune
 from lmkit.evaluation.carried_state import read_carried_state
-from lmkit.evaluation.caveats import worse_than_guessing
+from lmkit.evaluation.caveats import state_caveat, worse_than_guessing
 from lmkit.evaluation.measurement import Measurement, check_memory, evaluation_windows, measure, rows_read, watched
 from lmkit.evaluation.ngram.arpa import read_arpa
 from lmkit.evaluation.ngram.ngram import NgramModel
@@ -117,10 +117,7 @@ class TrainedModel:
         the model was trained with; None where it is the same.
         """
         trained, state = self.config.training.state_policy, state or self.eval_state
-        if state == trained:
-            return None
-        shown = f"{state}, window {window}" if state == "reset" and window else state
-        return f"The model was trained with state {trained}; this is state {shown}."
+        return None if state == trained else state_caveat(trained, state, window)
 
     @property
     def stop_id(self) -> int | None:

@@ -24,7 +24,7 @@ HINTS = {
         ("--text", "--input", "--train-file", "--dataset"), "give the text first, as in `lmkit train TEXT`."
     ),
     **dict.fromkeys(("--run", "--model-dir", "--model-path"), "give the run first, as in `lmkit eval RUN`."),
-    **dict.fromkeys(("--num-samples", "--samples", "-n"), "use --num."),
+    **dict.fromkeys(("--num-samples", "--samples", "--count", "-n"), "use --num."),
     **dict.fromkeys(("--beam", "--beam-size", "--num-beams"), "texts are drawn; --temperature 0 takes the likeliest."),
     **dict.fromkeys(("--transformer", "--gpt"), "use --cell transformer."),
     **dict.fromkeys(("--n-head", "--num-heads", "--nhead"), "use --heads."),

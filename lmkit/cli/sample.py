@@ -80,7 +80,8 @@ SHORT = (
     type=Count(1),
     default=1,
     show_default=True,
-    help="Texts to generate; text n is the same whatever their number.",
+    help="Texts to generate; text n is the same whatever their number. A model of several documents writes one in each "
+    "text, unless --length ends it.",
 )
 @click.option("--stop", multiple=True, help="Stop before this string; may be given several times.")
 @click.option("--allow-unk", is_flag=True, help="Let the text hold <unk>, the token of unknown words or characters.")

@@ -54,9 +54,7 @@ READ_AT_ONCE = 1 << 16
     "--format",
     "form",
     type=click.Choice(["tsv", "csv", "jsonl"]),
-    default="tsv",
-    show_default=True,
-    help="Output format. In tsv a tab, line end or backslash in a text is \\t, \\n, \\\\.",
+    help="Output format (default: tsv). In tsv a tab, line end or backslash in a text is \\t, \\n, \\\\.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format jsonl.")
 @click.option(
@@ -86,7 +84,7 @@ def command(
     files: tuple[str, ...],
     per: str,
     state: str | None,
-    form: str,
+    form: str | None,
     as_json: bool,
     base: str,
     columns: str | None,
@@ -116,7 +114,7 @@ def command(
     from lmkit.evaluation.shared import check_same_model
 
     run = run or only_run("score")
-    form = "jsonl" if as_json else form
+    form = _format(form, as_json=as_json)
     _check(nbest, weight, per=per, top_k=top_k, others=(files, state, columns))
     layout = Layout.choose(per, columns, base)
     names = (nbest,) if nbest is not None else files or ("-",)
@@ -161,6 +159,14 @@ class _Table:
             self.begun = True
             sys.stdout.write(text)
             sys.stdout.flush()
+
+
+def _format(form: str | None, *, as_json: bool) -> str:
+    from lmkit.errors import ConfigError
+
+    if as_json and form not in (None, "jsonl"):
+        raise ConfigError(f"--json is --format jsonl: give it or --format {form}, not both.")
+    return "jsonl" if as_json else form or "tsv"
 
 
 def _check(nbest: str | None, weight: float | None, *, per: str, top_k: int | None, others: tuple[Any, ...]) -> None:

@@ -7,9 +7,16 @@ from collections.abc import Iterator
 
 from lmkit.evaluation.perplexity import Evaluation
 
-__all__ = ["MUCH_UNKNOWN", "caveats", "guessing_caveat", "unknown_words", "worse_than_guessing"]
+__all__ = ["MUCH_UNKNOWN", "caveats", "guessing_caveat", "state_caveat", "unknown_words", "worse_than_guessing"]
 
 MUCH_UNKNOWN = 0.02  # share of the tokens
+READ_AS = {
+    "carry": "the whole text is read as one stream, which training did not do, and the loss can be lower or higher",
+    **{
+        state: f"each {unit} is read without the text before it, which usually raises the loss"
+        for state, unit in (("reset", "window"), ("document", "document"), ("line", "line"))
+    },
+}
 
 
 def caveats(result: Evaluation, vocab_size: int) -> Iterator[str]:
@@ -41,4 +48,13 @@ def unknown_words(unknown: int, tokens: int) -> str:
         f"{unknown:,} of {tokens:,} tokens ({unknown / tokens:.1%}) became <unk>, because the vocabulary lacks them. "
         "One probability stands for all of them, so the perplexity is lower than that of a model that tells them "
         "apart: compare it only with models of the same vocabulary."
+    )
+
+
+def state_caveat(trained: str, state: str, window: int | None = None) -> str:
+    """What it means for a loss that a text is read under another state policy than the model was trained with."""
+    shown = f"{state}, window {window}" if state == "reset" and window else state
+    return (
+        f"The model was trained with state {trained}; this is state {shown}: {READ_AS[state]}. Compare it only with "
+        f"figures of state {state}."
     )

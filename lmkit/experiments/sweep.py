@@ -167,7 +167,8 @@ def _checked(name: str, values: Mapping[str, Any]) -> Grid:
 def _count(name: str, value: Any) -> int:
     least = 2 if name == "seeds" else 1
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= 1000:
-        raise ConfigError(f"{name} must be a whole number of at least {least}.")
+        why = "" if least == 1 else ": one run of a combination has no interval"
+        raise ConfigError(f"{name} must be a whole number of at least {least}{why}.")
     return value
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lmkit.errors import ConfigError
+from lmkit.errors import ConfigError, FailedError
 from lmkit.plots.charts import Bars, Chart, HeatMap, Histogram, Lines, Mark
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["MISSING", "can_render", "render"]
 
 MISSING = "Pictures need matplotlib: pip install matplotlib."
+BROKEN = "matplotlib cannot be imported, so there are no pictures: pip install --force-reinstall matplotlib"
 # Okabe & Ito's colours ("Color Universal Design", 2008), which people with any colour vision can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 DASHES = ("-", "--", "-.", ":")  # a second difference where there are more lines than colours
@@ -48,10 +49,17 @@ def can_render() -> bool:
 
 def render(chart: Chart, *, outlines: bool = True) -> bytes:
     """A chart as SVG. outlines: letters as shapes, the same everywhere; else as text, in a third of the bytes and in a
-    font that the reader has. Raises ConfigError without matplotlib.
+    font that the reader has. Raises ConfigError without matplotlib, FailedError where it is there and broken.
     """
     if not can_render():
         raise ConfigError(MISSING)
+    try:
+        return _drawn(chart, outlines=outlines)
+    except ImportError as error:  # it imports some of its parts only when they draw
+        raise FailedError(f"{BROKEN} ({error}).") from error
+
+
+def _drawn(chart: Chart, *, outlines: bool) -> bytes:
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure

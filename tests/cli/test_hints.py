@@ -125,6 +125,7 @@ def test_a_file_in_the_place_of_a_command_is_one_to_train_on(refused, work):
         (("train", "--transformer"), "--cell transformer"),
         (("train", "--zzzz"), "`lmkit train --help-all`"),
         (("sample", "--num-samples", "5"), "--num"),
+        (("sample", "--count", "5"), "use --num."),
         (("eval", "--max-hours", "2"), "`lmkit eval --help-all`"),  # a hint is given where its option is known
         (("--corpus", "text.txt"), "There is no option --corpus"),
     ],

@@ -86,6 +86,9 @@ def test_words_and_lines_are_rows_too(cli, trained, file):
         assert float(line["logprob_nats"]) == pytest.approx(math.fsum(mine), rel=1e-6)
         assert float(line["perplexity"]) == pytest.approx(math.exp(-math.fsum(mine) / len(mine)), rel=1e-6)
     assert {row["word"] for row in tokens} == {row["word"] for row in words}
+    numbers = [(int(row["line"]), int(row["word_in_line"])) for row in words]
+    first, last = [(1, number) for number in range(1, 8)], [(4, number) for number in range(1, 8)]
+    assert numbers == [*first, (2, 1), (2, 2), (2, 3), (2, 4), (3, 1), *last, (5, 1)]
 
 
 @pytest.mark.parametrize("name", ["--state", "--context"])
@@ -93,7 +96,10 @@ def test_equal_lines_have_equal_scores_under_the_line_state(cli, trained, file, 
     outcome = cli("score", trained, file, "--per", "line", name, "line")
     rows = table(outcome)
     assert float(rows[0]["logprob_nats"]) == pytest.approx(float(rows[3]["logprob_nats"]), abs=1e-5)
-    assert outcome.stderr == "Note: The model was trained with state carry; this is state line.\n"
+    assert outcome.stderr == (
+        "Note: The model was trained with state carry; this is state line: each line is read without the text before "
+        "it, which usually raises the loss. Compare it only with figures of state line.\n"
+    )
     carried = table(cli("score", trained, file, "--per", "line", name, "carry"))
     assert float(carried[0]["logprob_nats"]) != pytest.approx(float(carried[3]["logprob_nats"]), abs=1e-3)
 
@@ -258,6 +264,7 @@ def test_an_empty_text_is_refused(refused, trained, work, per, state):
         (["text.txt", "--columns", "nonsense"], ["no column 'nonsense'", "surprisal", "all"]),
         (["text.txt", "--per", "word", "--columns", "entropy"], ["no column 'entropy'", "--per token has entropy."]),
         (["text.txt", "--columns", ""], ["no column ''"]),
+        (["text.txt", "--json", "--format", "csv"], ["--json is --format jsonl", "--format csv, not both"]),
         (["text.txt", "--per", "line", "--columns", "entropy"], ["no column 'entropy' with --per line"]),
         (["text.txt", "--per", "word", "--top-k", "3"], ["--top-k", "--per token"]),
         (["text.txt", "--weight", "1"], ["--weight", "--nbest"]),

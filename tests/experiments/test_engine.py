@@ -21,6 +21,7 @@ from lmkit.experiments.engine.checks import unequal
 from lmkit.experiments.engine.engine import run_experiment, scale_of
 from lmkit.experiments.engine.store import identity
 from lmkit.experiments.engine.task import choose, ends_of_grids
+from lmkit.plots.charts import Chart
 from tests.trials import DeadlyDice, Dice
 
 SCALE = Scale(seeds=4)
@@ -177,6 +178,19 @@ def test_without_matplotlib_there_are_tables_and_a_sentence(tmp_path: Path, monk
     assert any("pip install matplotlib" in note for note in result.notes)
     assert not list((tmp_path / "out").glob("*.svg"))
     assert "![" not in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_broken_matplotlib_loses_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(chart: Chart) -> bytes:
+        assert written(tmp_path / "out")["runs"], "the numbers are kept before anything is drawn"
+        raise FailedError("Nothing can be drawn.")
+
+    monkeypatch.setattr(engine, "render", fail)
+    result = run_experiment(Dice(), SCALE, tmp_path / "out")
+    assert result.notes[-1] == written(tmp_path / "out")["notes"][-1] == "Nothing can be drawn."
+    report = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "Nothing can be drawn." in report
+    assert "![" not in report
 
 
 @pytest.mark.slow

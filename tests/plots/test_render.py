@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 import xml.etree.ElementTree as tree
 from itertools import pairwise
 
 import pytest
 
-from lmkit.errors import ConfigError
+from lmkit.errors import ConfigError, FailedError
 from lmkit.plots.charts import Bar, Bars, Chart, HeatMap, Histogram, Line, Lines, Mark, Series
 from lmkit.plots.render import _spread, render
 
@@ -45,6 +46,13 @@ def test_a_chart_is_an_svg_of_the_same_bytes_each_time(name: str):
 def test_without_matplotlib_a_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="pip install matplotlib"):
+        render(CHARTS["bars"])
+
+
+def test_a_matplotlib_that_cannot_be_imported_is_named_with_the_reason(monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(FailedError, match=r"matplotlib cannot be imported.*matplotlib\.figure"):
         render(CHARTS["bars"])
 
 

@@ -21,7 +21,7 @@ __all__ = ["Layout", "line_columns", "nbest_columns", "token_columns", "top_colu
 Values = dict[str, Callable[[], Sequence[Any]]]
 COLUMNS = {
     "token": ("token", "id", "start", "end", "word", "line", "logprob", "surprisal", "entropy", "rank", "oov"),
-    "word": ("word", "text", "start", "end", "line", "tokens", "logprob", "surprisal", "oov"),
+    "word": ("word", "text", "start", "end", "line", "tokens", "logprob", "surprisal", "oov", "word_in_line"),
     "line": ("line", "start", "end", "words", "tokens", "oov", "logprob", "surprisal", "perplexity", "rests_on_unk"),
 }
 ON_DEMAND = ("entropy", "rank")  # they need the whole distribution at each position
@@ -101,7 +101,7 @@ def top_columns(scored: ScoredBlock, tokenizer: Tokenizer, *, nested: bool) -> l
 
 def word_columns(layout: Layout, words: Sequence[ScoredWord]) -> list[Column]:
     """A row for each word."""
-    same = ("word", "text", "start", "end", "line", "tokens", "oov")
+    same = ("word", "text", "start", "end", "line", "tokens", "oov", "word_in_line")
     return layout.take(_attributes(words, same) | _scores(words, layout))
 
 

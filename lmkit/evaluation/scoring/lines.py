@@ -11,6 +11,7 @@ import numpy as np
 
 from lmkit.evaluation.scoring.blocks import TokenBlock, unknown_tokens
 from lmkit.evaluation.scoring.reading import ScoredBlock
+from lmkit.evaluation.scoring.records import shown_with
 from lmkit.samplers import IGNORE
 from lmkit.text.tokenizers.tokenizer import Tokenizer
 from lmkit.text.whitespace import code_points, white_space_table
@@ -57,6 +58,9 @@ class ScoredLine(NamedTuple):
             return math.nan
         mean = -self.log_prob / self.tokens
         return math.inf if mean > 709 else math.exp(mean)
+
+    def __repr__(self) -> str:
+        return shown_with(self, surprisal=self.surprisal)
 
 
 def scored_lines(blocks: Iterable[ScoredBlock], tokenizer: Tokenizer) -> Iterator[ScoredLine]:

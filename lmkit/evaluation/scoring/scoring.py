@@ -14,6 +14,7 @@ from lmkit.evaluation.predictor import Predictor
 from lmkit.evaluation.scoring.blocks import token_blocks
 from lmkit.evaluation.scoring.details import Details
 from lmkit.evaluation.scoring.reading import Report, ScoredBlock, score_blocks
+from lmkit.evaluation.scoring.records import shown_with
 from lmkit.evaluation.scoring.words import follows_word
 from lmkit.samplers import IGNORE
 from lmkit.text.tokenizers.tokenizer import Tokenizer
@@ -103,6 +104,9 @@ class ScoredToken(NamedTuple):
     def surprisal(self) -> float:
         """Surprisal in bits."""
         return -self.log_prob / math.log(2.0)
+
+    def __repr__(self) -> str:
+        return shown_with(self, surprisal=self.surprisal)
 
 
 def scored_tokens(scored: ScoredBlock, tokenizer: Tokenizer) -> Iterator[ScoredToken]:

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from lmkit.evaluation.scoring.blocks import Flags, Integers, TokenBlock
 from lmkit.evaluation.scoring.reading import Floats, ScoredBlock
+from lmkit.evaluation.scoring.records import shown_with
 from lmkit.samplers import IGNORE
 from lmkit.text.tokenizers.tokenizer import Tokenizer
 from lmkit.text.whitespace import white_space_table
@@ -40,7 +41,7 @@ class ScoredWord(NamedTuple):
     ``line`` from 1, and its log-probability in nats with the correction of this module.
 
     A line end, the ``<eos>`` that closes a document and white space at the very end are listed like words. oov: a token
-    of it is ``<unk>``. file: which of the files, from 0.
+    of it is ``<unk>``. file: which of the files, from 0. word_in_line: counts the words of each line from 1.
     """
 
     word: int
@@ -52,11 +53,15 @@ class ScoredWord(NamedTuple):
     log_prob: float
     oov: bool
     file: int = 0
+    word_in_line: int = 1
 
     @property
     def surprisal(self) -> float:
         """Surprisal in bits."""
         return -self.log_prob / math.log(2.0)
+
+    def __repr__(self) -> str:
+        return shown_with(self, surprisal=self.surprisal)
 
 
 def follows_word(tokenizer: Tokenizer) -> Tensor | None:
@@ -96,6 +101,7 @@ class _Joiner:
         self.unk_id = NO_ID if tokenizer.unk_id is None else tokenizer.unk_id
         self.open: ScoredWord | None = None
         self.in_word = False  # the last token ended in a word's characters
+        self.last: ScoredWord | None = None
 
     def join(self, scored: ScoredBlock) -> Iterator[ScoredWord]:
         """The words that end in this block."""
@@ -125,7 +131,12 @@ class _Joiner:
         if self.open is not None and self.open.tokens:
             word = self.open.text.lstrip(SPACES)
             skipped = len(self.open.text) - len(word) if word else 0
-            yield self.open._replace(text=word or self.open.text, start=self.open.start + skipped)
+            self.last = self.open._replace(
+                text=word or self.open.text,
+                start=self.open.start + skipped,
+                word_in_line=_next_in_line(self.last, self.open),
+            )
+            yield self.last
         self.open = None
         self.in_word = False
 
@@ -155,6 +166,13 @@ class _Joiner:
                 text = self.tokenizer.id_to_token(id)
             oov = unknown[number] > 0
             yield ScoredWord(word, text, start, end, line, counts[number], sums[number], oov, block.file)
+
+
+def _next_in_line(last: ScoredWord | None, word: ScoredWord) -> int:
+    """The number of a word within its line, from the word before it."""
+    if last is None or (last.file, last.line) != (word.file, word.line):
+        return 1
+    return last.word_in_line + 1
 
 
 def _joined(first: ScoredWord, rest: ScoredWord) -> ScoredWord:

@@ -8,14 +8,14 @@ import math
 import shutil
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lmkit.errors import ConfigError, LmkitError
+from lmkit.errors import ConfigError, FailedError, LmkitError
 from lmkit.experiments.contract.arm import Arm, file_name
 from lmkit.experiments.contract.experiment import EQUAL_TARGETS, Experiment
 from lmkit.experiments.contract.interruption import Interruption
@@ -84,8 +84,7 @@ def run_experiment(
     lock = FolderLock(out)
     try:
         outcomes = _outcomes(_Performer(experiment, scale, store), arms, jobs, progress, interruption or Interruption())
-        result = _result(experiment, outcomes)
-        _write(result, out)
+        result = _write(_result(experiment, outcomes), out)
     except LmkitError:
         if fresh and not store.has_results:  # a mistake, such as a text that is too short, leaves nothing behind
             _remove(fresh)
@@ -175,13 +174,24 @@ def _result(experiment: Experiment, outcomes: Outcomes) -> Result:
     return Result(experiment, outcomes, verdicts, list(experiment.tables(outcomes)), charts, notes, machines)
 
 
-def _write(result: Result, out: Path) -> None:
-    pictures = []
-    for name, chart in result.charts.items() if can_render() else ():
-        pictures.append(f"{name}.svg")
-        write_atomically(out / pictures[-1], render(chart))
-    write_atomically(out / "report.md", markdown(result, pictures))
+def _write(result: Result, out: Path) -> Result:
+    """Write a result, numbers and tables before anything is drawn; a picture that fails is one more note of it."""
+    _write_texts(result, [], out)
+    if not (result.charts and can_render()):
+        return result
+    try:
+        pictures = {f"{name}.svg": render(chart) for name, chart in result.charts.items()}
+    except FailedError as error:
+        result, pictures = replace(result, notes=[*result.notes, str(error)]), {}
+    for name, content in pictures.items():
+        write_atomically(out / name, content)
+    _write_texts(result, list(pictures), out)
+    return result
+
+
+def _write_texts(result: Result, pictures: Sequence[str], out: Path) -> None:
     write_atomically(out / RESULT, json.dumps(result.as_dict(), indent=1, allow_nan=False) + "\n")
+    write_atomically(out / "report.md", markdown(result, pictures))
 
 
 def _machine() -> dict[str, Any]:

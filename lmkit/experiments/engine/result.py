@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from lmkit.errors import FailedError
 from lmkit.experiments.claims import CLAIMS
 from lmkit.experiments.contract.experiment import Experiment
 from lmkit.experiments.contract.outcomes import Outcomes
@@ -73,9 +74,16 @@ class Result:
             yield f"<p><b>{one.word.capitalize()}</b>: {claim} {escape(one.because)}</p>"
         for table in self.tables:
             yield table._repr_html_()
-        for picture in self.pictures.values() if can_render() else ():
-            data = b64encode(picture.svg.encode("utf-8")).decode("ascii")
-            yield f'<img alt="{escape(picture.chart.title)}" src="data:image/svg+xml;base64,{data}">'
+        if can_render():
+            yield from self._images()
+
+    def _images(self) -> Iterator[str]:
+        try:
+            for picture in self.pictures.values():
+                data = b64encode(picture.svg.encode("utf-8")).decode("ascii")
+                yield f'<img alt="{escape(picture.chart.title)}" src="data:image/svg+xml;base64,{data}">'
+        except FailedError as error:
+            yield f"<p>{escape(str(error))}</p>"
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lmkit.evaluation.scoring.lines import scored_lines
 from lmkit.evaluation.scoring.scoring import score_text, scored_tokens
-from lmkit.evaluation.scoring.words import follows_word, scored_words
+from lmkit.evaluation.scoring.words import ScoredWord, follows_word, scored_words
 from lmkit.samplers import IGNORE
 from lmkit.text import TOKENIZERS, BPETokenizer
 from lmkit.text.tokenizers.bpe import byte_alphabet
@@ -221,6 +221,10 @@ def test_words_are_those_of_the_text_with_its_line_ends(tokenizer_of, kind, piec
         numbers = [word.word for word in words]
         assert numbers == list(range(1, len(words) + 1))
         assert all(word.line == 1 + text[: word.start].count("\n") for word in words if split_words(word.text))
+        lines = [word.line for word in words]
+        assert [word.word_in_line for word in words] == [
+            lines[: number + 1].count(line) for number, line in enumerate(lines)
+        ]
 
 
 def test_each_token_of_a_word_model_is_a_word(get):
@@ -258,6 +262,19 @@ def test_the_end_of_a_document_and_white_space_at_the_end_are_listed(get, kind):
         ("a", 0), ("cat", 0), (EOS, 0), ("a", 1), ("mat", 1), *([(EOS, 1)] if kind != "word" else []),
     ]  # fmt: skip
     assert [word.text for word in words if not word.text.strip()] == ["\n"] if kind == "word" else [" ", "\n"]
+
+
+def test_words_of_a_line_are_counted_anew_in_each_file(get):
+    words = words_of(*get("char"), "a cat", "a mat\n")
+    assert [(word.file, word.word_in_line) for word in words if word.text != EOS] == [
+        (0, 1), (0, 2), (1, 1), (1, 2), (1, 3),
+    ]  # fmt: skip
+
+
+def test_a_word_shows_its_surprisal():
+    shown = "ScoredWord(word=2, text='cat', start=4, end=7, line=1, tokens=3, log_prob=-0.5, oov=False, file=0, "
+    word = ScoredWord(2, "cat", 4, 7, 1, 3, -0.5, False)
+    assert repr(word) == shown + "word_in_line=1, surprisal=0.721348)"
 
 
 def test_a_word_with_an_unknown_token_is_marked(get):
