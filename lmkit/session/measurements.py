@@ -7,9 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
+from lmkit.distributed.world import World
 from lmkit.training.loop import Validated
 
-__all__ = ["Measured", "Measurements"]
+__all__ = ["BrokenOff", "Measured", "Measurements"]
+
+
+class BrokenOff(Exception):
+    """The first process has broken off what all measure together."""
 
 
 class Measured(Protocol):
@@ -38,6 +43,11 @@ class Measurements(ABC):
     def validate(self) -> Validated:
         """Measure the model on the valid split."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether a validation is one of all processes, each of which calls ``validate``."""
+        return False
+
     @abstractmethod
     def close(self) -> Measured | None:
         """Measure the model at the end; None where there is nothing to measure it on."""
@@ -51,3 +61,18 @@ class Measurements(ABC):
             yield
         finally:
             self.going_on = False
+
+    def look_together(self, world: World) -> None:
+        """In all processes that measure together, at the same place: break off where the first one is to. Raises what
+        ``before`` raises there, and BrokenOff in the others.
+        """
+        reason: BaseException | None = None
+        try:
+            self.before()
+        except BaseException as error:
+            reason = error
+        (breaks_off,) = world.largest(int(reason is not None))
+        if reason is not None:
+            raise reason
+        if breaks_off:
+            raise BrokenOff

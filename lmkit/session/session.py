@@ -253,6 +253,8 @@ class Session:
         self._lock.release()
 
     def _validate(self) -> Validated:
+        if self.measurements.is_shared:
+            self._orders.measure()
         measured = self.measurements.validate()
         self._orders.validated(measured)
         return measured

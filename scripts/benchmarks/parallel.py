@@ -20,7 +20,9 @@ def threads(network: Network, settings: Settings) -> Step:
 
 
 def processes(network: Network, settings: Settings) -> Step:
-    """As many processes; the others step whenever this one does."""
+    """As many processes; the others step whenever this one does, and wait for its word as those of a session do: one
+    that went ahead would compute while the other side is measured.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -33,7 +35,13 @@ def processes(network: Network, settings: Settings) -> Step:
     from lmkit.distributed.launch import Launch
     from lmkit.distributed.world import World
 
-    step = own(network, "float32", replace(settings, threads=1), World.join(Launch.read()))
+    world = World.join(Launch.read())
+    take = own(network, "float32", replace(settings, threads=1), world)
+
+    def step() -> float:
+        world.largest(0)
+        return take()
+
     if rank == 0:
         return step
     with contextlib.suppress(RuntimeError):  # the first process has ended

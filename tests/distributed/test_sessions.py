@@ -12,7 +12,9 @@ import pytest
 from lmkit.config import Config, FineTuning
 from lmkit.distributed.world import ALONE, World
 from lmkit.errors import LmkitError, RunError
+from lmkit.evaluation.predictor import NetworkPredictor
 from lmkit.session.language.kind import LANGUAGE_MODELS
+from lmkit.session.language.measurements import VALIDATION_ROWS
 from lmkit.session.processes.follower import Follower
 from lmkit.session.session import Session
 from lmkit.session.tuning.origin import Origin
@@ -86,6 +88,40 @@ def assert_close(run: Path, other: Path) -> None:
         assert one == {**two, **rounded}
 
 
+class Broken(BaseException):
+    """As a signal raises it."""
+
+
+def break_off(world: World, chosen: Config, run: Path) -> Any:
+    """A run that is stopped within its second validation."""
+    if not world.main:
+        return Follower.begin(LANGUAGE_MODELS, chosen, world).run()
+    with Session.begin(chosen, run, world=world) as session, closing(session.records()) as records:
+
+        def before() -> None:
+            if session.train.step == 14:
+                raise Broken
+
+        session.measurements.before = before
+        with pytest.raises(Broken):
+            for _ in records:
+                pass
+        session.stop()
+        return session.train.step
+
+
+def rows_of_validations(patch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows this process scores at once, noted from now on."""
+    score, found = NetworkPredictor.score, []
+
+    def noted(self: NetworkPredictor, tokens: Any, *others: Any) -> Any:
+        found.append(len(tokens))
+        return score(self, tokens, *others)
+
+    patch.setattr(NetworkPredictor, "score", noted)
+    return found
+
+
 def divide_by_zero(patch: pytest.MonkeyPatch) -> None:
     take_step: Any = vars(loop)["take_step"]
 
@@ -123,9 +159,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory, text: Path) -> Path:
             divide_by_zero(patch)
             told["rollback"] = begin(join(), config(text, **BACK), folder / "back")
         told["tuned"] = fine_tune(join(), text, whole, folder / "tuned")
+        told["broken off"] = break_off(join(), masks, folder / "broken-off")
+        told["and resumed"] = resume(join(), folder / "broken-off")
+        with pytest.MonkeyPatch.context() as patch:
+            rows = rows_of_validations(patch)
+            begin(join(), config(text, max_steps=7), folder / "short")
+            told["rows"] = rows
         return told
 
-    told = in_processes(2, work, folder, worlds=11)
+    told = in_processes(2, work, folder, worlds=14)
     (folder / "told.json").write_text(json.dumps(told))
     return folder
 
@@ -174,6 +216,16 @@ def test_a_signal_that_one_process_receives_stops_all(folder: Path, told: Any):
     assert [one["signal"] for one in told] == [15, 0]
     assert [path.name for path in (folder / "signal" / "checkpoints").iterdir()]
     assert "final" not in {line["kind"] for line in metrics(folder / "signal")}
+
+
+def test_all_processes_validate_together(told: Any):
+    assert set(told[1]["rows"]) == {VALIDATION_ROWS // 2}
+    assert told[0]["rows"][: len(told[1]["rows"])] == told[1]["rows"]  # what follows is the closing measurement
+
+
+def test_a_validation_that_is_broken_off_leaves_no_trace(folder: Path, told: Any):
+    assert [one["broken off"] for one in told] == [14, 0]
+    assert_same(folder / "broken-off", folder / "whole")
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
+from typing import Any
 
+from lmkit.distributed.world import ALONE, World
 from lmkit.evaluation.carried_state import read_carried_state
-from lmkit.evaluation.measurement import Measurement, measure
+from lmkit.evaluation.measurement import Measurement, measure, rows_read
 from lmkit.evaluation.options import EvalOptions
 from lmkit.evaluation.perplexity import Evaluation
-from lmkit.evaluation.predictor import NetworkPredictor
+from lmkit.evaluation.predictor import NetworkPredictor, Scorer
+from lmkit.evaluation.shared import SharedNetwork
 from lmkit.session.measurements import Measurements
 from lmkit.session.setup import TrainingSetup, measured_language_model
 from lmkit.text.corpus import Progress
@@ -30,8 +32,16 @@ class TextMeasurements(Measurements):
         self._setup = setup
         self._progress = progress or (lambda stage, share: None)
 
+    @property
+    def is_shared(self) -> bool:
+        world = self._setup.placement.world
+        return not world.alone and rows_read(self._setup.corpus.splits["valid"], self._validation) >= world.size
+
     def validate(self) -> Evaluation:
-        return self._measure("valid", VALIDATION_ROWS, "validating", VALIDATION_PASSES).evaluation
+        if not self.is_shared:
+            with self.interruptible():
+                return self._measure("valid", self._validation, "validating").evaluation
+        return self._measure("valid", self._validation, "validating", self._setup.placement.world).evaluation
 
     def close(self) -> Measurement | None:
         """Measure the model on the test split, or on validation where there is no test; None without both."""
@@ -40,8 +50,8 @@ class TextMeasurements(Measurements):
         if split is None:
             return None
         rows = 1 if self._one_stream_is_quick(splits[split]) else VALIDATION_ROWS
-        result = self._measure(split, rows, f"measuring {split}")
         with self.interruptible():
+            result = self._measure(split, EvalOptions(state=self._state_policy, rows=rows), f"measuring {split}")
             notes = self.notes_on_carried_state(split)
             known = known_entropy(config.data.corpus, *self._setup.corpus.info["ranges"][split])
         return result._replace(known=known).with_notes(notes)
@@ -58,16 +68,21 @@ class TextMeasurements(Measurements):
     def _state_policy(self) -> str:
         return "document" if self._setup.config.training.state_policy == "document" else "carry"
 
-    def _measure(self, split: str, rows: int, stage: str, max_passes: int | None = None) -> Measurement:
-        with self.interruptible():
-            return measure(
-                self._predictor(),
-                self._setup.corpus.splits[split],
-                self._setup.corpus.tokenizer,
-                EvalOptions(state=self._state_policy, rows=rows, max_passes=max_passes),
-                split=split,
-                report=partial(self._progress, stage),
-            )
+    @property
+    def _validation(self) -> EvalOptions:
+        return EvalOptions(state=self._state_policy, rows=VALIDATION_ROWS, max_passes=VALIDATION_PASSES)
+
+    def _measure(self, split: str, options: EvalOptions, stage: str, world: World = ALONE) -> Measurement:
+        """Measure a split; in a world of several processes with all of them."""
+        predictor: Scorer[Any] = self._predictor() if world.alone else SharedNetwork(self._predictor(), world)
+
+        def report(share: float) -> None:
+            if not world.alone:
+                self.look_together(world)
+            self._progress(stage, share)
+
+        tokens, tokenizer = self._setup.corpus.splits[split], self._setup.corpus.tokenizer
+        return measure(predictor, tokens, tokenizer, options, split=split, report=report)
 
     def _predictor(self) -> NetworkPredictor:
         return NetworkPredictor(measured_language_model(self._setup.train))

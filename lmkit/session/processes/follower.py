@@ -9,6 +9,7 @@ from lmkit.config import Config
 from lmkit.distributed.world import World
 from lmkit.errors import NonFiniteError
 from lmkit.session.kind import Kind
+from lmkit.session.measurements import BrokenOff
 from lmkit.session.placement import Placement
 from lmkit.session.processes.joint_setup import prepare_in_all
 from lmkit.session.processes.orders import Order
@@ -32,14 +33,15 @@ class _Ended(Exception):
 class Follower:
     """What a session is in the first process. It writes nothing and shows nothing."""
 
-    def __init__(self, setup: TrainingSetup) -> None:
+    def __init__(self, kind: Kind, setup: TrainingSetup) -> None:
         self.setup, self.train, self._world = setup, setup.train, setup.placement.world
+        self._measurements = kind.measurements(setup, None)
         self._find_signal: Callable[[], int] = lambda: 0
 
     @classmethod
     def begin(cls, kind: Kind, config: Config, world: World, origin: Origin | None = None) -> Follower:
         """Beside ``Session.begin`` in the first process, which it raises the errors of."""
-        return cls(prepare_in_all(kind, config, lambda: Placement.of(config, world), world, origin=origin))
+        return cls(kind, prepare_in_all(kind, config, lambda: Placement.of(config, world), world, origin=origin))
 
     @classmethod
     def resume(cls, kind: Kind, world: World) -> Follower:
@@ -54,7 +56,7 @@ class Follower:
         def place() -> Placement:
             return Placement.choose(**options, model=config.model, world=world)
 
-        return cls(prepare_in_all(kind, config, place, world, tokenizer=tokenizer))
+        return cls(kind, prepare_in_all(kind, config, place, world, tokenizer=tokenizer))
 
     def run(self, find_signal: Callable[[], int] = lambda: 0) -> int:
         """Train until the first process ends it; the exit code that it says. find_signal: the number of a signal that
@@ -87,7 +89,10 @@ class Follower:
                 raise _Ended(order - Order.END)
             if order == last:
                 return
-            if order == Order.SAVE:
+            if order == Order.MEASURE:
+                with contextlib.suppress(BrokenOff):  # all hear what came of it next
+                    self._measurements.validate()
+            elif order == Order.SAVE:
                 self.train.state_dict()
             elif order == Order.LOAD:
                 with contextlib.suppress(Mismatch):  # the first process says so

@@ -14,22 +14,23 @@ __all__ = ["Order", "Orders"]
 
 
 class Order(IntEnum):
-    """GO_ON: take the next step. VALIDATED: here is what a validation measured. SAVE: give what a checkpoint holds of
-    all processes. LOAD, GO_BACK: take these values, all of a training or the weights before a rollback. END: leave; the
-    exit code is added to it.
+    """GO_ON: take the next step. MEASURE: validate with me. VALIDATED: here is what a validation measured. SAVE: give
+    what a checkpoint holds of all processes. LOAD, GO_BACK: take these values, all of a training or the weights before
+    a rollback. END: leave; the exit code is added to it.
     """
 
     GO_ON = 0
-    VALIDATED = 1
-    SAVE = 2
-    LOAD = 3
-    GO_BACK = 4
-    END = 5
+    MEASURE = 1
+    VALIDATED = 2
+    SAVE = 3
+    LOAD = 4
+    GO_BACK = 5
+    END = 6
 
 
 class Orders:
-    """The first process's side; in a world of one it tells nobody. All of a session that waits, measures or writes is
-    in the first process; the others wait for what it says next.
+    """The first process's side; in a world of one it tells nobody. All of a session that waits or writes is in
+    the first process, and so is what it measures at the end; the others wait for what it says next.
 
     signal: the number of a signal that another process has received and that asks to end, 0 without one.
     """
@@ -42,6 +43,10 @@ class Orders:
     def go_on(self) -> None:
         """All take the next step."""
         self._give(Order.GO_ON)
+
+    def measure(self) -> None:
+        """All take part in ``Measurements.validate``, which is called next."""
+        self._give(Order.MEASURE)
 
     def validated(self, measured: Any) -> None:
         """All take note of a validation."""
