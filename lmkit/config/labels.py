@@ -26,6 +26,12 @@ class LabelConfig(Section):
         "What the output layer sees of a text: the last output, the mean, the largest values, or all three.",
         choices=("last", "mean", "max", "concat"),
     )
+    text_state: str = option(
+        "carry",
+        "State that each window of a text begins in: carried, or the initial one (default: as --encoder was trained).",
+        flags=("--text-state", "--state"),
+        choices=("carry", "reset"),
+    )
     tune: str = option(
         "full",
         "What is trained: the output layer alone (probe), all, or one more part from the top down each epoch.",

@@ -124,6 +124,7 @@ class OptionsOfClassifiers(SharedOptions, total=False):
     valid: str | None
     input_format: str | None
     pooling: str
+    text_state: str
     tune: str
     class_weights: str
     best_by: str

@@ -45,11 +45,15 @@ class LanguageBlueprint(Blueprint[LanguageModel]):
 
 @dataclass(frozen=True)
 class ClassifierBlueprint(Blueprint[Classifier]):
-    """Of a classifier: the number of its classes, its pooling, and the steps of a window that it reads."""
+    """Of a classifier: the number of its classes, its pooling, the steps of a window that it reads, and whether each
+    window begins anew.
+    """
 
     num_classes: int
     pooling: str
     window: int
+    resets: bool
 
     def make(self, order: Tensor | None = None) -> Classifier:
-        return Classifier(self.model, self.vocab_size, self.num_classes, self.pooling, self.window)
+        shape = (self.num_classes, self.pooling, self.window)
+        return Classifier(self.model, self.vocab_size, *shape, resets=self.resets)

@@ -24,12 +24,15 @@ class Classifier(Encoder):
 
     A document is read in windows of at most ``window`` steps, so memory does not grow with its length, and the gradient
     goes back to the beginning of the window that it ends in, as in the training of language models. pooling: what is
-    made of the encoder's outputs, a name of ``POOLINGS``.
+    made of the encoder's outputs, a name of ``POOLINGS``. resets: whether each window begins in the state that the
+    document begins in, else in the one that the window before it has left.
     """
 
-    def __init__(self, config: ModelConfig, vocab_size: int, num_classes: int, pooling: str, window: int) -> None:
+    def __init__(
+        self, config: ModelConfig, vocab_size: int, num_classes: int, pooling: str, window: int, *, resets: bool = False
+    ) -> None:
         super().__init__(config, vocab_size)
-        self.pooling, self.window = pooling, window
+        self.pooling, self.window, self.resets = pooling, window, resets
         self.head: FullSoftmax = FullSoftmax(len(POOLINGS[pooling]) * self.recurrent.output_size, num_classes)
 
     @property
@@ -52,9 +55,9 @@ class Classifier(Encoder):
         """Log-probabilities (T, C) after each token of a document (N,), window by window."""
         state, before = self.initial_state(1), None
         for part in tokens.split(self.window):
-            outputs_TBD, state = self.outputs(part[None], state)
+            outputs_TBD, left = self.outputs(part[None], state)
             yield self.head.log_probs(pooled_at_each(self.pooling, outputs_TBD, before)[:, 0])
-            before = running(outputs_TBD, before)
+            before, state = running(outputs_TBD, before), state if self.resets else left
 
     def _vectors(self, tokens: Tensor, lengths: Tensor, state: State) -> Tensor:
         """One vector (B, P) for each document. Only the window that a row ends in is kept for the gradient."""
@@ -75,8 +78,8 @@ class Classifier(Encoder):
                 rows = rows[chosen]
                 tokens, lengths, state, before = _rows(chosen, tokens, lengths, state, before)
             with torch.no_grad():
-                outputs_TBD, state = self.outputs(tokens[:, : self.window], state)
-                before = running(outputs_TBD, before)
+                outputs_TBD, left = self.outputs(tokens[:, : self.window], state)
+                before, state = running(outputs_TBD, before), state if self.resets else left
             tokens, lengths = tokens[:, self.window :], lengths - self.window
         if len(found) == 1:
             return found[0]

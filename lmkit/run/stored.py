@@ -117,7 +117,8 @@ def config_of(folder: Path, values: Mapping[str, Any], record: RunRecord) -> Con
 def classifier_blueprint(config: ClassifierConfig, vocab_size: int) -> ClassifierBlueprint:
     """What the network of a classifier is made from, once its classes are known."""
     labels, window = config.labels, config.training.window
-    return ClassifierBlueprint(config.model, vocab_size, len(labels.classes or ()), labels.pooling, window)
+    shape = (len(labels.classes or ()), labels.pooling, window)
+    return ClassifierBlueprint(config.model, vocab_size, *shape, resets=labels.text_state == "reset")
 
 
 def read_tokenizer(folder: Path) -> tuple[str, Tokenizer]:

@@ -15,6 +15,7 @@ from lmkit.doctor.check import FAILED, OK, SKIPPED, Check
 from lmkit.doctor.run.classifier import better_than_guessing, classifier_checks
 from lmkit.doctor.run.run import check_run
 from lmkit.model.classifier import Classifier
+from lmkit.model.pooling import running
 from lmkit.session.session import Session
 from lmkit.text import CharacterTokenizer
 from tests.runs import SMALL, labelled_csv
@@ -67,20 +68,35 @@ def mix_rows(plain: Callable[..., Any]) -> Callable[..., Any]:
     return outputs
 
 
+def make(*, resets: bool = False) -> Classifier:
+    model = Classifier(configure({"hidden_size": 8}).model, 20, 3, "concat", 256, resets=resets)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.5)
+    return model
+
+
+TOKENIZER = CharacterTokenizer([*("<unk>", "<eos>"), *"abcdefghijklmnopqr"])
+PROBES = ["abcabcabcabc", "bb", "cdefghijkl"]
+
+
 @pytest.mark.parametrize(
     ("damage", "names"),
     [(lose_state, {"windows = one pass"}), (mix_rows, {"texts are independent", "windows = one pass"})],
 )
 def test_a_network_that_is_broken_is_found(monkeypatch: pytest.MonkeyPatch, damage: Any, names: set[str]):
-    model = Classifier(configure({"hidden_size": 8}).model, 20, 3, "concat", 256)
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(std=0.5)
-    tokenizer = CharacterTokenizer([*("<unk>", "<eos>"), *"abcdefghijklmnopqr"])
-    assert failed(classifier_checks(model, tokenizer, [])) == set()
+    model = make()
+    assert failed(classifier_checks(model, TOKENIZER, [])) == set()
     monkeypatch.setattr(Classifier, "outputs", damage(Classifier.outputs))
-    assert failed(classifier_checks(model, tokenizer, ["abcabcabcabc", "bb", "cdefghijkl"])) == names
+    assert failed(classifier_checks(model, TOKENIZER, PROBES)) == names
+
+
+def test_windows_that_begin_anew_are_held_against_each_read_by_itself(monkeypatch: pytest.MonkeyPatch):
+    model = make(resets=True)
+    assert failed(classifier_checks(model, TOKENIZER, PROBES)) == set()
+    monkeypatch.setattr("lmkit.model.classifier.running", lambda outputs, before: running(outputs, None))
+    assert failed(classifier_checks(model, TOKENIZER, PROBES)) == {"windows = each by itself"}
 
 
 @pytest.mark.parametrize(("nats", "status"), [(0.5, "ok"), (1.2, "warning"), (None, "warning")])

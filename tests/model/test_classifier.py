@@ -23,10 +23,10 @@ LENGTHS = (7, 1, 4, 10, 3)
 CASES = [("last", "lstm"), ("mean", "gru"), ("max", "rnn"), ("concat", "lstm"), ("concat", "mingru"), ("last", "mlstm")]
 
 
-def make(pooling: str, cell: str = "lstm", window: int = 4, **options: Any) -> Classifier:
+def make(pooling: str, cell: str = "lstm", window: int = 4, *, resets: bool = False, **options: Any) -> Classifier:
     torch.manual_seed(7)
     config = ModelConfig(**{"cell": cell, "hidden_size": 4, "num_layers": 2, "dropout": 0.0, **options})
-    model = Classifier(config, V, C, pooling, window).double()
+    model = Classifier(config, V, C, pooling, window, resets=resets).double()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(std=0.5)
@@ -47,18 +47,18 @@ def padded(texts: list[Tensor], steps: int | None = None, filler: int = 0) -> tu
 
 
 def alone(model: Classifier, text: Tensor) -> Tensor:
-    """Log-probabilities (C,) of a document in one piece: the last layer's outputs, pooled by hand."""
-    outputs, _ = model.outputs(text[None], model.initial_state(1))
-    outputs = outputs[:, 0]
+    """Log-probabilities (C,) of a document in one piece, or in windows that begin anew: the outputs pooled by hand."""
+    parts = text.split(model.window) if model.resets else [text]
+    outputs = torch.cat([model.outputs(part[None], model.initial_state(1))[0][:, 0] for part in parts])
     vectors = {"last": outputs[-1], "max": outputs.max(dim=0).values, "mean": outputs.mean(dim=0)}
     vector = torch.cat([vectors[part] for part in POOLINGS[model.pooling]])
     return F.log_softmax(model.head.weight @ vector + model.head.bias, dim=-1)
 
 
 @pytest.mark.parametrize(("pooling", "cell"), CASES)
-@pytest.mark.parametrize("window", [1, 4, 50])
-def test_windows_padding_and_neighbours_change_no_probability(pooling: str, cell: str, window: int):
-    model, texts = make(pooling, cell, window), documents()
+@pytest.mark.parametrize(("window", "resets"), [(1, False), (4, False), (50, False), (4, True)])
+def test_windows_padding_and_neighbours_change_no_probability(pooling: str, cell: str, window: int, resets: bool):
+    model, texts = make(pooling, cell, window, resets=resets), documents()
     expected = torch.stack([alone(model, text) for text in texts])
     found = model.log_probs(*padded(texts))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
@@ -67,9 +67,17 @@ def test_windows_padding_and_neighbours_change_no_probability(pooling: str, cell
     assert torch.allclose(found.exp().sum(dim=1), torch.ones(len(texts)).double())
 
 
+def test_windows_that_begin_anew_are_another_reading_only_of_texts_that_are_longer():
+    short, long = (padded([text for text in documents() if (len(text) > 4) == is_long]) for is_long in (False, True))
+    carries, resets = make("concat"), make("concat", resets=True)
+    assert torch.equal(carries.log_probs(*short), resets.log_probs(*short))
+    assert (carries.log_probs(*long) - resets.log_probs(*long)).abs().min() > 1e-4
+
+
+@pytest.mark.parametrize("resets", [False, True])
 @pytest.mark.parametrize(("pooling", "cell"), CASES)
-def test_the_probabilities_after_a_prefix_are_those_of_the_prefix(pooling: str, cell: str):
-    model, text = make(pooling, cell, 4), documents()[3]
+def test_the_probabilities_after_a_prefix_are_those_of_the_prefix(pooling: str, cell: str, resets: bool):
+    model, text = make(pooling, cell, 4, resets=resets), documents()[3]
     found = torch.cat(list(model.prefix_log_probs(text)))
     expected = torch.stack([alone(model, text[:end]) for end in range(1, len(text) + 1)])
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
@@ -81,17 +89,19 @@ def plain_loss(model: Classifier, text: Tensor, label: int) -> Tensor:
     for part in text.split(model.window):
         state = detach(state) if outputs else state
         outputs = [one.detach() for one in outputs]
-        found, state = model.outputs(part[None], state)
+        found, left = model.outputs(part[None], model.initial_state(1) if model.resets else state)
         outputs.append(found[:, 0])
+        state = left
     whole = torch.cat(outputs)
     vectors = {"last": whole[-1], "max": whole.amax(dim=0), "mean": whole.sum(dim=0) / len(whole)}
     vector = torch.cat([vectors[part] for part in POOLINGS[model.pooling]])
     return F.cross_entropy((model.head.weight @ vector + model.head.bias)[None], torch.tensor([label]))
 
 
-@pytest.mark.parametrize(("pooling", "cell"), CASES)
-def test_the_gradient_is_that_of_a_plain_loop_over_windows(pooling: str, cell: str):
-    model, texts, labels = make(pooling, cell, 4, initial_state=None), documents(), [0, 2, 1, 1, 0]
+@pytest.mark.parametrize(("pooling", "cell", "resets"), [*((*case, False) for case in CASES), ("concat", "gru", True)])
+def test_the_gradient_is_that_of_a_plain_loop_over_windows(pooling: str, cell: str, resets: bool):
+    start = "learned" if resets else None
+    model, texts, labels = make(pooling, cell, 4, resets=resets, initial_state=start), documents(), [0, 2, 1, 1, 0]
     weights = torch.tensor([1.0, 0.5, 2.0])
     losses = [weights[label] * plain_loss(model, text, label) for text, label in zip(texts, labels, strict=True)]
     torch.stack(losses).sum().backward()

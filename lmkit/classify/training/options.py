@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from lmkit.config import ClassifierConfig, DataConfig, ModelConfig
+from lmkit.config import ClassifierConfig, DataConfig, ModelConfig, TrainingConfig
 from lmkit.errors import ConfigError
 from lmkit.session.tuning.origin import Origin
 
@@ -20,8 +20,8 @@ def configure(
     given: Mapping[str, Any], origin: Origin | None = None, base: ClassifierConfig | None = None
 ) -> ClassifierConfig:
     """The configuration of a training: ``given`` options, all others with the values of ``base`` (default: the
-    defaults). origin: the run whose embedding, stack and tokenizer are taken. Raises ConfigError for an option that
-    contradicts them, or --tune.
+    defaults). origin: the run whose embedding, stack, tokenizer and state policy are taken. Raises ConfigError for an
+    option that contradicts them, or --tune.
     """
     base = base or ClassifierConfig()
     if origin is not None:
@@ -31,7 +31,7 @@ def configure(
             )
         origin.check_network(given)
         origin.check_tokenizer(given)
-        base = _on(origin, base)
+        base = _on(origin, base, given)
         given = {name: value for name, value in given.items() if name not in ("tokenizer", "vocab_size", "min_count")}
     chosen = base.override(given)
     assert isinstance(chosen, ClassifierConfig), "options change no kind"
@@ -44,8 +44,8 @@ def configure(
     return tuned
 
 
-def _on(origin: Origin, base: ClassifierConfig) -> ClassifierConfig:
-    """With the network and the tokenizer of a run; the layer that predicts its tokens is left behind."""
+def _on(origin: Origin, base: ClassifierConfig, given: Mapping[str, Any]) -> ClassifierConfig:
+    """With the network, tokenizer and state policy of a run; the layer that predicts its tokens is left behind."""
     own = origin.stored.config.data
     data = DataConfig(
         tokenizer=own.tokenizer,
@@ -56,7 +56,18 @@ def _on(origin: Origin, base: ClassifierConfig) -> ClassifierConfig:
         valid_fraction=base.data.valid_fraction,
     )
     model = dataclasses.replace(origin.model, tie_embeddings=False, head="full", cutoffs=None)
-    return dataclasses.replace(base, data=data, model=model)
+    reading = base.override(_reading(origin.stored.config.training, given))
+    assert isinstance(reading, ClassifierConfig), "options change no kind"
+    return dataclasses.replace(reading, data=data, model=model)
+
+
+def _reading(training: TrainingConfig, given: Mapping[str, Any]) -> dict[str, Any]:
+    """How an encoder reads a text that is longer than its windows, unless ``given`` options say otherwise: one whose
+    windows began anew knows no states of longer texts, so it gets windows of the length that it was trained on.
+    """
+    if training.state_policy != "reset" or given.get("text_state") == "carry":
+        return {}
+    return {"text_state": "reset", "window": training.burn_in + training.window}
 
 
 def _tuned(config: ClassifierConfig) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from lmkit.errors import LmkitError
 from lmkit.evaluation.predictor import TOLERANCE
 from lmkit.model.classifier import Classifier
 from lmkit.model.inference import inference
+from lmkit.model.pooling import pooled
 from lmkit.text.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["better_than_guessing", "check_texts", "classifier_checks"]
@@ -61,7 +62,9 @@ def classifier_checks(model: Classifier, tokenizer: Tokenizer, texts: Sequence[s
         together = model.log_probs(*_padded(documents))
         turned = model.log_probs(*_padded(documents[::-1], padding=9)).flip(0)
         prefixes = torch.cat([torch.cat(list(model.prefix_log_probs(one)))[-1:] for one in documents])
-        windowed = [_with_window(model, window).log_probs(*_padded(documents)) for window in (1, 7)]
+        cut = [_with_window(model, window) for window in (1, 7)]
+        windowed = [one.log_probs(*_padded(documents)) for one in cut]
+        by_hand = [torch.cat([_by_windows(one, text) for text in documents]) if model.resets else alone for one in cut]
     differences = (
         (
             "texts are independent",
@@ -69,9 +72,11 @@ def classifier_checks(model: Classifier, tokenizer: Tokenizer, texts: Sequence[s
             "A text's probabilities depend on the texts or the padding beside it.",
         ),
         (
-            "windows = one pass",
-            max(_worst(alone, one) for one in windowed),
-            "The probabilities depend on how a text is cut into windows: not all of the state is carried.",
+            "windows = each by itself" if model.resets else "windows = one pass",
+            max(map(_worst, by_hand, windowed)),
+            "The probabilities are not those of windows that begin anew."
+            if model.resets
+            else "The probabilities depend on how a text is cut into windows: not all of the state is carried.",
         ),
         (
             "word by word = whole text",
@@ -131,6 +136,12 @@ def _with_window(model: Classifier, window: int) -> Classifier:
     other = copy.copy(model)
     other.window = window
     return other
+
+
+def _by_windows(model: Classifier, text: Tensor) -> Tensor:
+    """Log-probabilities (1, C) of a text whose windows are each read from the initial state, pooled at once."""
+    parts = [model.outputs(part[None], model.initial_state(1))[0] for part in text.split(model.window)]
+    return model.head.log_probs(pooled(model.pooling, torch.cat(parts), _lengths([text]), None))
 
 
 def _worst(one: Tensor, other: Tensor) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from contextlib import closing
@@ -54,10 +55,13 @@ def stop_after(session: Session, step: int, kind: type) -> Path:
             {"cell": "gru", "average": "ema", "accumulate": 2, "pooling": "mean", "best_by": "accuracy"},
             (12, StepRecord),
         ),
-        ({"class_weights": "balanced", "initial_state": "learned", "pooling": "last"}, (7, StepRecord)),
+        (
+            {"class_weights": "balanced", "initial_state": "learned", "pooling": "last", "text_state": "reset"},
+            (7, StepRecord),
+        ),
         ({"patience": 1, "eval_every": 3, "lr": 1e-9, "optimizer": "sgd"}, (6, EvaluationRecord)),
     ],
-    ids=["plain", "gradual", "mean of weights", "class weights", "patience"],
+    ids=["plain", "gradual", "mean of weights", "class weights and windows from the start", "patience"],
 )
 def test_a_training_that_is_stopped_and_resumed_leaves_the_bytes_of_one_that_was_not(
     begin: Begin, language_model: Path, options: dict[str, Any], stop: tuple[int, type]
@@ -116,15 +120,15 @@ def test_gradual_unfreezing_opens_a_part_each_epoch_at_lower_rates(begin: Begin,
     )
 
 
-@pytest.mark.parametrize("best_by", ["nats", "accuracy"])
+@pytest.mark.parametrize("options", [{}, {"best_by": "accuracy", "text_state": "reset", "window": 4}])
 def test_the_best_model_has_the_lowest_loss_on_validation_or_the_fewest_errors_and_of_these_the_lowest_loss(
-    begin: Begin, best_by: str
+    begin: Begin, options: dict[str, Any]
 ):
-    session = begin("run", **CHANCE, best_by=best_by)
+    session = begin("run", **CHANCE, **options)
     result = finish(session)
     lines = [json.loads(line) for line in (session.run.path / "metrics.jsonl").read_text("utf-8").splitlines()]
     validations = [line for line in lines if line["kind"] == "evaluation"]
-    by_accuracy = best_by == "accuracy"
+    by_accuracy = "best_by" in options
     best = min(validations, key=lambda line: (-line["correct"] * by_accuracy, line["nats_per_document"]))
     assert session.train.validations.best == best["nats_per_document"]
     assert (lines[-1]["kind"], lines[-1]["step"]) == ("final", best["step"])
@@ -132,6 +136,7 @@ def test_the_best_model_has_the_lowest_loss_on_validation_or_the_fewest_errors_a
     assert isinstance(session.setup, LabelledSetup)
     classifier, valid = load_classifier(session.run.path, "cpu"), session.setup.splits.valid
     assert valid is not None
+    assert classifier.model.resets == ("text_state" in options)
     log_probs = classifier.classify(valid.texts)
     nll = -log_probs[np.arange(len(valid)), valid.labels].mean()
     assert nll == pytest.approx(best["nats_per_document"], abs=1e-6)
@@ -187,6 +192,28 @@ def test_files_that_were_moved_are_taken_from_where_they_are(begin: Begin, label
     finish(Session.resume(session.run.path, kind=CLASSIFIERS, warn=pytest.fail))
     stored = json.loads((session.run.path / "config.json").read_text(encoding="utf-8"))
     assert (stored["data"]["corpus"], stored["labels"]["valid"]) == ("../moved/train.csv", "../moved/valid.csv")
+
+
+@pytest.mark.parametrize(
+    ("trained", "given", "reading"),
+    [
+        ({}, {}, ("carry", 256)),
+        ({"sampler": "document"}, {}, ("carry", 256)),
+        ({"state": "reset"}, {}, ("reset", 16)),
+        ({"sampler": "random", "burn_in": 5}, {}, ("reset", 21)),
+        ({"sampler": "random"}, {"window": 9}, ("reset", 9)),
+        ({"state": "reset"}, {"text_state": "carry"}, ("carry", 256)),
+        ({}, {"text_state": "reset"}, ("reset", 256)),
+    ],
+    ids=str,
+)
+def test_texts_are_read_as_the_encoder_was_trained_to_read(
+    language_model: Path, trained: dict[str, Any], given: dict[str, Any], reading: tuple[str, int]
+):
+    origin = Origin.open(FineTuning(init_from=str(language_model)), "--encoder")
+    stored = dataclasses.replace(origin.stored, config=origin.stored.config.override(trained))
+    config = configure(given, dataclasses.replace(origin, stored=stored))
+    assert (config.labels.text_state, config.training.window) == reading
 
 
 @pytest.mark.parametrize(
