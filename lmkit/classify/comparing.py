@@ -12,8 +12,9 @@ from lmkit.classify.measures.measurement import right_on
 from lmkit.classify.measures.options import MEASURED, ClassifierOptions
 from lmkit.classify.naive_bayes import NaiveBayes
 from lmkit.classify.testing import known_texts, read_test
-from lmkit.classify.trained import load_classifier
+from lmkit.classify.trained import TrainedClassifier, load_classifier
 from lmkit.errors import ConfigError
+from lmkit.evaluation.comparison.groups import Pairing, pair_by_seed
 from lmkit.text.corpus import Progress
 
 __all__ = ["compare_runs"]
@@ -30,11 +31,14 @@ def compare_runs(
     label_column: str | None = None,
     form: str | None = None,
     device: str = "auto",
+    checkpoint: str | int = "best",
     options: ClassifierOptions = MEASURED,
     progress: Progress | None = None,
 ) -> ClassifierComparison:
     """Compare groups of runs, each of one run or of several that differ by their seed, on labelled texts; the first is
-    the baseline, and naive Bayes on the training texts of the first run is one more group.
+    the baseline, and naive Bayes on the training texts of the first run is one more group. Over seeds runs are pairs
+    where two groups have the same ones: a seed decides the order of the texts and which are kept for validation.
+    checkpoint: which model of each run: best, last or a step.
 
     Raises ConfigError for runs of different classes, RunError for what is no run of a classifier, DataError for texts
     that cannot be read.
@@ -44,7 +48,7 @@ def compare_runs(
     folders = [os.fspath(run) for group in groups for run in group]
     if twice := [run for run in folders if folders.count(run) > 1]:
         raise ConfigError(f"{twice[0]} is given twice: compare different runs.")
-    loaded = [[load_classifier(os.fspath(run), device) for run in group] for group in groups]
+    loaded = [[load_classifier(os.fspath(run), device, checkpoint) for run in group] for group in groups]
     first = loaded[0][0]
     texts = read_test(first, data, text_column=text_column, label_column=label_column, form=form)
     for group, classifiers in zip(groups, loaded, strict=True):
@@ -56,12 +60,17 @@ def compare_runs(
         name: np.array([right_on(texts, classifier.classify(texts.texts)) for classifier in classifiers])
         for name, classifiers in zip(map(_name, groups), loaded, strict=True)
     }
+    pairings = dict(zip(rights, [_pairing(group, loaded[0]) for group in loaded], strict=True))
     known = known_texts(first)
     if known.texts is not None:
+        pairings[NAIVE_BAYES] = Pairing([], f"because {NAIVE_BAYES} has no seed")
         rights[NAIVE_BAYES] = right_on(texts, NaiveBayes.train(known.texts).classify(texts.texts))[None]
-    return compare_classifiers(
-        texts.name, rights, options, without_seed=[NAIVE_BAYES], notes=[known.note] if known.note else []
-    )
+    notes = [known.note] if known.note else []
+    return compare_classifiers(texts.name, rights, options, without_seed=[NAIVE_BAYES], pairings=pairings, notes=notes)
+
+
+def _pairing(group: Sequence[TrainedClassifier], baseline: Sequence[TrainedClassifier]) -> Pairing:
+    return pair_by_seed([one.config for one in group], [one.config for one in baseline])
 
 
 def _name(group: Sequence[Folder]) -> str:

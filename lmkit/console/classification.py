@@ -191,7 +191,11 @@ def _explained(found: ClassifierComparison) -> Iterator[str]:
                 "McNemar test; the interval is Newcombe's, 1998)."
             )
     if any(one.pairs is None for one in found.differences):
-        yield "Several runs: a paired t test on each text's share of runs that are right; over seeds Welch's t test."
+        yield "Several runs: over texts a paired t test on each text's share of runs that are right."
+    for pair, one in _pairs(found):
+        if one.over_seeds is not None:
+            test = "a paired t test of runs with the same seed" if one.seeds_paired else f"Welch's test {one.unpaired}"
+            yield f"{pair}: over seeds {test.strip()}."
 
 
 def _table(*columns: str) -> Table:

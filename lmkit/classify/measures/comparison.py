@@ -18,12 +18,14 @@ from lmkit.classify.measures.options import MEASURED, ClassifierOptions
 from lmkit.classify.measures.pairs import Pairs
 from lmkit.errors import ConfigError
 from lmkit.evaluation.comparison.bootstrap import holm
+from lmkit.evaluation.comparison.groups import Pairing, contrast_of_runs
 from lmkit.evaluation.comparison.interval import Interval
-from lmkit.evaluation.comparison.samples import mean_interval, paired, share_interval, welch
+from lmkit.evaluation.comparison.samples import mean_interval, paired, share_interval
 
 __all__ = ["ClassifierComparison", "Group", "GroupDifference", "compare_classifiers"]
 
 Right = NDArray[np.bool_]
+ALONE = Pairing([], "")
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,9 @@ class GroupDifference:
 
     over_texts: the interval for other test texts, of a pair of single runs that of Newcombe (1998) with the exact
     McNemar test, of groups that of the paired t test on each text's share of runs that are right. over_seeds: the
-    interval for other trainings, Welch's (1947), None where a group of one run depends on a seed. p_holm: p_texts after
-    Holm's (1979) correction for all the groups. pairs: of two single runs.
+    interval for other trainings, None where a group of one run depends on a seed. seeds_paired: whether runs with the
+    same seed were compared, each with its own; else that interval is Welch's (1947), and ``unpaired`` says why. p_holm:
+    p_texts after Holm's (1979) correction for all the groups. pairs: of two single runs.
     """
 
     name: str
@@ -54,6 +57,8 @@ class GroupDifference:
     over_seeds: Interval | None
     p_seeds: float | None
     pairs: Pairs | None
+    seeds_paired: bool = False
+    unpaired: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,10 +86,12 @@ def compare_classifiers(
     options: ClassifierOptions = MEASURED,
     *,
     without_seed: Collection[str] = (),
+    pairings: Mapping[str, Pairing] | None = None,
     notes: Sequence[str] = (),
 ) -> ClassifierComparison:
     """Compare groups of runs by what each of its R runs is right on, (R, N) of the same N texts; the first is the
     baseline. without_seed: groups of one run that no seed decides, so it is known what other seeds would give.
+    pairings: which runs of a group and of the baseline have the same seed (default: none).
 
     Raises ConfigError for fewer than two groups.
     """
@@ -93,8 +100,11 @@ def compare_classifiers(
     first, *others = groups
     found = []
     for name in others:
-        seeds = _knows_seeds(first, name, groups, without_seed)
-        found.append(_difference(name, groups[first], groups[name], options.confidence, seeds=seeds))
+        row = _difference(name, groups[first], groups[name], options.confidence)
+        if _knows_seeds(first, name, groups, without_seed):
+            pairing = (pairings or {}).get(name, ALONE)
+            row = _with_seeds(row, groups[first], groups[name], pairing, options.confidence)
+        found.append(row)
     p_holm = holm([one.p_texts for one in found])
     return ClassifierComparison(
         data,
@@ -113,7 +123,7 @@ def _group(name: str, runs: Right, confidence: float) -> Group:
     return Group(name, mean_interval(runs.mean(0).tolist(), confidence), accuracies)
 
 
-def _difference(name: str, first: Right, second: Right, confidence: float, *, seeds: bool) -> GroupDifference:
+def _difference(name: str, first: Right, second: Right, confidence: float) -> GroupDifference:
     pairs = Pairs.of(first[0], second[0]) if len(first) == len(second) == 1 else None
     if pairs is None:
         by_texts = paired(second.mean(0).tolist(), first.mean(0).tolist())
@@ -121,10 +131,20 @@ def _difference(name: str, first: Right, second: Right, confidence: float, *, se
         p_texts = 1.0 if math.isnan(by_texts.p_value) else by_texts.p_value  # of a single text
     else:
         over_texts, p_texts = pairs.difference(confidence), pairs.p_value
-    by_seeds = welch(second.mean(1).tolist(), first.mean(1).tolist()) if seeds else None
-    over_seeds = None if by_seeds is None else by_seeds.interval(confidence)
-    return GroupDifference(
-        name, over_texts, p_texts, p_texts, over_seeds, None if by_seeds is None else by_seeds.p_value, pairs
+    return GroupDifference(name, over_texts, p_texts, p_texts, None, None, pairs)
+
+
+def _with_seeds(
+    row: GroupDifference, first: Right, second: Right, pairing: Pairing, confidence: float
+) -> GroupDifference:
+    """With the interval and the test over seeds."""
+    found = contrast_of_runs(second.mean(1).tolist(), first.mean(1).tolist(), pairing)
+    return replace(
+        row,
+        over_seeds=found.interval(confidence),
+        p_seeds=found.p_value,
+        seeds_paired=found.paired,
+        unpaired=pairing.unpaired,
     )
 
 

@@ -13,7 +13,14 @@ from lmkit.classify.measures.options import ClassifierOptions
 from lmkit.cli.against import CommandWithGroups, against_option
 from lmkit.cli.classify.options import data_option, format_option, label_column_option, text_column_option
 from lmkit.cli.completers import complete_runs
-from lmkit.cli.options import chosen, progress_line, runtime_options, section_options, use_runtime
+from lmkit.cli.options import (
+    checkpoint_option,
+    chosen,
+    progress_line,
+    runtime_options,
+    section_options,
+    use_runtime,
+)
 
 __all__ = ["command"]
 
@@ -27,6 +34,7 @@ __all__ = ["command"]
 @format_option
 @section_options(ClassifierOptions, "Comparison", ("confidence",))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@checkpoint_option
 @runtime_options
 def command(
     runs: tuple[Path, ...],
@@ -36,6 +44,7 @@ def command(
     label_column: str | None,
     input_format: str | None,
     as_json: bool,
+    checkpoint: str,
     device: str | None,
     threads: int | None,
     **given: Any,
@@ -45,7 +54,7 @@ def command(
     Two runs are compared text by text: the exact McNemar test, and the interval of the difference of their accuracies.
 
     `lmkit classify compare B1 B2 B3 --data test.csv --against A1 A2 A3` compares two recipes, each trained with several
-    seeds, over texts and over seeds; A, the runs after --against, is the baseline.
+    seeds, over texts and over seeds; A, the runs after --against, is the baseline. Runs with the same seed are pairs.
     """
     line = progress_line()
     from lmkit.classify.comparing import compare_runs
@@ -58,6 +67,7 @@ def command(
         label_column=label_column,
         form=input_format,
         device=use_runtime(device, threads),
+        checkpoint=checkpoint,
         options=ClassifierOptions(**chosen(ClassifierOptions, given)),
         progress=line,
     )

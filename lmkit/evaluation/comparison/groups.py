@@ -18,16 +18,18 @@ from lmkit.config import REGULARISERS, Config, TrainingConfig, flatten
 from lmkit.errors import ConfigError
 from lmkit.evaluation.comparison.alignment import ScoredRun, Units, same_tokens
 from lmkit.evaluation.comparison.interval import Interval
-from lmkit.evaluation.comparison.samples import paired, welch
+from lmkit.evaluation.comparison.samples import Contrast, paired, welch
 
 __all__ = [
     "PAIRED_OPTIONS",
     "Pairing",
     "SeedDifference",
     "check_group",
+    "contrast_of_runs",
     "group_run",
     "group_units",
     "over_seeds",
+    "pair_by_seed",
     "pair_runs",
 ]
 
@@ -89,14 +91,28 @@ def pair_runs(configs: Sequence[Config], baseline: Sequence[Config]) -> Pairing:
     """Which runs of two groups share their first weights and the order of their text: each with the one of the baseline
     that has its seeds, wherever it stands, if all have one and the pairs differ only in what changes neither.
     """
-    places = {_seeds(config): number for number, config in enumerate(baseline)}
-    if sorted(places) != sorted(map(_seeds, configs)):
-        return Pairing([], "because the groups have different seeds")
-    pairs = [(number, places[_seeds(config)]) for number, config in enumerate(configs)]
-    others = {name for one, other in pairs for name in _differing(configs[one], baseline[other])}
+    found = pair_by_seed(configs, baseline)
+    others = {name for one, other in found.pairs for name in _differing(configs[one], baseline[other])}
     if others := others - {*SEEDS, *PLACES} - PAIRED_OPTIONS:
         return Pairing([], f"because a seed gives other weights, or another order, with another {sorted(others)[0]}")
-    return Pairing(pairs, "")
+    return found
+
+
+def pair_by_seed(configs: Sequence[Config], baseline: Sequence[Config]) -> Pairing:
+    """Which runs of two groups have the same seeds: each with the one of the baseline, wherever it stands, if all have
+    one.
+    """
+    places = {_seeds(config): number for number, config in enumerate(baseline)}
+    if len(places) < len(baseline) or sorted(places) != sorted(map(_seeds, configs)):
+        return Pairing([], "because the groups have different seeds")
+    return Pairing([(number, places[_seeds(config)]) for number, config in enumerate(configs)], "")
+
+
+def contrast_of_runs(values: Sequence[float], baseline: Sequence[float], pairing: Pairing) -> Contrast:
+    """The difference of the means of two groups of runs: a paired test where they are pairs, else Welch's."""
+    if pairing.pairs and len(baseline) > 1:
+        return paired([values[one] for one, _ in pairing.pairs], [baseline[other] for _, other in pairing.pairs])
+    return welch(values, baseline)
 
 
 def _seeds(config: Config) -> tuple[int, int]:
@@ -122,10 +138,7 @@ def over_seeds(units: Units, names: Sequence[str], size: int, pairing: Pairing, 
     scale = 1.0 if units.kind == "token" else 1 / math.log(2.0)
     found = (units.losses.sum(axis=1) * scale / units.sizes.sum()).tolist()
     baseline, losses = found[:size], found[size:]
-    if pairing.pairs and size > 1:
-        contrast = paired([losses[one] for one, _ in pairing.pairs], [baseline[other] for _, other in pairing.pairs])
-    else:
-        contrast = welch(losses, baseline)
+    contrast = contrast_of_runs(losses, baseline, pairing)
     if min(len(losses), size) < 2:  # one run has a seed, too: it is no known value
         contrast = dataclasses.replace(contrast, error=math.nan)
     pairs = [(names[size + one], names[other]) for one, other in pairing.pairs] if contrast.paired else []

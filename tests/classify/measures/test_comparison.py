@@ -12,6 +12,7 @@ import pytest
 from lmkit.classify.measures.comparison import compare_classifiers
 from lmkit.classify.measures.pairs import Pairs
 from lmkit.errors import ConfigError
+from lmkit.evaluation.comparison.groups import Pairing
 from lmkit.evaluation.comparison.samples import welch
 
 RIGHT: Any = np.random.default_rng(5).random((6, 40)) < 0.7
@@ -58,6 +59,29 @@ def test_welch_agrees_with_a_published_example():
     (row,) = compare(a=runs, b=runs).differences
     assert row.over_seeds.high == pytest.approx(2.77645 * math.sqrt(2 * 0.0625 / 3), rel=1e-5)
     assert (row.over_seeds.value, row.p_seeds, row.p_texts) == (0.0, 1.0, 1.0)
+
+
+def test_runs_with_the_same_seeds_are_pairs():
+    """By hand: right on 2, 1, 3 of 4 texts, their partners on 3, 2, 3. The differences 1/4, 1/4 and 0 have the mean 1/6
+    and the standard error 1/12, so t is 2. With 2 degrees of freedom t has 4.30265 at 97.5 %, and p is
+    1 - t / sqrt(t^2 + 2).
+    """
+    first = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 0]], dtype=bool)
+    partners = np.array([[1, 1, 1, 0], [1, 1, 0, 0], [0, 1, 1, 1]], dtype=bool)
+    groups = {"a": first, "b": partners[[2, 0, 1]]}  # the order that runs are given in
+    pairing = {"b": Pairing([(0, 2), (1, 0), (2, 1)], "")}
+    (row,) = compare_classifiers("test.csv", groups, pairings=pairing).differences
+    assert row.over_seeds is not None and row.over_seeds.low is not None
+    assert (row.seeds_paired, row.unpaired) == (True, "")
+    assert row.over_seeds.value == pytest.approx(1 / 6)
+    assert row.over_seeds.low == pytest.approx(1 / 6 - 4.30265 / 12, abs=1e-6)
+    assert row.p_seeds == pytest.approx(1 - 2 / math.sqrt(6))
+    alone = {"b": Pairing([], "because the groups have different seeds")}
+    (other,) = compare_classifiers("test.csv", groups, pairings=alone).differences
+    means = [[0.75, 0.75, 0.5], [0.5, 0.25, 0.75]]
+    assert other.over_seeds == welch(*means).interval()
+    assert (other.seeds_paired, other.unpaired) == (False, "because the groups have different seeds")
+    assert other.over_texts == row.over_texts
 
 
 def test_what_has_no_seed_is_known_without_others():

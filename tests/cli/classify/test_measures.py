@@ -103,6 +103,33 @@ def test_compare_names_the_chance_of_seeds_apart(cli, classified: Path):
     assert np.allclose([here["value"], here["low"], here["high"]], [-there["value"], -there["high"], -there["low"]])
 
 
+def test_compare_pairs_runs_by_their_seeds_and_takes_the_checkpoint_that_eval_takes(cli, classified: Path, work: Path):
+    b_2 = work / "b-2"
+    shutil.copytree(classified / "b-1", b_2)  # another training would have another seed
+    config = json.loads((b_2 / "config.json").read_text(encoding="utf-8"))
+    data = ("--data", classified / "test.csv", "--json", "--checkpoint", "last")
+    found = {}
+    for seed in (2, 3):
+        config["runtime"]["seed"], config["data"]["corpus"] = seed, str(classified / "train.csv")
+        (b_2 / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        groups = (b_2, classified / "b-1", *data, "--against", classified / "a-1", classified / "a-2")
+        outcome = cli("classify", "compare", *groups)
+        found[seed] = json.loads(outcome.stdout)
+    rows = {seed: one["differences"][0] for seed, one in found.items()}
+    assert (rows[2]["seeds_paired"], rows[2]["unpaired"]) == (True, "")
+    assert (rows[3]["seeds_paired"], rows[3]["unpaired"]) == (False, "because the groups have different seeds")
+    accuracies = [group["accuracies"] for group in found[2]["groups"][:2]]
+    differences = [accuracies[1][0] - accuracies[0][1], accuracies[1][1] - accuracies[0][0]]
+    assert rows[2]["over_seeds"]["value"] == pytest.approx(np.mean(differences))
+    reach = 12.7062 * np.std(differences, ddof=1) / np.sqrt(2)  # t with one degree of freedom, 97.5 %
+    assert rows[2]["over_seeds"]["high"] == pytest.approx(np.mean(differences) + reach, abs=1e-5)
+    assert found[2]["differences"][1]["unpaired"] == "because naive Bayes has no seed"
+    eval_last = json.loads(cli("classify", "eval", classified / "a-1", *data).stdout)
+    assert accuracies[0][0] == eval_last["accuracy"]
+    shown = cli("classify", "compare", *(word for word in groups if word != "--json")).stdout
+    assert "B - A: over seeds Welch's test because the groups have different seeds." in shown
+
+
 @pytest.mark.parametrize(
     ("runs", "sentence"),
     [(("a-1",), "needs two runs or more"), (("a-1", "a-1"), "is given twice"), ((), "needs two runs or more")],

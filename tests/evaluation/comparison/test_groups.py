@@ -9,7 +9,7 @@ import pytest
 
 from lmkit.config import Config
 from lmkit.evaluation.comparison.alignment import Units
-from lmkit.evaluation.comparison.groups import Pairing, group_units, over_seeds, pair_runs
+from lmkit.evaluation.comparison.groups import Pairing, group_units, over_seeds, pair_by_seed, pair_runs
 from lmkit.evaluation.comparison.samples import paired, welch
 
 LOSSES = np.random.default_rng(3).gamma(2.0, size=(5, 40))
@@ -72,3 +72,5 @@ def test_runs_are_paired_by_their_seeds_wherever_they_stand():
     assert pair_runs([three, one, two], [one, two, three]).pairs == [(0, 2), (1, 0), (2, 1)]
     for baseline in ([one, two], [one, two, two.override({"data_seed": 3})]):
         assert pair_runs([one, two, three], baseline).pairs == []
+    assert pair_by_seed([two.override({"cell": "gru"}), one], [one, two]).pairs == [(0, 1), (1, 0)]
+    assert pair_by_seed([one, two], [one, two, two]).unpaired == "because the groups have different seeds"
