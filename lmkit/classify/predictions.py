@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,18 +15,21 @@ from lmkit.evaluation.scoring.table import Column
 
 __all__ = ["carried", "class_columns", "word_columns"]
 
-Carried = Mapping[str, tuple[str, ...]]
+Carried = Mapping[str, tuple[Any, ...]]
 PREDICTED = "predicted"
+LINE = "line"
 
 
 def carried(table: Table, names: str | None, classes: Sequence[str]) -> Carried:
-    """The columns of a table that are carried along: names with commas between them, ``all``, or None. Raises DataError
-    for one that is not there, and ConfigError for one that has the name of what is predicted.
+    """The columns of a table that are carried along: names with commas between them, ``all``, or None; ``line``, where
+    a row begins in its file, is one, too, unless the table has its own. Raises DataError for one that is not there, and
+    ConfigError for one that has the name of what is predicted.
     """
     if names is None:
         return {}
     chosen = list(table.columns) if names.strip() == "all" else [name.strip() for name in names.split(",")]
-    found = {name: table.column(name, "--columns") for name in chosen}
+    lines = {LINE: table.lines} | dict(table.columns)
+    found = {name: lines[LINE] if name == LINE else table.column(name, "--columns") for name in chosen}
     own = (PREDICTED, "probability", "word", *map(_titled, classes))
     if clash := [name for name in found if name in own]:
         raise ConfigError(f"The column {clash[0]!r} is one of the prediction, too: leave it out of --columns.")

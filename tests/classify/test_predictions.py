@@ -44,6 +44,8 @@ def test_names_of_classes_may_hold_what_separates(form):
 def test_columns_are_carried_along_by_their_names():
     assert carried(TABLE, None, ("a",)) == {}
     assert carried(TABLE, "id, text", ("a",)) == {"id": ("7", "8"), "text": ("u", "v")}
+    assert carried(TABLE, "line,id", ("a",)) == {"line": (2, 3), "id": ("7", "8")}
+    assert carried(Table("a.csv", {"text": ("u",), "line": ("9",)}, (2,)), "line", ("a",)) == {"line": ("9",)}
     with pytest.raises(DataError, match=r"no column 'nr'.*--columns"):
         carried(TABLE, "nr", ("a",))
     with pytest.raises(ConfigError, match="'predicted' is one of the prediction, too"):

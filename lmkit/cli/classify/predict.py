@@ -40,7 +40,10 @@ AT_ONCE = 1024  # texts that are classified and printed together
     help="Output format (default: tsv; picture with --per word on a terminal).",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format jsonl.")
-@click.option("--columns", help="Columns of the file to print before, with commas between them, or all.")
+@click.option(
+    "--columns",
+    help="Columns of the file to print before, with commas between them, or all; line: where a row begins.",
+)
 @text_column_option
 @format_option
 @checkpoint_option

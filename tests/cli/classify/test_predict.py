@@ -40,6 +40,13 @@ def test_columns_of_the_file_are_carried_along(cli, classified: Path, work: Path
     assert rows == [["a, b", "7"], ["", "8"]]
 
 
+def test_rows_may_say_where_their_text_stands(cli, classified: Path):
+    text = cli(
+        "classify", "predict", classified / "a-1", "--columns", "line", "--json", input="play it\n\nrain\n"
+    ).stdout
+    assert [json.loads(line)["line"] for line in text.splitlines()] == [1, 3]  # blank lines are no texts
+
+
 def test_a_file_gives_what_its_lines_give(cli, classified: Path, work: Path):
     (work / "in.txt").write_text("\n".join(TEXTS), encoding="utf-8")
     (work / "in.csv").write_text("sentence\n" + "\n".join(TEXTS), encoding="utf-8")
