@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_processes", "is_silent", "joined", "loading", "signal_seen", "stopping_signals"]
 
-SHARED = ("train", "eval", "score")  # the commands whose work several processes share
+SHARED = ("train", "eval", "score", "tokenize")  # the commands whose work several processes share
 
 
 def check_processes(command: str) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from lmkit.config import DataConfig
-from lmkit.text.corpus import Progress, build_corpus
+from lmkit.text.counts import Counts
+from lmkit.text.cut_text import CutText, Progress, open_cut
 from lmkit.text.sources.opening import spool
 from lmkit.text.tokenizers.kinds import TOKENIZERS
+from lmkit.text.tokenizers.tokenizer import Tokenizer
 
-__all__ = ["TokenizerStatistics", "tokenizer_statistics"]
+__all__ = ["Count", "TokenizerStatistics", "counts_of", "tokenizer_statistics"]
+
+Count = Callable[[CutText, str, Tokenizer], Counts]
 
 
 @dataclass(frozen=True)
@@ -42,25 +46,35 @@ class TokenizerStatistics:
         return self.oov / self.tokens
 
 
+def counts_of(text: CutText, split: str, tokenizer: Tokenizer) -> Counts:
+    """The counts of a split."""
+    return text.encode(tokenizer)[split].counts
+
+
 def tokenizer_statistics(
-    corpus: str, *, vocab_size: int | None = None, stdin: BinaryIO | None = None, progress: Progress | None = None
+    corpus: str,
+    *,
+    vocab_size: int | None = None,
+    stdin: BinaryIO | None = None,
+    progress: Progress | None = None,
+    count: Count = counts_of,
 ) -> list[TokenizerStatistics]:
     """Train each kind on the first 90 % of a corpus and count its tokens on the last 10 %.
 
     A folder with splits of its own is counted on its valid.txt, or else its test.txt; ``vocab_size`` is that of BPE
-    (default 4096). Raises DataError or CorpusError.
+    (default 4096). count: how a split is counted. Raises DataError or CorpusError.
     """
     rows = []
     with _readable_again(corpus, stdin) as name:
         for kind in TOKENIZERS:
             size = vocab_size if kind == "bpe" else None
             config = DataConfig(corpus=name, tokenizer=kind, vocab_size=size, valid_fraction=0.1, test_fraction=0)
-            built = build_corpus(config, progress=progress)
-            split = next(built.splits[part] for part in ("valid", "test", "train") if part in built.splits)
-            counts = split.counts
+            with open_cut(config, progress=progress) as text:
+                tokenizer = text.tokenizer()
+                split = next(part for part in ("valid", "test", "train") if part in text.slices)
+                counts = count(text, split, tokenizer)
             words = counts.words + counts.line_ends
-            row = TokenizerStatistics(kind, built.tokenizer.vocab_size, counts.tokens, words, counts.chars, counts.oov)
-            rows.append(row)
+            rows.append(TokenizerStatistics(kind, tokenizer.vocab_size, counts.tokens, words, counts.chars, counts.oov))
     return rows
 
 

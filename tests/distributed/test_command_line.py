@@ -108,6 +108,8 @@ def test_a_process_that_is_killed_ends_all_and_the_run_goes_on(folder: Path):
         (["sample", "run"], "`lmkit sample` runs in one process, and torchrun has started 2"),
         (["ppl", "run", "text.txt", "--cache", "9"], "adapters and mixtures are measured in one process"),
         (["eval", "run", "-"], "cannot share standard input"),
+        (["tokenize", "-"], "cannot share standard input"),
+        (["tokenize", "no-such-text"], "no-such-text"),
     ],
     ids=str,
 )
@@ -141,6 +143,13 @@ def test_a_run_is_measured_as_by_one_process_and_one_of_them_says_so(folder: Pat
     assert refused.codes == [2, 2]
     assert len(refused.sentences) == 1
     assert "2 processes need a row each, and the text is read in 1: give --rows 2" in refused.sentences[0]
+
+
+@pytest.mark.parametrize("how", [["--tokenizer", "word"], ["--limit", "7", "--json"], ["--stats", "--json"]], ids=str)
+def test_a_text_is_counted_as_by_one_process_and_one_of_them_says_so(folder: Path, how: list[str]):
+    alone, said = (lmkit("tokenize", "text.txt", *how, folders=[folder] * size) for size in (1, 2))
+    assert said.codes == [0, 0], said.written
+    assert said.written == [alone.written[0], ""]
 
 
 def test_processes_with_other_texts_train_nothing(folder: Path, tmp_path_factory: pytest.TempPathFactory):
