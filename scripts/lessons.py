@@ -2,7 +2,7 @@
 
     .venv/bin/python scripts/lessons.py                          # from docs/lessons/results
     .venv/bin/python scripts/lessons.py --take experiments/cures # keep the full result of an experiment there first
-    .venv/bin/python scripts/lessons.py --draw cures             # draw the pictures of a kept result anew
+    .venv/bin/python scripts/lessons.py --draw cures             # make report and pictures of a kept result anew
 
 A page is written by hand but for the part between the marks. What was not run says so. ``--check`` writes nothing and
 fails where a page is not what the results make it.
@@ -11,6 +11,7 @@ fails where a page is not what the results make it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shutil
 import sys
@@ -18,9 +19,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lmkit.errors import RunError
 from lmkit.experiments.api import load_experiment
 from lmkit.experiments.catalogue import EXPERIMENTS
 from lmkit.experiments.claims import CLAIMS
+from lmkit.experiments.engine.page import markdown
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 LESSONS, INDEX = DOCS / "lessons", DOCS / "lessons.md"
@@ -32,9 +35,10 @@ INTRODUCTION = """# Lessons
 What the classic teaching of recurrent networks claims, a page each: the claim, where it is taught, what is behind it,
 the command that tries it, and what came out. The rule of each verdict was written before the run
 ([experiments.md](experiments.md)). *Undecided* means that the difference was not significant, or too small to matter;
-*not run* means that nobody has measured it with lmkit yet. In the commands RUN is a run that `lmkit train` has made,
-and book.txt any text of yours. Numbers in brackets are the interval, at 95 % confidence,
-over trainings with other seeds.
+*not run* means that nobody has measured it with lmkit yet, which takes so many minutes on two cores. In the commands
+RUN is a run that `lmkit train` has made, and book.txt any text of yours. Numbers in brackets are the interval, at 95 %
+confidence, over trainings with other seeds. A difference can have two: in tables by itself, in the sentence of a
+verdict corrected for the number of comparisons, and wider.
 
 For a teacher: [a class of 90 minutes](lessons/class.ipynb), a notebook that walks through five of them (1, 30, 10
 with 7, 11 with 12, and 28) with questions to ask before the answers are shown.
@@ -42,6 +46,14 @@ with 7, 11 with 12, and 28) with questions to ask before the answers are shown.
 | | claim | verdict |
 |---|---|---|
 """
+
+TOPICS = {
+    "Memory": (2, 3, 4, 5, 6, 7, 8, 9),
+    "Gradients": (10, 11, 12, 13, 14, 15),
+    "Training": (1, 16, 17, 18, 26),
+    "Tokens and evaluation": (27, 28, 29, 30),
+    "Networks": (19, 20, 21, 22, 23, 24, 25, 31, 32),
+}
 
 
 class Found(NamedTuple):
@@ -73,10 +85,20 @@ def take(folder: Path) -> None:
     for path in (folder / "report.md", *folder.glob("*.svg")):
         shutil.copyfile(path, kept / path.name)
     (kept / "result.json").write_text(json.dumps(shortened(result), separators=(",", ":")) + "\n", encoding="utf-8")
+    with contextlib.suppress(RunError):  # of an earlier version, with other arms: the report stays as it was
+        write_report(kept.name)
+
+
+def write_report(name: str) -> None:
+    """The report of a kept result, as it is worded now."""
+    result = load_experiment(RESULTS / name)
+    pictures = [f"{picture}.svg" for picture in result.charts]
+    (RESULTS / name / "report.md").write_text(markdown(result, pictures), encoding="utf-8")
 
 
 def draw(name: str) -> None:
-    """The pictures of a kept result, as they are drawn now."""
+    """The report and the pictures of a kept result, as they are made now."""
+    write_report(name)
     for path in (RESULTS / name).glob("*.svg"):
         path.unlink()
     for picture, drawn in load_experiment(RESULTS / name).pictures.items():
@@ -138,13 +160,30 @@ def with_measured(page: str, claim: int) -> str:
     return head + BEGIN + "\n" + "\n".join(measured(claim)) + "\n" + END + tail
 
 
+def verdict_shown(claim: int) -> str:
+    """The verdicts on a claim; of an experiment that was not run its minutes."""
+    words = [
+        f"not run ({EXPERIMENTS[name].minutes:g} minutes)" if found(name) is None else word
+        for name, word, _ in verdicts(claim)
+    ]
+    return ", ".join(dict.fromkeys(words)) or ("see [classify.md](classify.md)" if claim in ELSEWHERE else "not run")
+
+
 def index() -> str:
-    rows = []
-    for claim, sentence in CLAIMS.items():
-        words = list(dict.fromkeys(word for _, word, _ in verdicts(claim)))
-        verdict = ", ".join(words) or ("see [classify.md](classify.md)" if claim in ELSEWHERE else "not run")
-        rows.append(f"| {claim} | [{sentence.rstrip('.')}](lessons/{page_of(claim).name}) | {verdict} |")
-    return INTRODUCTION + "\n".join(rows) + "\n"
+    rows = [
+        f"| {claim} | [{sentence.rstrip('.')}](lessons/{page_of(claim).name}) | {verdict_shown(claim)} |"
+        for claim, sentence in CLAIMS.items()
+    ]
+    return INTRODUCTION + "\n".join([*rows, "", "## By topic", "", *by_topic()]) + "\n"
+
+
+def by_topic() -> Iterator[str]:
+    assert sorted(claim for claims in TOPICS.values() for claim in claims) == sorted(CLAIMS), "each has one topic"
+    for topic, claims in TOPICS.items():
+        pages = [page_of(claim) for claim in claims]
+        titles = [path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ") for path in pages]
+        links = [f"[{title}](lessons/{path.name})" for title, path in zip(titles, pages, strict=True)]
+        yield f"- **{topic}**: {', '.join(links)}"
 
 
 def contents() -> dict[Path, str]:

@@ -98,7 +98,7 @@ def command(
         if not world.main:
             raise SystemExit(_follow(world, config, origin))
         with TrainingDisplay() as display:
-            listeners: dict[str, Any] = {"progress": display.line, "warn": display.say, "note": display.say}
+            listeners: dict[str, Any] = {"progress": display.line, "warn": display.say, "note": display.note}
             if config is not None:
                 session = Session.begin(config, out, origin=origin, world=world, **listeners)
             else:

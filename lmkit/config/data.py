@@ -33,7 +33,11 @@ class DataConfig(Section):
     test_fraction: float = option(
         0.1, "Share of the text kept for the test.", flags=("--test-fraction", "--test-frac"), minimum=0, below=1
     )
-    split_at: str = option("char", "Where splits may be cut.", choices=("char", "line"))
+    split_at: str = option(
+        "char",
+        "Where splits may be cut: anywhere, after white space, or after a line.",
+        choices=("char", "space", "line"),
+    )
 
     def check(self) -> None:
         if self.valid_fraction + self.test_fraction >= 1:

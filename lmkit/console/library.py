@@ -40,7 +40,7 @@ class _Listener(NamedTuple):
     def arguments(self) -> dict[str, Any]:
         if self.display is None:
             return {"warn": self.warn}
-        return {"warn": self.warn, "note": self.display.say, "progress": self.display.line}
+        return {"warn": self.warn, "note": self.display.note, "progress": self.display.line}
 
 
 @shows_options(Options.__annotations__, with_defaults=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ __all__ = ["TrainingDisplay"]
 
 SAMPLE_LENGTH = 120  # tokens behind a validation
 PLAIN_SECONDS = 10.0  # between two lines where there is no terminal
+VALIDATION_SECONDS = 1.0  # between two lines of validations, which tiny texts have many of in a second
 DETAILS_SECONDS = 0.1, 1.0  # between two means of what steps say, with and without a terminal
 BEST = "*"
 FADING = 0.9  # what an earlier mean weighs in the next one
@@ -37,6 +39,7 @@ class TrainingDisplay:
         self.console = open_console(stderr=True)
         self.line = ProgressLine(self.console, plain_seconds=PLAIN_SECONDS)
         self.averaged_at = 0.0
+        self.validated_at = -math.inf
         self.tokens_shown, self.elapsed_shown = 0, 0.0
         self.nll, self.count = 0.0, 0.0
         self.curve: list[float] = []
@@ -53,6 +56,10 @@ class TrainingDisplay:
         with self.line.hidden():
             self.console.print(printable(text), markup=False, soft_wrap=True)
 
+    def note(self, text: str) -> None:
+        """What its user should know of the text or the run."""
+        self.say(f"Note: {text}")
+
     def begin(self, session: Session) -> None:
         """Say what is trained on what."""
         self.session = session
@@ -67,10 +74,16 @@ class TrainingDisplay:
         self.line("run", session.progress)
 
     def record(self, record: StepRecord | EvaluationRecord) -> None:
-        """Show a record of the session."""
+        """Show a record of the session; of validations that come faster than one can read some are passed over, never
+        the last one.
+        """
         if isinstance(record, StepRecord):
             self.step(record)
-        else:
+            return
+        self.curve.append(record.evaluation.nats_per_target)
+        now = time.monotonic()
+        if now - self.validated_at >= VALIDATION_SECONDS or self.session.finished:
+            self.validated_at = now
             self.evaluation(record, self.wording.sample(self.session, SAMPLE_LENGTH))
 
     def step(self, record: StepRecord) -> None:
@@ -100,7 +113,6 @@ class TrainingDisplay:
 
     def evaluation(self, record: EvaluationRecord, sample: str) -> None:
         """A line for a validation, and what the model writes by now."""
-        self.curve.append(record.evaluation.nats_per_target)
         mark = f" {BEST}" if record.is_best else "  "
         metrics = self.wording.validation(record.evaluation)
         if record.averaged:

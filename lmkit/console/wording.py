@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,11 @@ from lmkit.evaluation.measurement import Measurement
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.session.session import Session
 from lmkit.session.setup import measured_language_model
+from lmkit.text.token_file import TokenFile
 
-__all__ = ["TEXT", "Wording", "headline", "sample_of"]
+__all__ = ["TEXT", "Wording", "headline", "sample_of", "split_sizes"]
+
+SPLITS = ("train", "valid", "test")
 
 
 class Wording(ABC):
@@ -61,7 +64,7 @@ class _Text(Wording):
         return "; a sample of the model's text follows it"
 
     def sizes(self, session: Session) -> str:
-        return ", ".join(f"{name} {len(split):,}" for name, split in session.corpus.splits.items())
+        return split_sizes(session.corpus.splits)
 
     def loss(self, nats: float) -> Iterator[str]:
         yield f"loss {nats:.3f}"
@@ -82,6 +85,18 @@ class _Text(Wording):
 
 
 TEXT = _Text()
+
+
+def split_sizes(splits: Mapping[str, TokenFile]) -> str:
+    """The tokens of each split, with its share of the characters."""
+    total = sum(split.counts.chars for split in splits.values())
+    shares = {name: 100 * split.counts.chars / total for name, split in splits.items()}
+    return ", ".join(
+        f"{name} {len(splits[name]):,} ({shares[name]:.{0 if shares[name] >= 1 else 1}f} %)"
+        if name in splits
+        else f"no {name}"
+        for name in SPLITS
+    )
 
 
 def sample_of(session: Session, length: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -33,13 +33,15 @@ __all__ = [
     "encode_text",
 ]
 
+CUT_WORD = "A split begins in the middle of a word, whose halves count as two: --split-at space cuts between words."
+
 
 @dataclass(frozen=True)
 class Corpus:
     """A tokenizer and the splits it was applied to: train and, unless their share is 0, valid and test.
 
     ``info`` holds what a run records: the source, sizes, sha256, the range of each split in characters. ``traits`` are
-    those of a text of the user's own.
+    those of a text of the user's own; cuts_a_word: whether a split begins in the middle of a word of it.
     """
 
     name: str
@@ -47,11 +49,13 @@ class Corpus:
     splits: dict[str, TokenFile]
     info: dict[str, Any] = field(default_factory=dict)
     traits: Traits = field(default_factory=Traits)
+    cuts_a_word: bool = False
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What its user should know before a model is trained on it, one line each."""
-        return text_notes(self.traits, self.tokenizer)
+        cut = (CUT_WORD,) if self.cuts_a_word and self.tokenizer.unit == "words" else ()
+        return (*text_notes(self.traits, self.tokenizer), *cut)
 
 
 def build_corpus(
@@ -79,7 +83,8 @@ def corpus_of(text: CutText, tokenizer: Tokenizer) -> Corpus:
     info = {**text.source.info, **text.survey.info(), "source": text.source.description, "ranges": text.ranges}
     # the text of a corpus with a name does not change
     own = text.config.corpus == "-" or local_path(text.config.corpus) is not None
-    return Corpus(text.source.name, tokenizer, text.encode(tokenizer), info, text.survey.traits if own else Traits())
+    found = Corpus(text.source.name, tokenizer, text.encode(tokenizer), info)
+    return replace(found, traits=text.survey.traits, cuts_a_word=text.cuts_a_word) if own else found
 
 
 def encode_split(

@@ -18,7 +18,7 @@ from lmkit.text.cache.store import Cache, content_key
 from lmkit.text.cache.survey import Survey, survey_source
 from lmkit.text.sources.chunk import Chunk
 from lmkit.text.sources.opening import open_source
-from lmkit.text.sources.source import WHOLE, ChunkPiece, Slice, Source, line_cut
+from lmkit.text.sources.source import WHOLE, ChunkPiece, Slice, Source, is_within_word, line_cut, space_cut
 from lmkit.text.token_file import TokenFile
 from lmkit.text.tokenizers.kinds import TOKENIZERS, load_tokenizer, tokenizer_from_json
 from lmkit.text.tokenizers.tokenizer import Tokenizer
@@ -29,6 +29,8 @@ __all__ = ["FORMAT", "CutText", "Progress", "open_cut", "say_nothing"]
 FORMAT = 1
 TOKENIZER_FORMAT = 2
 Progress = Callable[[str, float], None]
+CUTS = {"space": space_cut, "line": line_cut}
+LONG = 1 << 24  # characters of a text in which half a word is nothing, and looking for it takes time
 
 
 def say_nothing(stage: str, share: float) -> None:
@@ -55,6 +57,12 @@ class CutText:
     def key(self) -> str:
         """Equal for equal texts that are cut alike."""
         return content_key(FORMAT, self.survey.key, self.ranges)
+
+    @property
+    def cuts_a_word(self) -> bool:
+        """Whether a split begins in the middle of a word, if the text is not long."""
+        slices = self.slices.values() if self.survey.chars < LONG else ()
+        return any(one.begin and is_within_word(one.documents, one.begin) for one in slices)
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer that the configuration asks for: trained on the training split alone, or read from a file."""
@@ -129,17 +137,19 @@ def _cut(source: Source, survey: Survey, config: DataConfig) -> dict[str, Slice]
     total = survey.chars
     valid, test = Fraction(str(config.valid_fraction)), Fraction(str(config.test_fraction))
     cuts = [int((1 - valid - test) * total), int((1 - test) * total)]
-    if config.split_at == "line":
-        cuts = [line_cut(documents, cut) for cut in cuts]
+    if config.split_at in CUTS:
+        cuts = [CUTS[config.split_at](documents, cut) for cut in cuts]
     shares = {"train": 1 - valid - test, "valid": valid, "test": test}
     borders = [0, *cuts, total]
     slices = {}
     for number, (name, share) in enumerate(shares.items()):
         begin, end = borders[number], borders[number + 1]
         if share and begin == end:
+            lines = config.split_at == "line"
             raise DataError(
                 f"The {name} split is empty: its share of {total} characters is {float(share):g}; "
-                f"give a longer text or other fractions (0 for no such split)."
+                + ("there is no line to give it: use --split-at space, or " if lines else "")
+                + "give a longer text or other fractions (0 for no such split)."
             )
         if share:
             slices[name] = Slice(documents, begin, end)

@@ -14,18 +14,20 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from lmkit.config import Config
+from lmkit.config import Config, DataConfig
 from lmkit.console import training as console_training
 from lmkit.console.terminal import progress as console_progress
 from lmkit.console.terminal.numbers import duration, learning_rate, number, rounded, sparkline
 from lmkit.console.terminal.output import open_console
 from lmkit.console.terminal.progress import ProgressLine
 from lmkit.console.training import TrainingDisplay
+from lmkit.console.wording import TEXT as TEXT_WORDING
+from lmkit.console.wording import split_sizes
 from lmkit.evaluation.measurement import Measurement, measure
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.session.language.measurements import TextMeasurements
 from lmkit.session.session import Session
-from lmkit.training.step import StepRecord
+from lmkit.text import build_corpus
 from tests.runs import SMALL
 
 TEXT = "The cat sat on the mat. The dog ran to the tree.\n" * 80
@@ -56,7 +58,13 @@ def show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     """Train a few steps with the display; gives standard output and standard error."""
 
     def call(
-        *, terminal: bool = False, columns: int = 80, sample: str = "A sample.", out: str = "run", **options: Any
+        *,
+        terminal: bool = False,
+        columns: int = 80,
+        sample: str = "A sample.",
+        pause: float = 0.0,
+        out: str = "run",
+        **options: Any,
     ) -> tuple[str, str]:
         monkeypatch.setenv("COLUMNS", str(columns))
         monkeypatch.setenv("TERM", "xterm")
@@ -65,17 +73,16 @@ def show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         if terminal:
             monkeypatch.setenv("FORCE_COLOR", "1")  # rich then believes in a terminal
         monkeypatch.setattr(console_training, "PLAIN_SECONDS", 0.0)
+        monkeypatch.setattr(console_training, "VALIDATION_SECONDS", pause)
         monkeypatch.setattr(console_training, "DETAILS_SECONDS", (0.0, 0.0))
         (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
         values = {**SMALL, "corpus": str(tmp_path / "text.txt"), "max_steps": 6, "eval_every": 3, **options}
+        monkeypatch.setattr(type(TEXT_WORDING), "sample", lambda self, session, length: sample)
         with TrainingDisplay() as display:
             session = Session(Config().override(values), tmp_path / out, progress=display.line)
             display.begin(session)
             for record in session.records():
-                if isinstance(record, StepRecord):
-                    display.step(record)
-                else:
-                    display.evaluation(record, sample)
+                display.record(record)
             result = session.close()
         display.result(result, sample)
         captured = capsys.readouterr()
@@ -139,7 +146,7 @@ def test_without_a_terminal_there_are_plain_lines(show: Show):
     assert "\r" not in out + err
     lines = err.splitlines()
     steps = [line for line in lines if "tok/s" in line]
-    assert len(steps) == 6
+    assert len(steps) == 5  # the sixth is the end, which other lines speak of
     for word in ("run", " %", "epoch 1", "loss", "ppl", "lr 0.0", "norm", "tok/s", " left"):
         assert word in steps[0]
     assert sum("valid" in line and "A sample." in line for line in lines) == 2
@@ -214,10 +221,31 @@ def test_without_validation_no_mark_is_explained(show: Show):
 
 
 def test_validations_and_the_closing_test_are_stages_of_a_training(show: Show):
-    _, err = show()
-    lines = err.splitlines()
+    _, err = show(terminal=True)
     for stage in ("validating", "measuring test"):
-        assert any(line.startswith(stage) and "100 %" in line for line in lines), stage
+        assert any(stage in line and "100 %" in line for line in pictures(err)), stage
+
+
+def test_of_validations_that_come_at_once_the_first_and_the_last_have_a_line(show: Show, tmp_path: Path):
+    _, err = show(eval_every=1, pause=math.inf)
+    assert re.findall(r"step +(\d+) .* valid ", err) == ["1", "6"]
+    assert re.search(r"validation [▁-█]{6} ", err)
+    assert (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").count('"kind": "evaluation"') == 6
+
+
+@pytest.mark.parametrize(
+    ("fractions", "expected"),
+    [
+        ({}, "train 800 (80 %), valid 100 (10 %), test 100 (10 %)"),
+        ({"test_fraction": 0}, "train 900 (90 %), valid 100 (10 %), no test"),
+        ({"valid_fraction": 0.005, "test_fraction": 0}, "train 995 (100 %), valid 5 (0.5 %), no test"),
+    ],
+    ids=str,
+)
+def test_each_split_is_shown_with_its_share_of_the_text(tmp_path: Path, fractions: dict[str, Any], expected: str):
+    (tmp_path / "text.txt").write_text("a b " * 250, encoding="utf-8")
+    corpus = build_corpus(DataConfig(corpus=str(tmp_path / "text.txt"), **fractions))
+    assert split_sizes(corpus.splits) == expected
 
 
 @pytest.mark.parametrize(
@@ -293,6 +321,19 @@ def test_work_is_silent_without_a_terminal_until_it_takes_long(capsys: pytest.Ca
     with ProgressLine() as line:
         line("reading", 0.5)
     assert capsys.readouterr().err == ""
+
+
+def test_without_a_terminal_a_line_is_of_work_that_lasts_and_is_not_done(
+    at_once: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    with ProgressLine(plain_seconds=0.0) as line:
+        line("run", 0.5)
+        line("validating", 1.0)
+        monkeypatch.setattr(console_progress, "PATIENCE", 60.0)
+        line("validating", 0.5)
+        line("run", 0.6)
+    (shown,) = capsys.readouterr().err.splitlines()
+    assert re.match(r"run +50 %", shown)
 
 
 def test_a_line_above_the_progress_takes_its_place(at_once: None, terminal: None, capsys: pytest.CaptureFixture[str]):

@@ -65,6 +65,26 @@ def test_cures_are_judged_as_they_are_taught():
     assert words("cures", swapped)[0] is Word.HOLDS
 
 
+def test_the_parts_of_what_cures_asks_stand_in_one_table():
+    def literature(arm: str) -> dict[str, float]:
+        return {"wrong": 0.1 if "gated" in arm else 0.87, "bounded": 2.0 if "clipped" in arm else 3.0}
+
+    cures = EXPERIMENTS["cures"]
+    table = cures.tables(made_up("cures", literature))[0]
+    answers = {(one, task): answer for one, task, _, answer, _ in table.rows}
+    assert answers == {
+        ("clipped over plain", "vanishing"): "no",
+        ("gated over plain", "exploding"): "no",
+        ("gated over plain", "vanishing"): "yes",
+        ("clipped over plain", "exploding"): "yes",
+        ("relu over clipped", "vanishing"): "no",
+        ("identity and relu over clipped", "vanishing"): "no",
+        ("gated, clipped over clipped", "vanishing"): "yes",
+        ("gated, clipped over identity and relu", "vanishing"): "yes",
+    }
+    assert table.rows[2][2].startswith("+77% [")
+
+
 def test_depth_asks_for_a_gradient_that_falls_and_a_first_layer_that_lags():
     assert words("depth", lambda arm: {"factor": 0.5, "share": 0.01}) == [Word.HOLDS]
     assert words("depth", lambda arm: {"factor": 0.5, "share": 0.6}) == [Word.PARTLY]

@@ -388,3 +388,16 @@ def test_a_new_best_model_is_serialised_and_hashed_once_and_written_once_to_each
     for step in best - {6}:  # at its end a training is saved before it is validated
         content = (session.run.path / "checkpoints" / f"step-{step:08d}" / "model.safetensors").read_bytes()
         assert [made.count(content), hashed.count(content), written.count(content)] == [1, 1, 1], step
+
+
+def test_fewer_pieces_than_were_asked_for_are_named_when_a_run_begins(make: Make, tmp_path: Path):
+    make()  # it writes the text
+    values = {**SMALL, "corpus": str(tmp_path / "text.txt"), "tokenizer": "bpe", "vocab_size": 1000, "max_steps": 1}
+    notes: list[str] = []
+    with Session.begin(Config().override(values), tmp_path / "bpe", note=notes.append) as session:
+        session.stop()
+    size = session.corpus.tokenizer.vocab_size
+    assert notes[0].startswith(f"The vocabulary has {size:,} pieces, not the 1,000 of --vocab-size: ")
+    notes.clear()
+    Session.resume(tmp_path / "bpe", note=notes.append).release()
+    assert notes == []

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from lmkit.config import DataConfig
 from lmkit.errors import ConfigError, DataError, TokenizerError
 from lmkit.text import TOKENIZERS, CharacterTokenizer, Counts, WordTokenizer, build_corpus, encode_path, encode_text
+from lmkit.text.corpus import CUT_WORD
 from lmkit.text.counts import TextMeter
 from lmkit.text.documents import EACH_LINE
 from lmkit.text.sources.chunk import Chunk
-from lmkit.text.sources.source import Document, line_cut, pieces
+from lmkit.text.sources.source import Document, is_within_word, line_cut, pieces, space_cut
 from lmkit.text.token_file import write_tokens
 from lmkit.text.whitespace import split_words
 
@@ -81,27 +82,31 @@ def test_tiny_shakespeare_keeps_111540_characters_for_validation(data_dir):
     assert corpus.info["sha256"] == "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 
 
-def test_a_cut_can_move_to_the_next_line_end(tmp_path):
-    corpus = build_corpus(DataConfig(corpus=str(write(tmp_path / "a.txt", TEXT)), split_at="line"))
+@pytest.mark.parametrize(("split_at", "ends"), [("line", "\n"), ("space", (" ", "\n"))])
+def test_a_cut_can_move_to_the_next_end_of_a_line_or_word(tmp_path, split_at, ends):
+    corpus = build_corpus(DataConfig(corpus=str(write(tmp_path / "a.txt", TEXT)), split_at=split_at))
     found = texts(corpus)
     assert "".join(found.values()) == TEXT
-    assert all(text.endswith("\n") for text in found.values())
+    assert all(text.endswith(ends) for text in found.values())
     exact = [len(TEXT) * 8 // 10, len(TEXT) * 9 // 10]
     moved = [corpus.info["ranges"]["train"][1], corpus.info["ranges"]["valid"][1]]
     assert all(0 <= after - before < 25 for before, after in zip(exact, moved, strict=True))
 
 
-@given(st.lists(st.lists(st.text("ab\n", min_size=1)), min_size=1), st.data())
-def test_a_line_cut_is_the_first_end_of_a_line_or_document(documents, data):
+@pytest.mark.parametrize(("find", "ends"), [(line_cut, "\n"), (space_cut, " \n")])
+@given(st.lists(st.lists(st.text("a \n\x1c", min_size=1)), min_size=1), st.data())
+def test_a_cut_is_the_first_end_of_a_line_word_or_document(find, ends, documents, data):
     text = "".join("".join(chunks) for chunks in documents)
     cut = data.draw(st.integers(0, len(text)))
     borders, place = {0, len(text)}, 0
     for chunks in documents:
         place += len("".join(chunks))
         borders.add(place)
-    borders |= {at + 1 for at, character in enumerate(text) if character == "\n"}
+    whole = borders | {at + 1 for at, character in enumerate(text) if character in ends}
     made = [Document(str(number), partial(iter, chunks)) for number, chunks in enumerate(documents)]
-    assert line_cut(made, cut) == min(border for border in borders if border >= cut)
+    assert find(made, cut) == min(border for border in whole if border >= cut)
+    in_word = cut not in borders and not {*text[cut - 1 : cut + 1]} & {*" \n"}
+    assert is_within_word(made, cut) == in_word or cut in (0, len(text))
     begin = data.draw(st.integers(0, cut))
     assert "".join(part for _, part in pieces(made, begin, cut)) == text[begin:cut]
 
@@ -324,3 +329,20 @@ def test_a_token_file_is_what_the_simple_way_writes(kind, texts, rule):
 
 def lines_of(text: str) -> list[str]:
     return [line for line in re.split(r"(?<=\n)", text) if line]
+
+
+def test_a_split_that_begins_in_a_word_is_named_where_tokens_are_words(tmp_path):
+    path = str(write(tmp_path / "a.txt", "abcdefghi " * 100 + "abcde"))
+    notes = {
+        (tokenizer, split_at): build_corpus(DataConfig(corpus=path, tokenizer=tokenizer, split_at=split_at)).notes
+        for tokenizer in ("char", "word")
+        for split_at in ("char", "space")
+    }
+    assert notes.pop(("word", "char")) == (CUT_WORD,)
+    assert set(notes.values()) == {()}
+
+
+def test_a_text_of_one_line_cannot_be_cut_at_lines(tmp_path):
+    path = str(write(tmp_path / "a.txt", "a word " * 100))
+    with pytest.raises(DataError, match="no line to give it: use --split-at space"):
+        build_corpus(DataConfig(corpus=path, split_at="line"))

@@ -98,7 +98,7 @@ class ProgressLine:
     def _show(self) -> None:
         with self._lock:
             now, stage = time.monotonic(), self._current
-            if now < self._next or stage is None:
+            if now < self._next or stage is None or not (self._live or _is_worth_a_line(stage, now)):
                 return
             self._next = now + self._pause
             self._attempt(lambda: self._draw(stage, now))
@@ -125,6 +125,11 @@ class ProgressLine:
             write()
         except (OSError, ValueError):  # ValueError: the stream was closed
             self._next, self._drawn = math.inf, False
+
+
+def _is_worth_a_line(stage: _Stage, now: float) -> bool:
+    """Whether a line about it may stay: the work takes its time, and is not done."""
+    return now - stage.began >= PATIENCE and not stage.share >= 1
 
 
 def _begins_again(stage: _Stage, share: float, current: _Stage | None) -> bool:

@@ -62,5 +62,10 @@ def comparisons_table(comparisons: Sequence[Comparison], unit: str, *, title: st
         for one in comparisons
     ]
     kind = "a paired t test" if comparisons and comparisons[0].contrast.paired else "Welch's test"
-    note = f"Below 0: the first is lower. [..]: 95 % confidence; p of {kind}, with Holm's correction."
+    note = (
+        f"Below 0: the first is lower. [..]: 95 % confidence for each difference by itself; p of {kind}, with Holm's "
+    )
+    note += "correction."
+    if len(comparisons) > 1:
+        note += " Verdicts rest on wider intervals, which are corrected for the number of comparisons (Bonferroni)."
     return Table(title, ["", unit, "p", "p, Holm"], rows, note)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
-from lmkit.config import Config, TrainingConfig
+from lmkit.config import Config, DataConfig, TrainingConfig
 from lmkit.evaluation.caveats import guessing_caveat
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.samplers import IGNORE, Window
@@ -42,6 +42,8 @@ class _LanguageModels(Kind):
     def notes(self, setup: TrainingSetup) -> Iterator[str]:
         if setup.init_from is not None:
             yield from notes_on_origin(setup.init_from, setup.corpus.tokenizer)
+        else:
+            yield from _notes_on_pieces(setup.config.data, setup.corpus.tokenizer)
         training = setup.config.training
         if training.truncation == "none" and training.window != TrainingConfig.window:
             yield f"--truncation none reads whole rows or documents: --window {training.window} shortens no gradient."
@@ -57,6 +59,16 @@ class _LanguageModels(Kind):
 
     def texts(self, setup: TrainingSetup, window: Window) -> list[str]:
         return [setup.corpus.tokenizer.decode(row[row != IGNORE].numpy()) for row in window.targets]
+
+
+def _notes_on_pieces(data: DataConfig, tokenizer: Tokenizer) -> Iterator[str]:
+    """What became of --vocab-size, where a text is too short for so many pieces."""
+    if data.tokenizer == "bpe" and data.vocab_size is not None and tokenizer.vocab_size < data.vocab_size:
+        often = f" that come {data.min_count} times" if data.min_count > 1 else ""
+        yield (
+            f"The vocabulary has {tokenizer.vocab_size:,} pieces, not the {data.vocab_size:,} of --vocab-size: the "
+            f"training text has no more pairs of pieces{often} to join."
+        )
 
 
 def text_alarm(vocab_size: int, find_reasons: Callable[[], list[str]], warn: Callable[[str], None]) -> GuessingAlarm:

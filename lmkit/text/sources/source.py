@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +11,24 @@ from typing import Any
 
 from lmkit.text.sources.chunk import Chunk
 
-__all__ = ["WHOLE", "ChunkPiece", "Document", "Piece", "Reading", "Slice", "Source", "file_stamp", "line_cut", "pieces"]
+__all__ = [
+    "WHOLE",
+    "ChunkPiece",
+    "Document",
+    "Piece",
+    "Reading",
+    "Slice",
+    "Source",
+    "file_stamp",
+    "is_within_word",
+    "line_cut",
+    "pieces",
+    "space_cut",
+]
 
 WHOLE = "text"
+LINE_END = re.compile("\n")
+SPACE = re.compile(r"[^\S\x1c-\x1f]")  # what separates words
 Piece = tuple[int, str]
 ChunkPiece = tuple[int, Chunk]
 
@@ -120,6 +136,21 @@ def pieces(documents: Sequence[Document], begin: int = 0, end: int | None = None
 
 def line_cut(documents: Sequence[Document], cut: int) -> int:
     """The first end of a line or document that is not before ``cut``, in characters."""
+    return _cut_after(LINE_END, documents, cut)
+
+
+def space_cut(documents: Sequence[Document], cut: int) -> int:
+    """The first end of a white space or document that is not before ``cut``, in characters."""
+    return _cut_after(SPACE, documents, cut)
+
+
+def is_within_word(documents: Sequence[Document], place: int) -> bool:
+    """Whether the characters before and after a place belong to one word."""
+    around = list(pieces(documents, place - 1, place + 1))
+    return len({number for number, _ in around}) == 1 and not SPACE.search("".join(text for _, text in around))
+
+
+def _cut_after(border: re.Pattern[str], documents: Sequence[Document], cut: int) -> int:
     if cut == 0:
         return 0
     position = cut - 1
@@ -127,9 +158,8 @@ def line_cut(documents: Sequence[Document], cut: int) -> int:
     for number, text in pieces(documents, cut - 1):
         if document not in (None, number):
             return position
-        found = text.find("\n")
-        if found >= 0:
-            return position + found + 1
+        if found := border.search(text):
+            return position + found.end()
         document = number
         position += len(text)
     return position

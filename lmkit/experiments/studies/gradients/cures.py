@@ -82,12 +82,8 @@ class Cures(Experiment):
         return _recall(trial) if trial.arm.name.startswith(VANISHING) else _steep_text(trial)
 
     def judge(self, outcomes: Outcomes) -> Sequence[Verdict]:
-        vanishing, exploding = _comparisons(outcomes)
-        found = vanishing | exploding
-        words = {key: decide(one.advantage, one.p_holm, LEAST) for key, one in found.items()}
-        clip, gates = (VANISHING, CLIPPED, PLAIN), (VANISHING, GATED, PLAIN)
-        clip_steep, gates_steep = (EXPLODING, CLIPPED, PLAIN), (EXPLODING, GATED, PLAIN)
-        parts = [(VANISHING, name, CLIPPED) for name in (RELU, IDENTITY, BOTH)] + [(VANISHING, BOTH, IDENTITY)]
+        found, words = _decided(outcomes)
+        (clip, gates_steep), (gates, clip_steep), parts = ASKED.values()
         return [
             Verdict(
                 12,
@@ -111,6 +107,7 @@ class Cures(Experiment):
         finite = ("not finite", "diverged", ".0%")
         compared = _comparisons(outcomes)
         return [
+            _answers(outcomes),
             arms_table(vanishing, [*wrong, reach], title="Vanishing: a letter after 40 dots"),
             comparisons_table(list(compared[0].values()), "share of wrong answers", title="Vanishing: differences"),
             arms_table(exploding, [*loss, finite], title="Exploding: a text, steep matrices"),
@@ -135,6 +132,37 @@ class Cures(Experiment):
 
 
 Key = tuple[str, str, str]
+# What is asked of which claim: of a task, whether an arm is better than another.
+ASKED: Mapping[str, Sequence[Key]] = {
+    "12, as taught": [(VANISHING, CLIPPED, PLAIN), (EXPLODING, GATED, PLAIN)],
+    "12, the other way round": [(VANISHING, GATED, PLAIN), (EXPLODING, CLIPPED, PLAIN)],
+    "13": [*((VANISHING, name, CLIPPED) for name in (RELU, IDENTITY, BOTH)), (VANISHING, BOTH, IDENTITY)],
+}
+
+HELPS = {Word.HOLDS: "yes", Word.PARTLY: "too little to matter", Word.REFUTED: "no", Word.UNDECIDED: "undecided"}
+
+
+def _decided(outcomes: Outcomes) -> tuple[dict[Key, Comparison], dict[Key, Word]]:
+    """All comparisons, and the word on each."""
+    vanishing, exploding = _comparisons(outcomes)
+    found = vanishing | exploding
+    return found, {key: decide(one.advantage, one.p_holm, LEAST) for key, one in found.items()}
+
+
+def _answers(outcomes: Outcomes) -> Table:
+    """What helps against what: the claims in their parts, each with its answer."""
+    found, words = _decided(outcomes)
+    rows = []
+    for claim, keys in ASKED.items():
+        for task, arm, baseline in keys:
+            form, unit = ("+.0%", "of the answers") if task == VANISHING else ("+.2f", "nats per character")
+            better = shown(found[task, arm, baseline].advantage, form)
+            rows.append([f"{arm} over {baseline}", task, f"{better} {unit}", HELPS[words[task, arm, baseline]], claim])
+    note = (
+        "Above 0: more right answers, or a lower loss. [..]: 95 % confidence, corrected for the number of comparisons "
+    )
+    note += "of a task (Bonferroni)."
+    return Table("What helps against what", ["", "against", "better by", "does it help?", "claim"], rows, note)
 
 
 def _name(task: str, arm: str) -> str:
