@@ -37,8 +37,9 @@ LEVELS = (
 )
 LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 
-# Lower in the house, but none of the model's business: it takes ids and gives numbers.
-CLOSED = {("model", "text")}
+# Lower in the house, but none of their business: a model takes ids and gives numbers, and what goes on inside it is
+# values, which others draw.
+CLOSED = {("model", "text"), ("inspection", "plots")}
 
 # Packages that one room alone may import.
 ONLY_IN = {"click": "cli", "rich": "console"}

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-STEPS = 2_000
-
 
 class _Request(NamedTuple):
     """What to look at, and how closely; None where nothing was chosen."""
@@ -38,7 +36,7 @@ class _Request(NamedTuple):
     text: Text
     lags: int | None
     token: str | None
-    steps: int
+    steps: int | None
 
 
 def _sensitivity(asked: _Request) -> Finding:
@@ -69,7 +67,7 @@ def _gates(asked: _Request) -> Finding:
 
 
 def _dynamics(asked: _Request) -> Finding:
-    return asked.lm.inspect.dynamics(asked.token, steps=asked.steps, transient=asked.steps)
+    return asked.lm.inspect.dynamics(asked.token, **_given(steps=asked.steps, transient=asked.steps))
 
 
 def _forgetting(asked: _Request) -> Finding:
@@ -128,7 +126,7 @@ TEXT_OPTIONS = ("text", "file", "split", "max_tokens")
 @click.option(
     "--steps",
     type=Count(10),
-    help=f"With dynamics: steps to settle in, and as many for the Lyapunov exponent.  [default: {STEPS}]",
+    help="With dynamics: steps to settle in, and as many for the Lyapunov exponent (default: 1,000 and 10,000).",
 )
 @click.option("--values", is_flag=True, default=None, help="With gates --json: the values at every token, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -164,7 +162,7 @@ def command(
     lm = load_language_model(run, use_runtime(device, threads), checkpoint)
     lm.progress = line
     name, text = _text(lm, given) if view.reads else ("", ())
-    finding = view.look(_Request(lm, text, given["lags"], given["token"], given["steps"] or STEPS))
+    finding = view.look(_Request(lm, text, given["lags"], given["token"], given["steps"]))
     tokens = len(lm.inspect.ids(text)) if view.reads else 0
     line.end()
     if as_json:

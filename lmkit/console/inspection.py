@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
@@ -128,7 +129,9 @@ def _show_gradients(norms: GradientNorms, console: Console) -> None:
         f"gradient norms {sparkline(finite.tolist())}  median {np.median(finite):.3f}, largest {finite.max():.3f}",
         soft_wrap=True,
     )
-    clipped = f"clipped at {norms.threshold:g} in {norms.clipped:.0%} of them" if norms.threshold else "not clipped"
+    known = not math.isnan(norms.clipped_share)
+    share = f"{norms.clipped_share:.0%} of the steps" if known else f"{norms.clipped:.0%} of them"
+    clipped = f"clipped at {norms.threshold:g} in {share}" if norms.threshold else "not clipped"
     _remark(console, f"the largest of every 20 steps; {clipped}")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from lmkit.config import Config
 from lmkit.errors import ConfigError
 from lmkit.evaluation.comparison.groups import PAIRED_OPTIONS
-from lmkit.experiments.contract.arm import Arm, grid
+from lmkit.experiments.contract.arm import Arm, file_name, grid
 from lmkit.experiments.contract.experiment import Experiment
 from lmkit.experiments.contract.outcomes import Outcomes
 from lmkit.experiments.contract.scale import Scale
@@ -161,7 +161,18 @@ def _checked(name: str, values: Mapping[str, Any]) -> Grid:
     made = Grid(name, _options(tables["options"]), lists["grid"], lists["choose"], **numbers)
     for options in _all_options(made):
         Config().override(options)
+    for table, ones in (("grid", made.combinations), ("choose", grid(**made.choose))):
+        _check_names(table, [_name(one) for one in ones])
     return made
+
+
+def _check_names(table: str, names: Sequence[str]) -> None:
+    """Raise ConfigError where two combinations would have one file: small letters and a few signs make its name."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if (file := file_name(name)) in seen:
+            raise ConfigError(f"{seen[file]} and {name} of [{table}] would have the same file: rename one of the two.")
+        seen[file] = name
 
 
 def _count(name: str, value: Any) -> int:

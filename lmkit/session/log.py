@@ -23,7 +23,8 @@ LOG_EVERY = 20
 
 class SessionLog:
     """metrics.jsonl and timings.jsonl, and sums over the steps since the last line. started: training seconds at that
-    line. unit: what the loss counts, which names the entries.
+    line. unit: what the loss counts, which names the entries. clipped: steps that were clipped; None where a checkpoint
+    of an early version did not count those before it.
     """
 
     def __init__(self, folder: Path, check: Check = always, unit: str = "token") -> None:
@@ -33,6 +34,7 @@ class SessionLog:
 
     def _clear(self, started: float) -> None:
         self.nll, self.tokens, self.largest_norm, self.skipped = 0.0, 0, 0.0, 0
+        self.clipped: int | None = 0
         self.last: tuple[int, int, float] | None = None  # step, epoch and learning rate of the newest step
         self.started = started
 
@@ -48,6 +50,7 @@ class SessionLog:
         self.tokens += record.tokens
         self.largest_norm = max(self.largest_norm, record.grad_norm)
         self.skipped += len(record.skipped)
+        self.clipped = None if self.clipped is None else self.clipped + record.clipped
         self.last = (record.step, record.epoch, record.lr)
         if record.step % LOG_EVERY == 0:
             self.end_interval(train)
@@ -77,10 +80,11 @@ class SessionLog:
             f"{self.unit}s_scored": self.tokens,
             f"nats_per_{self.unit}": self.nll / self.tokens if self.tokens else None,
         }
+        clipped = {} if self.clipped is None else {"clipped": self.clipped}
         skipped = {"skipped": self.skipped} if self.skipped else {}
         seconds = train.elapsed - self.started
         self.add(
-            {**position, **loss, "lr": lr, "grad_norm": self.largest_norm, **skipped},
+            {**position, **loss, "lr": lr, "grad_norm": self.largest_norm, **clipped, **skipped},
             {
                 **position,
                 "seconds": round(train.elapsed, 3),
@@ -95,6 +99,7 @@ class SessionLog:
         return {
             **self.metrics.end(),
             "interval": (self.nll, self.tokens, self.largest_norm, self.skipped),
+            "clipped": self.clipped,
             "last": self.last,
         }
 
@@ -108,6 +113,8 @@ class SessionLog:
         self._clear(started)
         nll, tokens, norm, skipped = values["interval"]
         self.nll, self.tokens, self.largest_norm, self.skipped = float(nll), int(tokens), float(norm), int(skipped)
+        clipped = values.get("clipped") if self.tokens or self.skipped else 0
+        self.clipped = None if clipped is None else int(clipped)
         if values["last"] is not None:
             step, epoch, lr = values["last"]
             self.last = int(step), int(epoch), float(lr)

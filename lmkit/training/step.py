@@ -34,7 +34,7 @@ READ_EVERY_ON_A_GPU = 20
 @dataclass(frozen=True)
 class StepRecord:
     """What the steps since the last record did: nll (a sum in nats over ``tokens`` targets), the learning rate of the
-    last of them and their largest gradient norm before clipping. On a CPU a record is one step.
+    last of them, their largest gradient norm before clipping, and how many were clipped. On a CPU a record is one step.
 
     Steps that were skipped are in neither sum.
     """
@@ -46,6 +46,7 @@ class StepRecord:
     lr: float
     grad_norm: float
     skipped: tuple[Skipped, ...] = ()
+    clipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -211,13 +212,14 @@ def sync(train: TrainState, steps: Sequence[Pending], update: Update) -> StepRec
     """One record for steps that were taken. Raises NonFiniteError for one that must not be skipped, and where too many
     were skipped in a row.
     """
-    nll, tokens, largest, skipped = 0.0, 0, 0.0, []
+    nll, tokens, largest, clipped, skipped = 0.0, 0, 0.0, 0, []
     metrics = torch.stack([step.metrics for step in steps]).tolist()
     counts = [int(step.tokens) for step in steps]
     train.tokens += sum(counts)
     for step, count, (loss, norm, nonfinite, spike) in zip(steps, counts, metrics, strict=True):
         if not (nonfinite or spike):
             nll, tokens, largest = nll + loss, tokens + count, max(largest, norm)
+            clipped += norm > (update.max_grad_norm or math.inf)
             train.guard.skipped_in_a_row = 0
             continue
         reason = "nonfinite" if nonfinite else "spike"
@@ -231,7 +233,7 @@ def sync(train: TrainState, steps: Sequence[Pending], update: Update) -> StepRec
         if train.guard.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
             raise _nonfinite_error(lost, f"; it is the {MAX_SKIPPED_IN_A_ROW}th step in a row that was skipped")
     last = steps[-1]
-    return StepRecord(last.step, last.epoch, nll, tokens, last.lr, largest, tuple(skipped))
+    return StepRecord(last.step, last.epoch, nll, tokens, last.lr, largest, tuple(skipped), clipped)
 
 
 def _starting_state(train: TrainState, window: Window, device: torch.device) -> states.State:

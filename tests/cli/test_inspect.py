@@ -9,7 +9,7 @@ import pytest
 
 import lmkit
 from lmkit.cli.inspect import VIEWS
-from lmkit.inspection.inspector import spread_lags
+from lmkit.inspection.inspector import Inspector, spread_lags
 
 SMALL = {
     "sensitivity": ("--lags", 6),
@@ -50,6 +50,19 @@ def test_json_has_what_the_library_gives(cli, trained, inspector_of):
         assert found["what"] == what
         assert {name: found[name] for name in finding.to_dict()} == finding.to_dict()
         assert ("text" in found) == (what != "dynamics")
+
+
+def test_steps_of_dynamics_that_nobody_chose_are_those_of_the_library(cli, trained, monkeypatch):
+    asked, dynamics = [], Inspector.dynamics
+
+    def noted(self, token, **how):
+        asked.append(how)
+        return dynamics(self, token, steps=10, transient=10)
+
+    monkeypatch.setattr(Inspector, "dynamics", noted)
+    for given in ((), ("--steps", 30)):
+        assert cli("inspect", trained, "dynamics", *given, "--json").code == 0
+    assert asked == [{}, {"steps": 30, "transient": 30}]
 
 
 def test_the_gates_of_a_text_come_with_and_without_their_values(cli, trained):

@@ -20,7 +20,7 @@ from lmkit.experiments.engine import engine
 from lmkit.experiments.engine.checks import unequal
 from lmkit.experiments.engine.engine import run_experiment, scale_of
 from lmkit.experiments.engine.store import identity
-from lmkit.experiments.engine.task import choose, ends_of_grids
+from lmkit.experiments.engine.task import Task, choose, ends_of_grids
 from lmkit.plots.charts import Chart
 from tests.trials import DeadlyDice, Dice
 
@@ -227,6 +227,14 @@ def test_the_choice_is_the_lowest_mean_and_never_one_that_was_not_finite():
 def test_names_of_files_have_no_blanks_or_slashes():
     assert file_name("LSTM, tied / 2", "lr=0.01", "", "seed-3") == "lstm-tied-2--lr=0.01--seed-3"
     assert [dict(one) for one in grid(lr=(1, 2), size=(3,))] == [{"lr": 1, "size": 3}, {"lr": 2, "size": 3}]
+
+
+def test_a_long_name_of_a_run_is_cut_and_stays_its_own():
+    arms = [Arm(f"corpus {'x' * 300} {number}") for number in range(2)]
+    names = {Task(arm, {"lr": 0.1}, seed, tuning=False).name for arm in arms for seed in (1, 2)}
+    assert len(names) == 4
+    assert all(len(name) <= 220 for name in names)
+    assert Task(Arm("short"), {"lr": 0.1}, 1, tuning=False).name == "short--lr=0.1--seed-1"
 
 
 def test_the_first_signal_waits_for_a_check_within_patient_work():

@@ -71,4 +71,7 @@ def test_gradient_norms_are_those_of_the_training_lines():
     assert found.clipped == 0.5
     assert found.to_dict()["norms"] == [0.5, 2.0, None, 1.0]
     assert gradient_norms(records, 0.0).clipped == 0
+    assert found.to_dict()["clipped_share_of_steps"] is None, "early versions did not count them"
+    known = [{"kind": "training", "step": step, "clipped": clipped} for step, clipped in ((100, 5), (110, 4))]
+    assert gradient_norms([*records, *known], 1.0).clipped_share == 9 / 30
     assert gradient_norms([], 1.0).clipped == 0

@@ -125,3 +125,20 @@ def test_an_interval_whose_steps_were_all_skipped_has_no_loss(tmp_path: Path):
     record = json.loads(line)
     assert record["nats_per_token"] is None
     assert (record["nll"], record["tokens_scored"], record["skipped"]) == (0.0, 0, 2)
+
+
+def test_a_line_says_how_many_steps_were_clipped_also_after_a_resume_unless_those_before_were_not_counted(
+    tmp_path: Path,
+):
+    train: Any = SimpleNamespace(tokens=128, elapsed=1.0)
+    first = SessionLog(tmp_path)
+    first.add_step(StepRecord(3, 0, 2.0, 8, 1e-3, 5.0, clipped=3), train)
+    checkpoint = json.loads(json.dumps(first.state_dict()))
+    early = {name: value for name, value in checkpoint.items() if name != "clipped"}
+    for values, expected in ((checkpoint, [5, 1]), (early, [None, 1])):
+        log = SessionLog(tmp_path)
+        log.continue_from(b"", values)
+        log.add_step(StepRecord(20, 0, 2.0, 8, 1e-3, 5.0, clipped=2), train)
+        log.add_step(StepRecord(40, 0, 2.0, 8, 1e-3, 5.0, clipped=1), train)
+        lines = (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        assert [json.loads(line).get("clipped") for line in lines[-2:]] == expected

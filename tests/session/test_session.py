@@ -161,6 +161,9 @@ def test_metrics_come_in_the_order_of_the_steps_and_no_step_is_missing(make: Mak
     assert [record["tokens"] for record in training][-1] == sum(step.tokens for step in steps)
     assert training[-1]["lr"] == steps[-1].lr
     assert training[0]["grad_norm"] == max(step.grad_norm for step in steps[:20])
+    most = session.config.training.max_grad_norm
+    clipped = [step.grad_norm > most for step in steps]
+    assert [record["clipped"] for record in training] == [sum(clipped[:20]), sum(clipped[20:40]), sum(clipped[40:])]
 
 
 def test_an_nll_in_the_metrics_is_a_sum_in_nats_everywhere(make: Make):

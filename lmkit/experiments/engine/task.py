@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from lmkit.experiments.contract.scale import Scale
 
 __all__ = ["Task", "choose", "counted_tasks", "ends_of_grids", "tuning_tasks"]
 
+LONGEST_NAME = 200  # of 255 bytes that a file system takes, with what is added to it while it is written
 FIRST_TUNING_SEED = 1_000_001  # no run that counts has such a seed
 
 
@@ -30,7 +32,10 @@ class Task:
     def name(self) -> str:
         """The name of its files."""
         chosen = " ".join(f"{key}={value}" for key, value in self.choice.items())
-        return file_name(self.arm.name, chosen, f"seed-{self.seed}")
+        name = file_name(self.arm.name, chosen, f"seed-{self.seed}")
+        if len(name) <= LONGEST_NAME:
+            return name
+        return f"{name[:LONGEST_NAME]}--{hashlib.sha256(name.encode('utf-8')).hexdigest()[:16]}"
 
 
 def tuning_tasks(arms: Iterable[Arm], scale: Scale) -> list[Task]:

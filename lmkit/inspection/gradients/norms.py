@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmkit.inspection.finding import Finding, Floats
+from lmkit.inspection.finding import Finding, Floats, plain
 
 __all__ = ["GradientNorms", "gradient_norms"]
 
@@ -19,12 +20,14 @@ class GradientNorms(Finding):
     """What metrics.jsonl tells of the gradients before clipping: a line is some steps of the training (20), and its
     norm the largest of them.
 
-    steps: (N,) the last step of each line. norms: (N,) not a number where it was not finite. threshold: of the
-    clipping, 0 where there is none.
+    steps: (N,) the last step of each line. norms: (N,) not a number where it was not finite. clipped_steps: (N,) how
+    many of the line's steps were clipped, not a number in lines of early versions. threshold: of the clipping, 0 where
+    there is none.
     """
 
     steps: NDArray[np.int64]
     norms: Floats
+    clipped_steps: Floats
     threshold: float
 
     @property
@@ -34,14 +37,26 @@ class GradientNorms(Finding):
             return 0.0
         return float((~(self.norms <= self.threshold)).mean())
 
+    @property
+    def clipped_share(self) -> float:
+        """Share of the steps that were clipped, in the lines that say how many; not a number where none does."""
+        known = np.isfinite(self.clipped_steps)
+        steps = np.diff(self.steps, prepend=0)[known].sum()
+        return float(self.clipped_steps[known].sum() / steps) if steps else math.nan
+
     def to_dict(self) -> dict[str, Any]:
-        """With the share of clipped lines."""
-        return {**super().to_dict(), "clipped_share_of_lines": self.clipped}
+        """With the shares of clipped lines and steps."""
+        shares = {"clipped_share_of_lines": self.clipped, "clipped_share_of_steps": plain(self.clipped_share)}
+        return {**super().to_dict(), **shares}
 
 
 def gradient_norms(records: Iterable[Mapping[str, Any]], threshold: float) -> GradientNorms:
     """The norms of the training lines among the records of metrics.jsonl. threshold: ``max_grad_norm`` of the run."""
     lines = [record for record in records if record.get("kind") == "training"]
-    norms = [value if isinstance(value := line.get("grad_norm"), (int, float)) else np.nan for line in lines]
     steps = np.array([line.get("step", 0) for line in lines], dtype=np.int64)
-    return GradientNorms(steps, np.array(norms, dtype=np.float64), threshold)
+    return GradientNorms(steps, _numbers(lines, "grad_norm"), _numbers(lines, "clipped"), threshold)
+
+
+def _numbers(lines: Sequence[Mapping[str, Any]], name: str) -> Floats:
+    found = [value if isinstance(value := line.get(name), (int, float)) else np.nan for line in lines]
+    return np.array(found, dtype=np.float64)
