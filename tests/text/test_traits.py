@@ -36,7 +36,7 @@ def test_line_ends_of_windows_are_counted(path, tokenizer):
 
 
 def test_words_are_read_without_the_line_ends_of_windows(path):
-    assert notes(path, PROSE.replace("\n", "\r\n"), tokenizer="word") == ()
+    assert notes(path, PROSE.replace("\n", "\r\n"), tokenizer="word", split_at="line") == ()
 
 
 def test_a_fifth_of_the_lines_that_comes_again_is_told(path):
