@@ -114,7 +114,7 @@ class SessionLog:
         nll, tokens, norm, skipped = values["interval"]
         self.nll, self.tokens, self.largest_norm, self.skipped = float(nll), int(tokens), float(norm), int(skipped)
         clipped = values.get("clipped") if self.tokens or self.skipped else 0
-        self.clipped = None if clipped is None else int(clipped)
+        self.clipped = clipped if isinstance(clipped, int) else None
         if values["last"] is not None:
             step, epoch, lr = values["last"]
             self.last = int(step), int(epoch), float(lr)

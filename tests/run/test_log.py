@@ -135,7 +135,8 @@ def test_a_line_says_how_many_steps_were_clipped_also_after_a_resume_unless_thos
     first.add_step(StepRecord(3, 0, 2.0, 8, 1e-3, 5.0, clipped=3), train)
     checkpoint = json.loads(json.dumps(first.state_dict()))
     early = {name: value for name, value in checkpoint.items() if name != "clipped"}
-    for values, expected in ((checkpoint, [5, 1]), (early, [None, 1])):
+    strange = {**checkpoint, "clipped": "many"}
+    for values, expected in ((checkpoint, [5, 1]), (early, [None, 1]), (strange, [None, 1])):
         log = SessionLog(tmp_path)
         log.continue_from(b"", values)
         log.add_step(StepRecord(20, 0, 2.0, 8, 1e-3, 5.0, clipped=2), train)
