@@ -387,7 +387,7 @@ def test_a_note_on_the_text_comes_before_the_training_and_once(train, cli, work,
     (work / "text.txt").write_text(text + text, encoding="utf-8", newline="\r\n")
     outcome, run = train("--max-steps", 2)
     shown = outcome.stderr.splitlines()
-    assert shown[0].startswith(f"The text has {2 * text.count(chr(10)):,} line ends of Windows")
+    assert shown[0].startswith(f"Note: The text has {2 * text.count(chr(10)):,} line ends of Windows")
     assert "repeat another" in shown[1]
     assert sum("repeat another" in line for line in shown) == 1
     resumed = cli("train", "--resume", run, "--max-steps", 3)
