@@ -28,7 +28,7 @@ class LabelConfig(Section):
     )
     text_state: str = option(
         "carry",
-        "State that each window of a text begins in: carried, or the initial one (default: as --encoder was trained).",
+        "State that each window of a text begins in: the carried or the initial one; --encoder brings its own.",
         flags=("--text-state", "--state"),
         choices=("carry", "reset"),
     )

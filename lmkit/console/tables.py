@@ -222,15 +222,21 @@ def show_run(run: RunSummary) -> None:
     console.print(f"[bold]options[/bold] {escape(options)}", soft_wrap=True)
     go_on = f"`{run.config.command} --resume {run.path}` continues it" if run.status == "interrupted" else ""
     console.print(escape(joined(run.status, _saved(run.steps), go_on)), soft_wrap=True)
-    unit = run.config.unit
-    curve = [value for record in metrics if (value := _value(record, "evaluation", f"nats_per_{unit}")) is not None]
-    if curve:
-        console.print(
-            f"validation {sparkline(curve)}  best {min(curve):.4f} nats per {run.config.unit_shown}", soft_wrap=True
-        )
+    console.print(_validations(run.config, metrics), soft_wrap=True, end="")
     for record in metrics:
         if record.get("kind") == "final":
             _show_final(record, console)
+
+
+def _validations(config: Config, metrics: Sequence[Mapping[str, Any]]) -> str:
+    """The line of the validations and the nats of the best one, which need not be the lowest; "" without any."""
+    name = f"nats_per_{config.unit}"
+    found = [(_value(record, "evaluation", name), record.get("best") is True) for record in metrics]
+    curve = [value for value, _ in found if value is not None]
+    best = [value for value, is_best in found if value is not None and is_best]
+    if not curve:
+        return ""
+    return f"validation {sparkline(curve)}  best {(best or [min(curve)])[-1]:.4f} nats per {config.unit_shown}\n"
 
 
 def _facts(config: Config, info: Mapping[str, Any]) -> Iterator[str]:

@@ -59,6 +59,10 @@ def test_the_result_as_json_has_the_accuracy(data: Path, cli: Cli):
     assert result["valid_nats_per_document"] == result["result"]["nats_per_document"], "both are of the best model"
     assert "* marks the best validation so far, by accuracy" in err
     assert 0 <= result["result"]["naive_bayes_accuracy"] <= 1
+    with open(data / "run" / "metrics.jsonl", "a", encoding="utf-8") as file:  # a lower loss, with more errors
+        file.write(json.dumps({"kind": "evaluation", "step": 7, "best": False, "nats_per_document": 1e-3}) + "\n")
+    best = f"best {result['result']['nats_per_document']:.4f} nats per text"
+    assert best in cli("info", "run").stdout, "the nats of the model that was kept"
     config = json.loads((data / "run" / "config.json").read_text(encoding="utf-8"))
     assert (config["labels"]["pooling"], config["training"]["lr"]) == ("max", 0.01)
 
