@@ -43,6 +43,14 @@ def _sensitivity(asked: _Request) -> Finding:
     return asked.lm.inspect.sensitivity(asked.text, **_given(lags=asked.lags))
 
 
+def _influence(asked: _Request) -> Finding:
+    from lmkit.inspection.gradients.influence import Influence
+
+    lm = asked.lm
+    names = [lm.tokenizer.id_to_token(int(id)) for id in (lm.tokenizer.eos_id, *lm.inspect.ids(asked.text))]
+    return Influence(tuple(names[:-1]), tuple(names[1:]), lm.inspect.influence(asked.text))
+
+
 def _context(asked: _Request) -> Finding:
     return asked.lm.inspect.context(asked.text, **_given(lengths=_spread(asked.lags)[1:]))
 
@@ -91,10 +99,12 @@ class _View(NamedTuple):
     look: Callable[[_Request], Finding]
     reads: bool
     options: tuple[str, ...]
+    most_tokens: int = 10_000
 
 
 VIEWS: dict[str, _View] = {
     "sensitivity": _View(_sensitivity, True, ("lags",)),
+    "influence": _View(_influence, True, (), 60),
     "context": _View(_context, True, ("lags",)),
     "memory": _View(_memory, True, ("lags",)),
     "forgetting": _View(_forgetting, True, ("lags",)),
@@ -117,7 +127,9 @@ TEXT_OPTIONS = ("text", "file", "split", "max_tokens")
     type=click.Choice(["train", "valid", "test"]),
     help="Split to look at (default: test if there is one, else valid).",
 )
-@click.option("--max-tokens", type=Count(1), help="Read at most this many tokens of the text.  [default: 10000]")
+@click.option(
+    "--max-tokens", type=Count(1), help="Read at most this many tokens of the text.  [default: 10000, influence: 60]"
+)
 @click.option("--lags", type=Count(1), help="How far back to look, or for forgetting how far ahead, in tokens.")
 @click.option(
     "--token",
@@ -145,6 +157,7 @@ def command(
 
     \b
     sensitivity   gradient of the loss by lag, before and after training
+    influence     how much each token weighs in each prediction of a text
     context       loss with less and less of the text before a token
     memory        how well a linear probe reads earlier tokens from the state
     forgetting    how fast different pasts become equal over the same text
@@ -161,7 +174,7 @@ def command(
     _check(what, view, given, as_json)
     lm = load_language_model(run, use_runtime(device, threads), checkpoint)
     lm.progress = line
-    name, text = _text(lm, given) if view.reads else ("", ())
+    name, text = _text(lm, given, view.most_tokens) if view.reads else ("", ())
     finding = view.look(_Request(lm, text, given["lags"], given["token"], given["steps"]))
     tokens = len(lm.inspect.ids(text)) if view.reads else 0
     line.end()
@@ -198,9 +211,9 @@ def _check(what: str, view: _View, given: dict[str, Any], as_json: bool) -> None
         raise ConfigError(f"Give one text: {' or '.join(texts)}.")
 
 
-def _text(lm: TrainedModel, given: dict[str, Any]) -> tuple[str, Text]:
-    """The name of a text, and what is read of it: the string that was given, or ids."""
-    most = given["max_tokens"] or 10_000
+def _text(lm: TrainedModel, given: dict[str, Any], most: int) -> tuple[str, Text]:
+    """The name of a text, and what is read of it, at most so many tokens: the string that was given, or ids."""
+    most = given["max_tokens"] or most
     if (text := given["text"]) is not None:
         _, spans = lm.tokenizer.encode_with_offsets(text)
         return "text", text[: spans[:most][-1][1]] if len(spans) else text

@@ -17,6 +17,7 @@ from lmkit.inspection.activity.following import Following
 from lmkit.inspection.activity.gates import Gates
 from lmkit.inspection.dynamics.dynamics import Dynamics
 from lmkit.inspection.finding import Finding
+from lmkit.inspection.gradients.influence import Influence
 from lmkit.inspection.gradients.norms import GradientNorms
 from lmkit.inspection.gradients.sensitivity import BeforeAndAfter, Norms
 from lmkit.inspection.gradients.spectra import Spectra
@@ -38,6 +39,8 @@ def show_finding(finding: Finding, *, name: str, tokens: int, tokenizer: Tokeniz
     match finding:
         case BeforeAndAfter():
             _show_sensitivity(finding, console)
+        case Influence():
+            _show_influence(finding, console)
         case Context():
             _show_context(finding, console)
         case Memory():
@@ -63,6 +66,23 @@ def _show_sensitivity(finding: BeforeAndAfter, console: Console) -> None:
     _remark(
         console, f"over {len(finding.trained.losses)} predictions; x/step: by what one more step back multiplies it"
     )
+
+
+def _show_influence(finding: Influence, console: Console) -> None:
+    rows = []
+    for row, token in enumerate(finding.predicted):
+        shares = finding.shares(row)
+        most = shares.argsort()[::-1][:3]
+        heaviest = ", ".join(f"{printable(repr(finding.read[place]))} {shares[place]:.0%}" for place in most)
+        rows.append((printable(repr(token)), sparkline([*shares.tolist(), 0.0])[:-1], heaviest))
+    console.print("what the tokens before a token weigh in its prediction, the first is <eos>", style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("token", "weights, the newest last", "heaviest, share of all"):
+        table.add_column(name, no_wrap=True)
+    for cells in rows:
+        table.add_row(*map(escape, cells))
+    console.print(table)
+    _remark(console, "norm of the gradient of the token's log-probability by the embedding of each token before it")
 
 
 def _curve(name: str, norms: Norms, lags: Sequence[int]) -> Row:

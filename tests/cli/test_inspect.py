@@ -65,6 +65,16 @@ def test_steps_of_dynamics_that_nobody_chose_are_those_of_the_library(cli, train
     assert asked == [{}, {"steps": 30, "transient": 30}]
 
 
+def test_the_influence_of_tokens_comes_with_their_names(cli, trained, inspector_of):
+    found = looked_at(cli, trained, "influence", "--text", "The cat")
+    assert found["predicted"] == list("The cat")
+    assert found["read"] == ["<eos>", *"The ca"]
+    assert found["norms"] == inspector_of(trained).influence("The cat").tolist()
+    table = cli("inspect", trained, "influence", "--text", "The cat").stdout
+    assert "'c'" in table and "100%" in table  # <eos> alone is before the first
+    assert cli("inspect", trained, "influence").stdout.count("\n") == 60 + 4
+
+
 def test_the_gates_of_a_text_come_with_and_without_their_values(cli, trained):
     text = 'The cat (a "bird") sat.\n' * 4
     whole = looked_at(cli, trained, "gates", "--text", text, "--values")

@@ -83,7 +83,7 @@ def command(
         from lmkit.session.tuning.origin import Origin
 
     with TrainingDisplay(LABELS) as display:
-        listeners: dict[str, Any] = {"progress": display.line, "warn": display.say, "note": display.say}
+        listeners: dict[str, Any] = {"progress": display.line, "warn": display.say, "note": display.note}
         if resume is not None:
             session = Session.resume(resume, given, allow_inexact=allow_inexact, kind=CLASSIFIERS, **listeners)
         else:
