@@ -151,7 +151,10 @@ def test_all_units_tell_the_same_sum():
     assert ONE.oov_rate == 0.25
 
 
-PROPERTIES = [name for name, value in vars(Evaluation).items() if isinstance(value, property) and name != "unknown"]
+NO_FIGURES = {"unknown", "rank"}
+PROPERTIES = [
+    name for name, value in vars(Evaluation).items() if isinstance(value, property) and name not in NO_FIGURES
+]
 
 
 def test_an_empty_evaluation_has_figures_that_do_not_exist():
@@ -159,6 +162,7 @@ def test_an_empty_evaluation_has_figures_that_do_not_exist():
     for name in PROPERTIES:
         assert math.isnan(getattr(Evaluation(), name)), name
     assert Evaluation().unknown == 0  # a count
+    assert all(map(math.isnan, Evaluation().rank))
 
 
 def test_a_text_of_unknown_tokens_alone_has_no_perplexity_without_them():
