@@ -135,11 +135,12 @@ class TrainingDisplay:
         """The curve, and how much was trained."""
         train = self.session.train
         if len(self.curve) > 1:
-            way = f"{self.curve[0]:.3f} → {min(self.curve):.3f} nats per {self.wording.unit}"
+            best = train.validations.best if train.validations.best_step else min(self.curve)
+            way = f"{self.curve[0]:.3f} → {best:.3f} nats per {self.wording.unit}"
             self.say(f"validation {sparkline(self.curve)}  {way}")
-        best = f"; best at step {train.validations.best_step:,}" if train.validations.best_step else ""
+        kept = f"; best at step {train.validations.best_step:,}" if train.validations.best_step else ""
         done = f"{counted(train.step, 'step')}, {counted(train.tokens, self.wording.unit)}"
-        self.say(f"trained {done} in {train.elapsed:.1f} s{best}")
+        self.say(f"trained {done} in {train.elapsed:.1f} s{kept}")
 
     def closed(self, measurement: Any) -> None:
         """The summary, the run folder and the final metrics, in lines that stay."""

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from lmkit.evaluation.perplexity import Evaluation
 from lmkit.session.language.measurements import TextMeasurements
 from lmkit.session.session import Session
 from lmkit.text import build_corpus
+from lmkit.training.state import ValidationHistory
 from tests.runs import SMALL
 
 TEXT = "The cat sat on the mat. The dog ran to the tree.\n" * 80
@@ -372,3 +374,13 @@ def test_a_terminal_that_is_gone_ends_the_progress_and_not_the_work(
         line("reading", 0.1)
         line("reading", 0.2)
     assert gone.writes == 1
+
+
+def test_the_curve_of_validation_ends_in_the_figure_of_the_model_that_is_kept(capsys: pytest.CaptureFixture[str]):
+    display = TrainingDisplay(TEXT_WORDING)
+    display.curve = [1.0, 0.5, 0.7]
+    kept = ValidationHistory(best=0.7, best_step=3)  # the fewest errors, not the least nats
+    train = SimpleNamespace(validations=kept, step=3, tokens=9, elapsed=1.0)
+    display.session = SimpleNamespace(train=train)  # type: ignore[assignment]  # all that a summary looks at
+    display.summary()
+    assert "1.000 → 0.700 nats per token" in capsys.readouterr().err
