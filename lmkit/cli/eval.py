@@ -152,8 +152,7 @@ def _check_shared(world: World, file: str | None, *, adapting: bool) -> None:
         raise ConfigError(
             "Test-time adapters and mixtures are measured in one process: leave them out, or leave torchrun out."
         )
-    if file == "-":
-        raise ConfigError("Several processes cannot share standard input: give the text as a file.")
+    world.check_readable_by_all(file or "")
 
 
 def _choose(text: str, split: str | None, file: str | None, run: Path) -> tuple[str | None, str | None]:

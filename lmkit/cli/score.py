@@ -188,8 +188,7 @@ def _check_shared(world: World, names: Sequence[str], state: str) -> None:
 
     if world.alone:
         return
-    if "-" in names:
-        raise ConfigError("Several processes cannot share standard input: give the text as a file.")
+    world.check_readable_by_all(*names)
     if state == "carry":
         raise ConfigError(
             "One unbroken stream is scored in one process: give --state line or document, or leave torchrun out."

@@ -58,7 +58,6 @@ def _counting(file: str) -> Iterator[tuple[Count, bool]]:
     """How a split is counted, and whether this process says what was found: from its token file, and without torch; by
     several processes each in its share, and the first of them speaks.
     """
-    from lmkit.errors import ConfigError
     from lmkit.text.statistics import counts_of
 
     if Launch.read().size == 1:
@@ -71,8 +70,7 @@ def _counting(file: str) -> Iterator[tuple[Count, bool]]:
     with joined(LOST) as world:
         world.check_same({"command line": click.get_current_context().params})
         with world.together():
-            if file == "-":
-                raise ConfigError("Several processes cannot share standard input: give the text as a file.")
+            world.check_readable_by_all(file)
             with open_cut(DataConfig(corpus=file, valid_fraction=0.0, test_fraction=0.0)):
                 pass  # every process can
         yield partial(count_together, world=world), world.main

@@ -180,6 +180,11 @@ class World:
             if found:
                 raise found[0]
 
+    def check_readable_by_all(self, *names: str) -> None:
+        """Raise ConfigError where one of the texts, ``-``, is standard input and there are several processes."""
+        if "-" in names and not self.alone:
+            raise ConfigError("Several processes cannot share standard input: give the text as a file.")
+
     def check_same(self, values: Mapping[str, Any]) -> None:
         """Raise ConfigError where a process has another value under one of the names than the first one."""
         first, *others = self.gather(dict(values))

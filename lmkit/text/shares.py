@@ -11,14 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from lmkit.text.counts import Counts, TextMeter
-from lmkit.text.sources.source import ChunkPiece, Reading, Slice, pieces
+from lmkit.text.sources.source import ChunkPiece, Reading, Slice, word_end_cut
 from lmkit.text.token_file import write_tokens
 from lmkit.text.tokenizers.tokenizer import Tokenizer
-from lmkit.text.whitespace import cut_before_space
 
 __all__ = ["ShareCounts", "added_up", "count_share", "first_ids", "shares_of"]
-
-SEARCHED = 1 << 12  # characters in which a border is looked for at once
 
 
 class ShareCounts(NamedTuple):
@@ -32,28 +29,12 @@ def shares_of(text: Slice, tokenizer: Tokenizer, number: int) -> list[Slice]:
     """A text in so many shares. A border is the next place where a document ends, or where a word ends and the
     tokenizer may be interrupted: shares of a short text, or of one that it reads as a whole, may be empty.
     """
-    borders = [text.begin]
+    borders, can_be_cut = [text.begin], tokenizer.cut("a a") >= 0
     for share in range(1, number):
         at = text.begin + text.chars * share // number
-        borders.append(max(borders[-1], _border(text, tokenizer, at)))
+        borders.append(min(word_end_cut(text.documents, at), text.end) if can_be_cut else text.end)
     borders.append(text.end)
     return [Slice(text.documents, begin, end) for begin, end in pairwise(borders)]
-
-
-def _border(text: Slice, tokenizer: Tokenizer, position: int) -> int:
-    """The first border that is not before a position."""
-    document: int | None = None
-    for number, piece in pieces(text.documents, position, text.end):
-        if document not in (None, number):
-            return position
-        document = number
-        for start in range(0, len(piece), SEARCHED):
-            part = piece[start : start + SEARCHED]
-            cut = cut_before_space(part)
-            if cut >= 0 and tokenizer.cut(part) >= 0:
-                return position + start + cut
-        position += len(piece)
-    return text.end
 
 
 def count_share(text: Slice, share: Slice, tokenizer: Tokenizer) -> ShareCounts:

@@ -39,8 +39,7 @@ def _check_world(config: Config, world: World) -> None:
             f"{world.size} processes need a row each, and --batch-size {rows} gives only {rows}: raise it, or start "
             f"{rows} processes."
         )
-    if config.data.corpus == "-" and not world.alone:
-        raise ConfigError("Several processes cannot share standard input: give the text as a file.")
+    world.check_readable_by_all(config.data.corpus)
 
 
 def _identity(setup: TrainingSetup) -> dict[str, Any]:

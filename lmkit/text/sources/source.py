@@ -24,10 +24,12 @@ __all__ = [
     "line_cut",
     "pieces",
     "space_cut",
+    "word_end_cut",
 ]
 
 WHOLE = "text"
 LINE_END = re.compile("\n")
+WORD_END = re.compile(r"(?<=\S)(?=[ \n])")  # and a place where a tokenizer may be interrupted, as cut_before_space
 SPACE = re.compile(r"[^\S\x1c-\x1f]")  # what separates words
 Piece = tuple[int, str]
 ChunkPiece = tuple[int, Chunk]
@@ -142,6 +144,13 @@ def line_cut(documents: Sequence[Document], cut: int) -> int:
 def space_cut(documents: Sequence[Document], cut: int) -> int:
     """The first end of a white space or document that is not before ``cut``, in characters."""
     return _cut_after(SPACE, documents, cut)
+
+
+def word_end_cut(documents: Sequence[Document], cut: int) -> int:
+    """The first end of a word before a space or a line end, or of a document, that is not before ``cut``, in
+    characters.
+    """
+    return _cut_after(WORD_END, documents, cut)
 
 
 def is_within_word(documents: Sequence[Document], place: int) -> bool:
