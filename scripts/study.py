@@ -3,6 +3,7 @@
     .venv/bin/python scripts/study.py cells --data FOLDER --out DIR --speed          # on a quiet machine
     .venv/bin/python scripts/study.py cells --data FOLDER --out DIR                  # beside other work, resumable
     .venv/bin/python scripts/study.py cells --data FOLDER --out DIR --table
+    .venv/bin/python scripts/study.py cells --data FOLDER --out DIR --pictures
 
 cells: every cell at equal parameters on tiny Shakespeare, 60 s for each of three learning rates, then 180 s with the
 best; of the five best ones 300 s on the words of WikiText-2, too, at the rate that was best on Shakespeare. awd: the
@@ -20,6 +21,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -29,9 +31,11 @@ from pathlib import Path
 from typing import Any
 
 from lmkit.api import load
-from lmkit.config import CELLS, Config
+from lmkit.config import CELLS, WITH_MATRICES, Config
 from lmkit.hardware import describe_cpu, keep_freed_memory, wait_politely
 from lmkit.model.shapes import shape_model
+from lmkit.plots import Bar, Bars, Mark
+from lmkit.plots.render import render
 from lmkit.session.session import Session
 
 RATES = (1e-3, 3e-3, 1e-2)
@@ -193,16 +197,21 @@ class Study:
         part.replace(self.out / name)
 
     def measure_speeds(self) -> None:
-        """Speeds of each arm that has none: steps/s without validation and set-up, tokens/s of sampling."""
+        """Of each arm that lacks any: steps/s without validation and set-up, tokens/s of sampling, peak memory. What is
+        known stays, for trainings were bounded by it.
+        """
         for arm in self.arms(self.results):
-            if arm.speed_of in self.speeds:
+            known = self.speeds.get(arm.speed_of, {})
+            if len(known) == len(SPEED_COLUMNS):
                 continue
-            seconds, runs = [], [self.out / "speed" / f"{arm.speed_of}-{steps}" for steps in SPEED_STEPS]
-            for steps, run in zip(SPEED_STEPS, runs, strict=True):
-                trained, memory = self._train_without_measurement(arm, steps, run)
-                seconds.append(trained["seconds"])
-            training = (SPEED_STEPS[1] - SPEED_STEPS[0]) / (seconds[1] - seconds[0])
-            self.speeds[arm.speed_of] = {"training": training, "sampling": sampling_speed(runs[1]), "memory": memory}
+            long = self.out / "speed" / f"{arm.speed_of}-{SPEED_STEPS[1]}"
+            trained, memory = self._train_without_measurement(arm, SPEED_STEPS[1], long)
+            if "training" not in known:
+                short, _ = self._train_without_measurement(
+                    arm, SPEED_STEPS[0], long.with_name(f"{arm.speed_of}-{SPEED_STEPS[0]}")
+                )
+                known["training"] = (SPEED_STEPS[1] - SPEED_STEPS[0]) / (trained["seconds"] - short["seconds"])
+            self.speeds[arm.speed_of] = {**known, "sampling": sampling_speed(long), "memory": memory}
             self._write("speeds.json", self.speeds)
             print(f"{arm.speed_of}: {self.speeds[arm.speed_of]}", flush=True)
 
@@ -210,6 +219,7 @@ class Study:
         corpus = self.data / arm.corpus
         text = corpus / "train.txt" if corpus.is_dir() else corpus
         only = {"valid_fraction": 0.0, "test_fraction": 0.0, "eval_every": 10**6, "max_steps": steps}
+        shutil.rmtree(run, ignore_errors=True)
         return lmkit("train", text, "--out", run, *self._flags({**arm.options, **only}))
 
     def run(self) -> None:
@@ -273,6 +283,18 @@ class Study:
             print(f"\nn-grams of order {CORPORA[corpus]}, {corpus}: {figures} nats per token")
         print(f"\n{describe_cpu()}, {self.threads} threads; Python {platform.python_version()}")
 
+    def pictures(self) -> Iterator[tuple[str, Bars]]:
+        """What the arms of each corpus reached, the best first, beside its n-gram model; by the corpus's name."""
+        for corpus, order in CORPORA.items():
+            reached = [arm for arm in self.arms(self.results) if arm.name in self.results and not arm.tries]
+            arms = [arm for arm in reached if arm.corpus == corpus]
+            bars = [Bar(arm.name.split(", best")[0], self.results[arm.name]["test"], group=kind(arm)) for arm in arms]
+            marks = [Mark(f"n-grams of order {order}", self.ngrams[corpus]["test"])] if corpus in self.ngrams else []
+            if bars:
+                title = f"After {max(arm.seconds for arm in arms):.0f} s of training"
+                label = f"test loss on {corpus.split('/')[0]}, nats per token"
+                yield corpus.split("/")[0], Bars(title, label, sorted(bars, key=lambda bar: bar.value), marks)
+
     def _flags(self, options: dict[str, Any]) -> list[str]:
         """Options as a configuration file, which takes them by their names."""
         path = self.out / "options.toml"
@@ -287,6 +309,14 @@ class Study:
 
 def shown(value: Any, form: str, absent: str = "") -> str:
     return absent if value is None else format(value, form)
+
+
+def kind(arm: Arm) -> str:
+    """What a network's cells do from step to step."""
+    cell = arm.options.get("cell", "lstm")
+    if cell == "transformer":
+        return "attention"
+    return "a matrix from step to step" if cell in WITH_MATRICES else "parallel in time"
 
 
 def sampling_speed(run: Path) -> float:
@@ -310,10 +340,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--speed", action="store_true", help="measure the speed of each arm; nothing else may run")
     parser.add_argument("--table", action="store_true", help="print what there is")
+    parser.add_argument("--pictures", action="store_true", help="draw what there is, one SVG a corpus, into DIR")
     arguments = parser.parse_args()
     study = Study(arguments.study, arguments.data, arguments.out, arguments.threads)
     if arguments.table:
         study.table()
+    elif arguments.pictures:
+        for name, bars in study.pictures():
+            (study.out / f"{name}.svg").write_bytes(render(bars))
     elif arguments.speed:
         study.measure_speeds()
     else:
