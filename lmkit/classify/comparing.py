@@ -14,7 +14,7 @@ from lmkit.classify.naive_bayes import NaiveBayes
 from lmkit.classify.testing import known_texts, read_test
 from lmkit.classify.trained import TrainedClassifier, load_classifier
 from lmkit.errors import ConfigError
-from lmkit.evaluation.comparison.groups import Pairing, pair_by_seed
+from lmkit.evaluation.comparison.groups import Pairing, check_seeds, pair_by_seed
 from lmkit.text.corpus import Progress
 
 __all__ = ["compare_runs"]
@@ -40,8 +40,8 @@ def compare_runs(
     where two groups have the same ones: a seed decides the order of the texts and which are kept for validation.
     checkpoint: which model of each run: best, last or a step.
 
-    Raises ConfigError for runs of different classes, RunError for what is no run of a classifier, DataError for texts
-    that cannot be read.
+    Raises ConfigError for runs of different classes and for two of one seed in a group, RunError for what is no run of
+    a classifier, DataError for texts that cannot be read.
     """
     if len(groups) < 2 or not all(groups):
         raise ConfigError("A comparison needs two runs or more, as in `lmkit classify compare A B --data test.csv`.")
@@ -49,6 +49,11 @@ def compare_runs(
     if twice := [run for run in folders if folders.count(run) > 1]:
         raise ConfigError(f"{twice[0]} is given twice: compare different runs.")
     loaded = [[load_classifier(os.fspath(run), device, checkpoint) for run in group] for group in groups]
+    notes = [
+        note
+        for group, runs in zip(groups, loaded, strict=True)
+        for note in check_seeds([os.fspath(folder) for folder in group], [run.config for run in runs])
+    ]
     first = loaded[0][0]
     texts = read_test(first, data, text_column=text_column, label_column=label_column, form=form)
     for group, classifiers in zip(groups, loaded, strict=True):
@@ -65,7 +70,7 @@ def compare_runs(
     if known.texts is not None:
         pairings[NAIVE_BAYES] = Pairing([], f"because {NAIVE_BAYES} has no seed")
         rights[NAIVE_BAYES] = right_on(texts, NaiveBayes.train(known.texts).classify(texts.texts))[None]
-    notes = [known.note] if known.note else []
+    notes += [known.note] if known.note else []
     return compare_classifiers(texts.name, rights, options, without_seed=[NAIVE_BAYES], pairings=pairings, notes=notes)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import sys
 import tomllib
 import types
 import typing
@@ -50,6 +51,7 @@ __all__ = [
     "progress_line",
     "run_options",
     "runtime_options",
+    "say_what_is_awaited",
     "section_options",
     "use_own_device",
     "use_runtime",
@@ -294,6 +296,15 @@ def progress_line() -> ProgressLine:
     line = click.get_current_context().with_resource(ProgressLine(console))
     line("loading")
     return line
+
+
+def say_what_is_awaited(line: ProgressLine) -> None:
+    """Say that the text is to be typed, where standard input is a terminal: to wait without a word looks like hanging.
+    No progress is shown between what is typed.
+    """
+    if sys.stdin is not None and sys.stdin.isatty():
+        line.end()
+        click.echo("Note: no file was named: type the text, then end it with Ctrl-D.", err=True)
 
 
 def use_runtime(device: str | None, threads: int | None, *, default_threads: int | None = None) -> str:

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from lmkit.cli.completers import complete_files, complete_runs
-from lmkit.cli.options import Count, SectionedCommand, checkpoint_option, progress_line, runtime_options, use_own_device
+from lmkit.cli.options import (
+    Count,
+    SectionedCommand,
+    checkpoint_option,
+    progress_line,
+    runtime_options,
+    say_what_is_awaited,
+    use_own_device,
+)
 from lmkit.cli.processes import joined
 from lmkit.cli.runs import only_run
 from lmkit.cli.share import ScoredShare
@@ -128,6 +136,8 @@ def command(
             _check_shared(world, names, state)
         check_same_model(lm.model, world)
         lm.progress = line
+        if not files and nbest is None and world.main:
+            say_what_is_awaited(line)
         if nbest is not None:
             _rescore(lm, sources, 1.0 if weight is None else weight, _Table(form, line), world)
         else:

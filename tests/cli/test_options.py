@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import sys
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import click
 import pytest
 
 from lmkit import cli as lmkit_cli
 from lmkit.cli import classify
-from lmkit.cli.options import make_config
+from lmkit.cli.options import make_config, say_what_is_awaited
 from lmkit.config import Config, DataConfig, ModelConfig, RuntimeConfig, TrainingConfig
 from lmkit.fields import fields_of, flag_of
 from lmkit.presets.preset import preset_names, read_preset
@@ -238,3 +240,12 @@ def test_help_fits_a_terminal_of_eighty_columns(home: str):
     context = click.Context(command, info_name=home.replace(".cli.", " "), terminal_width=80)
     too_long = [line for line in command.get_help(context).splitlines() if len(line) > 80]
     assert [line for line in too_long if "|" not in line] == []  # click does not break the choices of an option
+
+
+@pytest.mark.parametrize(("typed", "said"), [(True, 1), (False, 0)], ids=["terminal", "pipe"])
+def test_a_command_that_waits_for_typing_says_so(monkeypatch, capsys, typed: bool, said: int):
+    ended = []
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: typed))
+    say_what_is_awaited(cast(Any, SimpleNamespace(end=lambda: ended.append(1))))
+    written = capsys.readouterr()
+    assert (len(ended), written.err.count("Ctrl-D"), written.out) == (said, said, "")

@@ -24,6 +24,10 @@ def configure(
     option that contradicts them, or --tune.
     """
     base = base or ClassifierConfig()
+    if "state" in given:
+        raise ConfigError(
+            "state is how windows of a stream begin: how those of a text do is text_state (--text-state)."
+        )
     if origin is not None:
         if given.get("min_count") not in (None, 1):
             raise ConfigError(

@@ -11,7 +11,14 @@ import click
 
 from lmkit.cli.classify.options import format_option, text_column_option
 from lmkit.cli.completers import complete_files, complete_runs
-from lmkit.cli.options import SectionedCommand, checkpoint_option, progress_line, runtime_options, use_runtime
+from lmkit.cli.options import (
+    SectionedCommand,
+    checkpoint_option,
+    progress_line,
+    runtime_options,
+    say_what_is_awaited,
+    use_runtime,
+)
 
 if TYPE_CHECKING:
     from lmkit.classify.predictions import Carried
@@ -83,6 +90,8 @@ def command(
     if form == "picture" and per != "word":
         raise ConfigError("--format picture needs --per word.")
     classifier = load_classifier(run, use_runtime(device, threads), checkpoint)
+    if file == "-":
+        say_what_is_awaited(line)
     given = input_format or ("lines" if file == "-" else None)
     table = read_table(file, given)
     from_lines = set(table.columns) == {"text"} and text_column is None

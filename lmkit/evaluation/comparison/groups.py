@@ -25,6 +25,7 @@ __all__ = [
     "Pairing",
     "SeedDifference",
     "check_group",
+    "check_seeds",
     "contrast_of_runs",
     "group_run",
     "group_units",
@@ -77,14 +78,21 @@ def check_group(runs: Sequence[ScoredRun], configs: Sequence[Config]) -> list[st
         raise ConfigError(
             f"{runs[0].name} and the runs beside it have different tokenizers: runs of one group differ by their seed."
         )
+    return check_seeds([run.name for run in runs], configs)
+
+
+def check_seeds(names: Sequence[str], configs: Sequence[Config]) -> list[str]:
+    """Notes on runs of a group that should differ by their seed alone. Raises ConfigError where two have the same."""
     seen: dict[tuple[int, int], str] = {}
-    for run, config in zip(runs, configs, strict=True):
+    for name, config in zip(names, configs, strict=True):
         seeds = _seeds(config)
         if seeds in seen:
-            raise ConfigError(f"{seen[seeds]} and {run.name} have the same seed: give each seed of a group once.")
-        seen[seeds] = run.name
-    names = sorted({name for config in configs[1:] for name in _differing(configs[0], config)} - {*SEEDS, *PLACES})
-    return [f"The runs beside {runs[0].name} differ from it in more than their seed: {', '.join(names)}."] * bool(names)
+            raise ConfigError(f"{seen[seeds]} and {name} have the same seed: give each seed of a group once.")
+        seen[seeds] = name
+    options = sorted(
+        {option for config in configs[1:] for option in _differing(configs[0], config)} - {*SEEDS, *PLACES}
+    )
+    return [f"The runs beside {names[0]} differ from it in more than their seed: {', '.join(options)}."] * bool(options)
 
 
 def pair_runs(configs: Sequence[Config], baseline: Sequence[Config]) -> Pairing:
@@ -147,5 +155,5 @@ def over_seeds(units: Units, names: Sequence[str], size: int, pairing: Pairing, 
 
 
 def _differing(one: Config, other: Config) -> set[str]:
-    values, others = flatten(one.to_dict()), flatten(other.to_dict())
+    values, others = (flatten(config.to_dict(), type(config)) for config in (one, other))
     return {name for name, value in values.items() if value != others[name]}

@@ -231,6 +231,11 @@ def test_options_that_contradict_the_encoder_are_refused(language_model: Path, o
         configure(options, Origin.open(FineTuning(init_from=str(language_model)), "--encoder"))
 
 
+def test_the_state_of_a_stream_is_not_taken_for_that_of_a_text():
+    with pytest.raises(ConfigError, match="how those of a text do is text_state"):
+        configure({"state": "reset"})
+
+
 @pytest.mark.parametrize("options", [{"sampler": "random"}, {"tie_embeddings": True}, {"test_fraction": 0.2}])
 def test_options_that_a_classifier_does_not_have_are_refused(begin: Begin, tmp_path: Path, options: dict[str, Any]):
     with pytest.raises(ConfigError, match="does not go with a classifier: leave it out"):

@@ -139,6 +139,31 @@ def test_what_is_no_comparison_is_refused(refused, classified: Path, runs, sente
     assert sentence in refused("classify", "compare", *arguments, "--data", classified / "test.csv")
 
 
+def test_two_runs_of_one_seed_are_no_group(refused, classified: Path):
+    groups = (
+        classified / "a-2",
+        "--data",
+        classified / "test.csv",
+        "--against",
+        classified / "a-1",
+        classified / "b-1",
+    )
+    assert "b-1 have the same seed: give each seed of a group once." in refused("classify", "compare", *groups)
+
+
+def test_runs_of_a_group_that_differ_by_more_than_their_seed_are_named(cli, classified: Path):
+    groups = (
+        classified / "a-1",
+        "--data",
+        classified / "test.csv",
+        "--against",
+        classified / "b-1",
+        classified / "a-2",
+    )
+    notes = json.loads(cli("classify", "compare", *groups, "--json").stdout)["notes"]
+    assert f"The runs beside {classified / 'b-1'} differ from it in more than their seed: cell." in notes
+
+
 def test_runs_of_other_classes_are_not_compared(refused, cli, classified: Path, work: Path):
     (work / "other.csv").write_text("text,label\nplay,x\nrain,y\nsun,y\nsong,x\n", encoding="utf-8")
     options = (
