@@ -28,6 +28,7 @@ from lmkit.session.saving.rollback import Rollback
 from lmkit.session.saving.saver import Moment, Saver
 from lmkit.session.setup import TrainingSetup
 from lmkit.session.tuning.origin import Origin
+from lmkit.session.unused import notes_on_unused
 from lmkit.text.corpus import Progress
 
 __all__ = ["Parts", "Say", "begin"]
@@ -106,7 +107,7 @@ def begin(
 
     setup = prepare_in_all(kind, config, place, world, origin=origin, progress=progress)
     with setup.orders.ended_by_errors():
-        for text in kind.notes(setup):
+        for text in (*kind.notes(setup), *notes_on_unused(setup)):
             note(text)
         path, machine = out or free_run_path(setup.corpus.name), fingerprint(setup.placement)
         first = [] if origin is None else [partial(_save_first, kind, setup, machine)]

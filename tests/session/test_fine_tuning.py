@@ -296,14 +296,9 @@ def test_a_resume_takes_no_origin(trained):
 
 def test_what_the_origin_has_is_no_contradiction(texts: Path, trained, tmp_path: Path):
     same = [
-        "--cell",
-        "lstm",
-        "--hidden-size",
-        6,
-        "--embedding-size",
-        6,
-        "--tokenizer",
-        trained["plain"] / "tokenizer.json",
+        *("--cell", "lstm", "--hidden-size", 6, "--embedding-size", 6),
+        *("--input-gate", "untied", "--initial-state", "zero", "--attention-kind", "sha"),
+        *("--tokenizer", trained["plain"] / "tokenizer.json"),
     ]
     more = ["--max-steps", 1, "--batch-size", 4, "--window", 16, "--dropout", 0.5]
     result = command(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
-from lmkit.config import Config, DataConfig, TrainingConfig
+from lmkit.config import Config, DataConfig
 from lmkit.evaluation.caveats import guessing_caveat
 from lmkit.evaluation.perplexity import Evaluation
 from lmkit.samplers import IGNORE, Window
@@ -44,9 +44,6 @@ class _LanguageModels(Kind):
             yield from notes_on_origin(setup.init_from, setup.corpus.tokenizer)
         else:
             yield from _notes_on_pieces(setup.config.data, setup.corpus.tokenizer)
-        training = setup.config.training
-        if training.truncation == "none" and training.window != TrainingConfig.window:
-            yield f"--truncation none reads whole rows or documents: --window {training.window} shortens no gradient."
         yield from setup.corpus.notes
 
     def measurements(self, setup: TrainingSetup, progress: Progress | None) -> TextMeasurements:

@@ -80,7 +80,6 @@ def _values(config: Config, tokenizer: Tokenizer) -> dict[str, Any]:
         "embedding_dropout": embedding,
         "layer_dropout": layer,
         "output_dropout": output,
-        "initial_state": model.initial_state or "zero",
         "state": training.state_policy,
         "window_jitter": training.jitter,
         **training.truncation_options,
@@ -98,7 +97,10 @@ def _values(config: Config, tokenizer: Tokenizer) -> dict[str, Any]:
 
 def model_options(model: ModelConfig, vocab_size: int) -> dict[str, Any]:
     """The options of a network, with those that were left open as they are taken."""
-    own = {"embedding_size": model.embedding_size or model.hidden_size}
+    own = {
+        "embedding_size": model.embedding_size or model.hidden_size,
+        "initial_state": model.initial_state or "zero",
+    }
     return {**dataclasses.asdict(model), **_cell_options(model, vocab_size), **own}
 
 
