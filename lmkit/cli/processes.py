@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lmkit.distributed.launch import Launch
-from lmkit.errors import ConfigError, LmkitWarning, LostProcessError
+from lmkit.errors import LmkitWarning, LostProcessError
 
 if TYPE_CHECKING:
     from lmkit.distributed.world import World
@@ -32,9 +32,7 @@ def check_processes(command: str) -> None:
         return
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if command and command not in SHARED:
-        raise ConfigError(
-            f"`lmkit {command}` runs in one process, and torchrun has started {launch.size}: leave torchrun out."
-        )
+        launch.check_alone(f"`lmkit {command}`")
 
 
 def is_silent() -> bool:

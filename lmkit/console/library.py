@@ -20,15 +20,20 @@ from lmkit.console.classifier_training import LABELS
 from lmkit.console.options import Changes, Options, OptionsOfClassifiers, shows_options
 from lmkit.console.training import TrainingDisplay
 from lmkit.console.wording import TEXT, Wording
-from lmkit.errors import FailedError
+from lmkit.distributed.launch import Launch
+from lmkit.distributed.script import world_of_script
+from lmkit.distributed.world import World
+from lmkit.errors import FailedError, LmkitWarning
 from lmkit.run.directory import RunDirectory
 from lmkit.session.language.kind import LANGUAGE_MODELS
+from lmkit.session.processes.follower import Follower
 from lmkit.session.session import Session
 from lmkit.session.tuning.origin import Origin
 
 __all__ = ["resume", "train", "train_classifier"]
 
 Say = Callable[[str], None]
+LOST = "Another process of this training has ended. lmkit.resume continues from the last checkpoint."
 
 
 class _Listener(NamedTuple):
@@ -67,18 +72,28 @@ def train(
     display, or Python's warnings). For records while it trains use ``lmkit.Session``. Raises DataError for a text that
     is missing or cannot be used, ConfigError for options that cannot be, RunError for a run that cannot be begun from,
     and makes no folder then.
+
+    In a script that torchrun has started all processes call this and train one model together; what one of them cannot
+    do is raised in all, and FailedError where one has ended.
     """
     given: dict[str, Any] = {**options, **({} if corpus is None else {"corpus": os.fspath(corpus)})}
-    how: dict[str, Any] = {"out": None if out is None else Path(out)}
     start = FineTuning(None if init_from is None else os.fspath(init_from), str(init_checkpoint), extend_vocab)
-    if start.init_from is None:
-        chosen = (config or Config()).override(given)
-    else:
-        how["origin"] = origin = Origin.open(start)
-        chosen = origin.configure({**_changed(config or Config()), **given})
-    with _listener(quiet, warn) as listener, Session.begin(chosen, **how, **listener.arguments()) as session:
-        _train(session, listener.display)
-    return load_language_model(session.run.path, str(session.device.type))
+    world, origin = world_of_script(), None
+    with world.watched(LOST), world.together():
+        if start.init_from is None:
+            chosen = (config or Config()).override(given)
+        else:
+            origin = Origin.open(start)
+            chosen = origin.configure({**_changed(config or Config()), **given})
+
+    def lead(listener: _Listener) -> Session:
+        folder = None if out is None else Path(out)
+        return Session.begin(chosen, folder, origin=origin, world=world, **listener.arguments())
+
+    def follow() -> Follower:
+        return Follower.begin(LANGUAGE_MODELS, chosen, world, origin)
+
+    return load_language_model(*_train_in_all(world, lead, follow, quiet=quiet, warn=warn))
 
 
 @shows_options(OptionsOfClassifiers.__annotations__, with_defaults=True, kind=ClassifierConfig)
@@ -102,6 +117,7 @@ def train_classifier(
     or cannot be used, ConfigError for options that cannot be, RunError for an encoder that cannot be used, and makes no
     folder then.
     """
+    Launch.read().check_alone("lmkit.train_classifier")
     given: dict[str, Any] = {**options, "corpus": os.fspath(data)}
     start = None if encoder is None else FineTuning(os.fspath(encoder), str(encoder_checkpoint))
     origin = None if start is None else Origin.open(start, "--encoder")
@@ -109,7 +125,7 @@ def train_classifier(
     how: dict[str, Any] = {"out": None if out is None else Path(out), "origin": origin, "kind": CLASSIFIERS}
     with _listener(quiet, warn, LABELS) as listener, Session.begin(chosen, **how, **listener.arguments()) as session:
         _train(session, listener.display)
-    return load_classifier(session.run.path, str(session.device.type))
+    return load_classifier(session.run.path, session.device.type)
 
 
 @shows_options(Changes.__annotations__, with_defaults=False)
@@ -125,23 +141,60 @@ def resume(
     a classifier a ``TrainedClassifier``.
 
     changes: what a resume may change; ``corpus`` where the text has moved. allow_inexact: continue even where machine,
-    versions, threads or precision differ. quiet, warn: as for ``train``. Raises RunError and ConfigError as
-    ``lmkit.Session.resume`` does.
+    versions, threads or precision differ. quiet, warn, several processes: as for ``train``. Raises RunError and
+    ConfigError as ``lmkit.Session.resume`` does.
     """
-    kinds = {ClassifierConfig.kind: (CLASSIFIERS, LABELS)}
-    values = RunDirectory.open(run).config_values()
-    kind, wording = kinds.get(str(values.get("kind")), (LANGUAGE_MODELS, TEXT))
-    with _listener(quiet, warn, wording) as listener:
-        how: dict[str, Any] = {"allow_inexact": allow_inexact, "kind": kind, **listener.arguments()}
-        with Session.resume(Path(run), {**changes}, **how) as session:
-            _train(session, listener.display)
-    return load(session.run.path, str(session.device.type))
+    world, is_classifier = world_of_script(), False
+    with world.watched(LOST), world.together():
+        if world.main:
+            is_classifier = RunDirectory.open(run).config_values().get("kind") == ClassifierConfig.kind
+            if is_classifier:
+                world.launch.check_alone("lmkit.resume of a classifier")
+    kind, wording = (CLASSIFIERS, LABELS) if is_classifier else (LANGUAGE_MODELS, TEXT)
+
+    def lead(listener: _Listener) -> Session:
+        how: dict[str, Any] = {"allow_inexact": allow_inexact, "kind": kind, "world": world, **listener.arguments()}
+        return Session.resume(Path(run), {**changes}, **how)
+
+    def follow() -> Follower:
+        return Follower.resume(kind, world)
+
+    return load(*_train_in_all(world, lead, follow, quiet=quiet, warn=warn, wording=wording))
 
 
 def _changed(config: Config) -> dict[str, Any]:
     """The options of a configuration that differ from the defaults."""
     defaults = flatten(Config().to_dict())
     return {name: value for name, value in flatten(config.to_dict()).items() if value != defaults[name]}
+
+
+def _train_in_all(
+    world: World,
+    lead: Callable[[_Listener], Session],
+    follow: Callable[[], Follower],
+    *,
+    quiet: bool,
+    warn: Say | None,
+    wording: Wording = TEXT,
+) -> tuple[Path, str]:
+    """Train to the end in all processes of the script: the run's folder, and the type of this process's device.
+
+    Where the first process cannot go on, its error is raised in each of them.
+    """
+    path = Path()
+    with world.watched(LOST):
+        with world.together():
+            if world.main:
+                with _listener(quiet, warn, wording) as listener, lead(listener) as session:
+                    _train(session, listener.display)
+                path, device = session.run.path, session.device.type
+            else:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", LmkitWarning)  # the first process has them, too
+                    follower = follow()
+                follower.run()
+                device = follower.setup.placement.device.type
+        return world.broadcast(path), device
 
 
 @contextlib.contextmanager

@@ -39,6 +39,11 @@ class Launch:
             raise _contradiction(given)
         return found
 
+    def check_alone(self, what: str) -> None:
+        """Raise ConfigError for what one process does, where there are several."""
+        if self.size > 1:
+            raise ConfigError(f"{what} runs in one process, and torchrun has started {self.size}: leave torchrun out.")
+
 
 def _contradiction(given: Mapping[str, str]) -> ConfigError:
     shown = ", ".join(f"{variable}={given[name]}" for name, variable in VARIABLES.items())

@@ -38,16 +38,18 @@ class World:
     """The processes that work together. Every method is called by all of them, in the same order.
 
     launch: which one this is. store: where they find each other. gradients: the group of what a step adds up. control:
-    that of all else, where a process may wait long for the first one.
+    that of all else, where a process may wait long for the first one. stays: whether the processes stay together after
+    a training, for the next one.
     """
 
     launch: Launch = field(default_factory=Launch)
     store: Store | None = None
     control: ProcessGroup | None = None
     gradients: ProcessGroup | None = None
+    stays: bool = False
 
     @classmethod
-    def join(cls, launch: Launch) -> World:
+    def join(cls, launch: Launch, *, stays: bool = False) -> World:
         """Meet the other processes of a launch. Raises ConfigError where the port is in use, FailedError where not all
         come, and LostProcessError where the first one does not.
         """
@@ -80,7 +82,7 @@ class World:
                 f"The {launch.size} processes have not met at {address} within {patience.seconds} seconds: start all "
                 "with torchrun."
             ) from error
-        return cls(launch, store, control, gradients)
+        return cls(launch, store, control, gradients, stays)
 
     @property
     def rank(self) -> int:
@@ -214,6 +216,11 @@ class World:
             return self.store.add(f"lmkit/{name}", 1) == 1
         except RuntimeError:
             return True
+
+    def part(self) -> None:
+        """A training is over in this process: leave, unless the processes stay together."""
+        if not self.stays:
+            self.leave()
 
     def leave(self) -> None:
         """Close the connections; more than once does no harm."""

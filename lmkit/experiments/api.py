@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lmkit.distributed.launch import Launch
 from lmkit.errors import RunError
 from lmkit.experiments.catalogue import EXPERIMENTS, experiment_named
 from lmkit.experiments.contract.arm import Arm
@@ -47,6 +48,7 @@ def experiment(
     ``progress(stage, share)`` is called after each run. Raises ConfigError for what the experiment does not take,
     DataError for a text that cannot be read, RunError where the folder holds something else.
     """
+    Launch.read().check_alone("lmkit.experiment")
     chosen = experiment_named(name)
     text = None if corpus is None else absolute_corpus(os.fspath(corpus))
     scale = scale_of(chosen, quick=quick, seeds=seeds, corpus=text)

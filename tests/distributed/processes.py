@@ -45,6 +45,7 @@ def in_processes(size: int, work: Callable[[Join], Any], folder: Path, *, worlds
 
             def run(rank: int = rank) -> None:
                 coming = iter(ports)
+                os.environ.update(variables(rank, size, ports[0]))
 
                 def join() -> World:
                     os.environ.update(variables(rank, size, next(coming)))

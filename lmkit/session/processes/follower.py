@@ -72,7 +72,7 @@ class Follower:
                     self._obey(Order.GO_ON)
             self._obey(Order.END)
         except _Ended as end:
-            self._world.leave()
+            self._world.part()
             return end.code
         raise AssertionError("the last order is to end")
 

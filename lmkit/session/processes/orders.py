@@ -70,7 +70,7 @@ class Orders:
             self._listened_to = False
             with contextlib.suppress(RuntimeError):  # they have ended
                 self._world.largest(Order.END + code, 0)
-            self._world.leave()
+            self._world.part()
 
     def leave(self) -> None:
         """Leave the others where they are, because nobody knows where: they end when they notice."""
