@@ -85,9 +85,11 @@ def test_a_script_trains_one_model_in_all_its_processes(tmp_path: Path):
 
 def test_a_process_group_that_is_there_already_is_not_taken_over(tmp_path: Path):
     def work(join: Join) -> str:
-        join()
+        world = join()
         assert dist.is_initialized()
-        return refusal(lmkit.train, tmp_path / "text.txt")
+        said = refusal(lmkit.train, tmp_path / "text.txt")
+        world.gather(said)  # nobody ends while another one still joins
+        return said
 
     (said, _) = in_processes(2, work, tmp_path)
     assert "has a process group of torch already" in said
