@@ -45,7 +45,7 @@ def joined(lost: str) -> Iterator[World]:
     """The processes of this command. What ends all of them is said by one; the others end with its exit code. lost:
     what is said where one of them has ended.
     """
-    from lmkit.distributed.world import World
+    from lmkit.distributed.world import Dismissed, World
 
     launch = Launch.read()
     if launch.rank:
@@ -55,6 +55,8 @@ def joined(lost: str) -> Iterator[World]:
         world = World.join(launch)
         with world.watched(lost):
             yield world
+    except Dismissed as dismissed:
+        raise SystemExit(dismissed.code) from None
     except LostProcessError as error:
         if world.is_first_to("say that a process was lost"):  # the first process may be the one that was lost
             click.echo(f"Error: {error}", err=True)

@@ -25,6 +25,7 @@ from lmkit.cli.options import (
 from lmkit.cli.processes import joined
 from lmkit.cli.runs import only_run
 from lmkit.cli.share import ScoredShare
+from lmkit.errors import FailedError
 from lmkit.files import expanded
 
 if TYPE_CHECKING:
@@ -289,16 +290,27 @@ def _score(
         if not files:
             continue
         first = [Column("file", [sources[number].name for number in files])] if len(sources) > 1 else []
-        if (note := lm.state_note(state)) and not table.begun:
-            with table.line.hidden():
-                click.echo(f"Note: {note}", err=True)
-        table.write([*first, *columns])
+        with _or_none_go_on(world):
+            if (note := lm.state_note(state)) and not table.begun:
+                with table.line.hidden():
+                    click.echo(f"Note: {note}", err=True)
+            table.write([*first, *columns])
     table.line.end()
     if oov == tokens:
         which = "the only token is" if tokens == 1 else f"all {tokens:,} tokens are"
         click.echo(f"Note: {which} <unk>: the scores say nothing about the text.", err=True)
     elif unknown > MUCH_UNKNOWN * tokens:
         click.echo(f"Note: {unknown_words(unknown, tokens)}", err=True)
+
+
+@contextlib.contextmanager
+def _or_none_go_on(world: World) -> Iterator[None]:
+    """Where the first process cannot write inside, the others end as well: with 0 where nobody reads any more."""
+    try:
+        yield
+    except Exception as error:
+        world.dismiss(0 if isinstance(error, BrokenPipeError) else FailedError.exit_code)
+        raise
 
 
 def _rows(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
     from torch.distributed.distributed_c10d import Store
 
-__all__ = ["ALONE", "World"]
+__all__ = ["ALONE", "Dismissed", "World"]
 
 # Before they have met: torchrun ends the others where a process ends; without it they wait, and torch tries twice.
 STARTING, UNWATCHED = timedelta(seconds=120), timedelta(seconds=20)
@@ -31,6 +31,14 @@ STEPPING = timedelta(minutes=10)
 WAITING = timedelta(hours=6)
 ASKING = timedelta(seconds=5)
 OF_THE_NETWORK = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
+
+
+class Dismissed(Exception):
+    """The first process ends early, has said why, and the others are to end with this exit code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 @dataclass(frozen=True)
@@ -140,14 +148,23 @@ class World:
         return tuple(found.tolist())
 
     def gather(self, value: Any) -> list[Any]:
-        """The values of all processes, in each of them."""
+        """The values of all processes, in each of them. Raises Dismissed where the first one dismisses the others."""
         if self.alone:
             return [value]
         import torch.distributed as dist
 
-        found = [None] * self.size
+        found: list[Any] = [None] * self.size
         dist.all_gather_object(found, value, group=self.control)
+        if isinstance(found[0], Dismissed):
+            raise found[0]
         return found
+
+    def dismiss(self, code: int) -> None:
+        """The first process ends early, and the others with this exit code. It calls this alone, where they gather next
+        or have ended.
+        """
+        with contextlib.suppress(Dismissed, RuntimeError):
+            self.gather(Dismissed(code))
 
     def broadcast(self, value: Any) -> Any:
         """The first process's value; what the others give does not count."""

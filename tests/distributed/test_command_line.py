@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ import pytest
 
 from lmkit.training import loop
 from tests.distributed.processes import free_ports, variables
-from tests.forks import ended, start
+from tests.forks import ended, start, writer
 from tests.runs import SMALL, assert_same, make_text
 
 STEPS = 24
@@ -143,6 +144,31 @@ def test_a_run_is_measured_as_by_one_process_and_one_of_them_says_so(folder: Pat
     assert refused.codes == [2, 2]
     assert len(refused.sentences) == 1
     assert "2 processes need a row each, and the text is read in 1: give --rows 2" in refused.sentences[0]
+
+
+def nobody_reads() -> int:
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+@pytest.mark.parametrize(
+    ("output", "code", "sentences"),
+    [(nobody_reads, 0, 0), (lambda: os.open("/dev/full", os.O_WRONLY), 1, 1)],
+    ids=["a closed pipe", "a full disk"],
+)
+def test_where_scores_can_go_nowhere_all_processes_end(
+    folder: Path, output: Callable[[], int], code: int, sentences: int
+):
+    assert train(folder, "--max-steps", "2", "--out", "run", processes=1).codes == [0]
+
+    def before(rank: int) -> None:
+        if rank == 0:
+            sys.stdout = writer(output())
+
+    said = lmkit("score", "run", "text.txt", "--state", "line", folders=[folder] * 2, before=before)
+    assert said.codes == [code, code], said.written
+    assert len(said.sentences) == sentences, said.written
 
 
 @pytest.mark.parametrize("how", [["--tokenizer", "word"], ["--limit", "7", "--json"], ["--stats", "--json"]], ids=str)

@@ -53,12 +53,17 @@ def scored(model: LanguageModel, state: str, world: World) -> list[ScoredBlock]:
 
 
 def refusals(model: LanguageModel, world: World) -> list[str]:
-    """What is said where a process has no row, and where the processes have other texts."""
+    """What is said where a process has no row, and where the processes have other texts, or one the beginning."""
     other = TOKENS["document" if world.rank else "carry"]
     found = []
     for rows, tokens in ((world.size - 1, TOKENS["carry"]), (9, other)):
         with pytest.raises(ConfigError) as refused:
             check_can_share(model, tokens, rows, world)
+        found.append(str(refused.value))
+    for longer in (0, 1):
+        text = TEXT if (world.rank == 1) == longer else TEXT[:200]
+        with pytest.raises(ConfigError) as refused:
+            list(score_text(NetworkPredictor(model), LETTERS, [[text]], world=world, window=20))
         found.append(str(refused.value))
     return found
 
@@ -94,4 +99,4 @@ def test_the_sums_are_those_of_one_process(size: int, random_model: Callable[...
         alone_rounded.nll, abs=NetworkPredictor(rounded).tolerance * of_rounded.tokens
     )
     assert f"{size} processes need a row each, and the text is read in {size - 1}: give --rows {size}" in said[0]
-    assert "The text of process 1 differs" in said[1]
+    assert [one.startswith("The text of process 1 differs") for one in said[1:]] == [True] * 3

@@ -30,6 +30,7 @@ Columns = dict[str, NDArray[Any]]
 Report = Callable[[TokenBlock, int], None]
 ROWS = 64  # lines computed in parallel
 NUMBERS_AT_ONCE = 2**22  # of a window's distributions: 16 MiB in float32
+END = -1  # no checksum of a window
 
 
 class ScoredBlock(NamedTuple):
@@ -78,6 +79,7 @@ def score_blocks(
                     held = None
             else:
                 yield scored
+    world.check_same({"text": END})
     if held is not None:
         what = "has only white space that the model does not read" if held else "is empty"
         raise DataError(f"The text {what}: there is nothing to score.")
