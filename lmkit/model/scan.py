@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-__all__ = ["scan"]
+__all__ = ["scan", "scan_back"]
 
 
 def scan(coefficients: Tensor, additions: Tensor, start: Tensor) -> Tensor:
@@ -39,10 +39,26 @@ class _Scan(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """d/db is the same recurrence backwards in time: g_t = grad_t + a_{t+1} g_{t+1}."""
         coefficients, values_TBD, start = ctx.saved_tensors
+        of_additions = scan_back(coefficients, grad)
+        of_coefficients = torch.empty_like(of_additions)
+        torch.mul(of_additions[0], start, out=of_coefficients[0])
+        torch.mul(of_additions[1:], values_TBD[:-1], out=of_coefficients[1:])
+        return of_coefficients, of_additions, coefficients[0] * of_additions[0]
+
+
+def scan_back(coefficients: Tensor, grad: Tensor) -> Tensor:
+    """g_t = grad_t + a_{t+1} g_{t+1} (T, B, D), and g_T = grad_T: the gradient of each value of a scan, from that which
+    it has besides (T, B, D).
+    """
+    if grad.device.type != "cpu":
         following_TBD = F.pad(coefficients[1:], (0, 0, 0, 0, 0, 1))
-        of_additions = _run(following_TBD.flip(0), grad.flip(0), torch.zeros_like(start)).flip(0)
-        before_TBD = torch.cat([start[None], values_TBD[:-1]])
-        return of_additions * before_TBD, of_additions, coefficients[0] * of_additions[0]
+        return _by_doubling(following_TBD.flip(0), grad.flip(0), torch.zeros_like(grad[0])).flip(0)
+    values_TBD = torch.empty_like(grad)
+    last = torch.add(grad[-1], 0.0, out=values_TBD[-1])
+    steps = (grad[:-1], coefficients[1:], values_TBD[:-1])
+    for grad_BD, a_BD, out_BD in zip(*(reversed(one.unbind()) for one in steps), strict=True):
+        last = torch.addcmul(grad_BD, a_BD, last, out=out_BD)
+    return values_TBD
 
 
 def _run(coefficients: Tensor, additions: Tensor, start: Tensor) -> Tensor:

@@ -48,9 +48,16 @@ class QRNN(Cell):
         return seen["output"] * c, (c, inputs)
 
     def forward(self, inputs: Tensor, state: CellState) -> tuple[Tensor, CellState]:
-        steps = len(inputs)
-        stream_TBE = torch.cat([state[1].transpose(0, 1).to(inputs.dtype), inputs])
-        seen = torch.cat([stream_TBE[first : first + steps] for first in range(self.conv_width)], dim=2)
+        seen, last = self._seen(inputs, state[1])
         z, f, o = widened(self.linear(seen)).chunk(3, dim=2)
         c_TBH = scan(torch.sigmoid(f), torch.sigmoid(-f) * torch.tanh(z), state[0])
-        return torch.sigmoid(o) * c_TBH, (c_TBH[-1], stream_TBE[steps:].transpose(0, 1))
+        return torch.sigmoid(o) * c_TBH, (c_TBH[-1], last)
+
+    def _seen(self, inputs: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        """What each step sees (T, B, conv_width E), and the inputs that the next step sees with its own."""
+        if self.conv_width == 1:
+            return inputs, before
+        steps = len(inputs)
+        stream_TBE = torch.cat([before.transpose(0, 1).to(inputs.dtype), inputs])
+        seen = torch.cat([stream_TBE[first : first + steps] for first in range(self.conv_width)], dim=2)
+        return seen, stream_TBE[steps:].transpose(0, 1)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from lmkit.model.cells.cell import Cell, CellState
 
@@ -52,15 +56,69 @@ class SRU(Cell):
         return x + seen["reset"] * (c - x), (c,)
 
     def forward(self, inputs: Tensor, state: CellState) -> tuple[Tensor, CellState]:
-        """All products at once; what is left for each step is elementwise, and the reset gate waits for all of them."""
-        candidate_TBH, f_TBH, r_TBH = self.linear(inputs).chunk(3, dim=-1)
-        (of_f, of_r), (bias_f, bias_r) = self.weight_c.chunk(2), self.bias.chunk(2)
-        values = [state[0]]
-        for w, f in zip(candidate_TBH.unbind(), (f_TBH + bias_f).unbind(), strict=True):
-            forget = torch.sigmoid(torch.addcmul(f, of_f, values[-1])).to(w.dtype)
-            values.append(torch.lerp(w, values[-1].to(w.dtype), forget))
-        c_TBH = torch.stack(values[1:])
-        before_TBH = torch.cat([state[0][None].to(c_TBH.dtype), c_TBH[:-1]])
-        reset_TBH = torch.sigmoid(torch.addcmul(r_TBH + bias_r, of_r, before_TBH))
-        highway_TBH = self.highway(inputs).to(c_TBH.dtype)
-        return torch.lerp(highway_TBH, c_TBH, reset_TBH.to(c_TBH.dtype)), (c_TBH[-1],)
+        """All products at once; what is left for each step is elementwise."""
+        outputs, c = cast(Any, _Steps).apply(
+            self.linear(inputs), self.highway(inputs), self.bias.view(2, -1), self.weight_c.view(2, -1), state[0]
+        )
+        return outputs, (c,)
+
+
+class _Steps(torch.autograd.Function):
+    """The outputs (T, B, H) and the last c (B, H) from the products (T, B, 3 H) of the candidate and of both gates, the
+    highway (T, B, H), the gates' biases and weights (2, H), and the first c (B, H). Step by step both ways, as the
+    numbers of one step stay in a processor's cache.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, products_TBP: Tensor, highway_TBH: Tensor, bias_GH: Tensor, weight_GH: Tensor, start: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        dtype = products_TBP.dtype
+        w_TBH, into_TBGH = _parts(products_TBP)
+        x_TBH = highway_TBH.to(dtype)
+        gates_TBGH = torch.empty(into_TBGH.shape, dtype=torch.promote_types(dtype, bias_GH.dtype), device=start.device)
+        values, outputs = [start.to(dtype)], torch.empty_like(x_TBH)
+        for w, into, x, gates, output in zip(w_TBH, into_TBGH, x_TBH, gates_TBGH, outputs, strict=True):
+            torch.sigmoid(torch.addcmul(into + bias_GH, weight_GH, values[-1][:, None]), out=gates)
+            forget, reset = gates.to(dtype).unbind(dim=1)
+            values.append(torch.lerp(w, values[-1], forget))
+            torch.lerp(x, values[-1], reset, out=output)
+        ctx.save_for_backward(w_TBH, x_TBH, gates_TBGH, weight_GH, *values)
+        ctx.dtypes = highway_TBH.dtype, start.dtype
+        return outputs, values[-1]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, of_last: Tensor) -> tuple[Tensor, ...]:
+        """With gates f and r of u: h depends on r by c' - x, on c' by r; c' on f by c - w, on c by f; and u on c."""
+        w_TBH, x_TBH, gates_TBGH, weight_GH, *values = ctx.saved_tensors
+        of_products, of_x = w_TBH.new_empty(*w_TBH.shape[:2], 3 * w_TBH.shape[2]), torch.empty_like(x_TBH)
+        of_w, of_into = _parts(of_products)
+        of_bias, of_weight = (torch.zeros_like(gates_TBGH[0]) for _ in range(2))
+        of_c, away = of_last.to(gates_TBGH.dtype), torch.empty_like(gates_TBGH[0])
+        steps = (values[:-1], values[1:], w_TBH, x_TBH, gates_TBGH, grad, of_w, of_x, of_into)
+        for before, c, w, x, gates, of_output, to_w, to_x, to_into in zip(*map(_backwards, steps), strict=True):
+            forget, reset = gates.unbind(dim=1)
+            of_h = of_output.to(gates.dtype)
+            of_c = torch.addcmul(of_c, of_h, reset)
+            torch.sub(before, w, out=away[:, 0]).mul_(of_c)
+            torch.sub(c, x, out=away[:, 1]).mul_(of_h)
+            of_u = torch.addcmul(gates, gates, gates, value=-1).mul_(away)
+            of_bias.add_(of_u)
+            of_weight.addcmul_(of_u, before[:, None])
+            to_into.copy_(of_u)
+            to_w.copy_(torch.addcmul(of_c, of_c, forget, value=-1))
+            to_x.copy_(torch.addcmul(of_h, of_h, reset, value=-1))
+            of_c = of_c.mul_(forget).addcmul_(of_u[:, 0], weight_GH[0]).addcmul_(of_u[:, 1], weight_GH[1])
+        of_highway, of_start = (one.to(dtype) for one, dtype in zip((of_x, of_c), ctx.dtypes, strict=True))
+        return of_products, of_highway, of_bias.sum(dim=0), of_weight.sum(dim=0), of_start
+
+
+def _parts(products_TBP: Tensor) -> tuple[Tensor, Tensor]:
+    """Those of the candidate (T, B, H) and of the gates f and r (T, B, 2, H)."""
+    size = products_TBP.shape[-1] // 3
+    return products_TBP[..., :size], products_TBP[..., size:].unflatten(-1, (2, size))
+
+
+def _backwards(steps: Sequence[Tensor] | Tensor) -> Iterator[Tensor]:
+    return reversed(tuple(steps))
