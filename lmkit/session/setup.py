@@ -85,6 +85,13 @@ class TrainingSetup:
         """What the first process tells the others, where there are any."""
         return Orders(self.placement.world)
 
+    @property
+    def _fewest_rows(self) -> int:
+        """Rows of a batch that each process has at least: no process can compute more parts, and all must compute as
+        many, because each part draws masks that are the same everywhere.
+        """
+        return self.config.training.batch_size // self.placement.world.size
+
     def make_update(self) -> Update:
         """How the steps are taken."""
         training, placement = self.config.training, self.placement
@@ -99,7 +106,7 @@ class TrainingSetup:
             read_every=Update.steps_per_reading(
                 device, precision, self.train.optimizer, self.config.checkpoint.checkpoint_every
             ),
-            accumulate=training.accumulate,
+            accumulate=min(training.accumulate, self._fewest_rows),
         )
         if placement.world.alone:
             return update
