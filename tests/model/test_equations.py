@@ -284,9 +284,9 @@ def test_over_2048_steps_in_float32_a_window_is_its_steps_in_value_and_gradient(
     steps = torch.stack(outputs)
     # norms, because an mLSTM divides by numbers that may be small: its steps themselves are 1e-5 off in single places
     assert (whole - steps).norm() <= 1e-5 * steps.norm()
-    weights = torch.randn_like(whole)
-    one, other = (torch.autograd.grad((values * weights).sum(), inputs)[0] for values in (whole, steps))
-    assert (one - other).norm() <= 1e-5 * other.norm()
+    weights, leaves = torch.randn_like(whole), (inputs, *cell.parameters())
+    found, expected = (torch.autograd.grad((values * weights).sum(), leaves) for values in (whole, steps))
+    assert all((one - other).norm() <= 1e-5 * other.norm() for one, other in zip(found, expected, strict=True))
 
 
 def test_the_memory_of_an_mlstm_does_not_depend_on_its_chunks(monkeypatch):
@@ -323,6 +323,16 @@ def test_the_two_ways_to_scan_are_one_in_value_and_gradient(steps):
     if steps < 5:
         leaves = tuple(tensor.requires_grad_() for tensor in (a, b, start))
         assert torch.autograd.gradcheck(scan, leaves)
+
+
+def test_over_2048_steps_in_float32_the_two_ways_to_scan_are_one_however_near_one_the_coefficients():
+    torch.manual_seed(3)
+    b, start = torch.randn(2048, 2, 8), torch.randn(2, 8)
+    for shift in (0.0, 3.0, 7.0):
+        a = torch.sigmoid(torch.randn(2048, 2, 8) + shift)
+        expected = _one_by_one(a.double(), b.double(), start.double())
+        for way in (_by_doubling, _one_by_one):
+            assert (way(a, b, start) - expected).norm() <= 1e-5 * expected.norm()
 
 
 def test_a_scan_in_a_lower_precision_is_kept_in_float32():

@@ -320,6 +320,15 @@ def test_test_text_that_the_origin_was_trained_on_is_warned_of_and_stored(traine
     assert any("results on test are too good" in note for note in notes)
 
 
+def test_that_a_text_of_short_lines_was_not_looked_up_is_said(trained, begin: Begin, tmp_path: Path):
+    text = tmp_path / "short.txt"
+    text.write_text("".join(f"line {number}\n" for number in range(200)), encoding="utf-8")
+    notes: list[str] = []
+    with begin(trained["plain"], corpus=str(text), notes=notes) as session:
+        assert record(session.run.path)["overlap"]["test"] == {"lines": 0, "share": 0.0}
+    assert any(note.startswith("The valid and test text has no line of 40 characters") for note in notes)
+
+
 def test_where_the_text_of_the_origin_is_gone_the_overlap_is_unknown_and_that_is_said(
     texts: Path, begin: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -118,6 +118,12 @@ def _notes_on_overlap(record: Mapping[str, Any]) -> Iterator[str]:
     if record["overlap"] is None:
         yield f"The text of {record['path']} is not at hand: that it has nothing of the test text was not checked."
         return
+    short = [name for name, found in record["overlap"].items() if not found["lines"]]
+    if short:
+        yield (
+            f"The {' and '.join(short)} text has no line of {SHORTEST_LINE} characters or more: that the text of "
+            f"{record['path']} has nothing of it was not checked."
+        )
     for name, found in record["overlap"].items():
         if found["share"] > MUCH_OVERLAP:
             yield (
