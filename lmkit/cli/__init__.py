@@ -12,7 +12,7 @@ import click
 
 from lmkit.cli.groups import LazyGroup, no_underscores
 from lmkit.cli.hints import no_such_option
-from lmkit.cli.processes import check_processes, is_silent
+from lmkit.cli.processes import check_processes, is_silent, says_mistake
 from lmkit.console.terminal.streams import standard_streams
 from lmkit.errors import FailedError, LmkitError, LmkitWarning
 from lmkit.hardware import keep_freed_memory, wait_politely
@@ -91,11 +91,11 @@ def _hints() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _one_voice() -> Iterator[None]:
-    """A mistake that several processes have made is said by the first of them."""
+    """A mistake that several processes have made is said by one of them."""
     try:
         yield
     except click.ClickException as error:
-        if is_silent():
+        if not says_mistake():
             raise SystemExit(error.exit_code) from error
         raise
 

@@ -17,7 +17,7 @@ from lmkit.errors import LmkitWarning, LostProcessError
 if TYPE_CHECKING:
     from lmkit.distributed.world import World
 
-__all__ = ["check_processes", "is_silent", "joined", "loading", "signal_seen", "stopping_signals"]
+__all__ = ["check_processes", "is_silent", "joined", "loading", "says_mistake", "signal_seen", "stopping_signals"]
 
 SHARED = ("train", "eval", "score", "tokenize")  # the commands whose work several processes share
 
@@ -38,6 +38,19 @@ def check_processes(command: str) -> None:
 def is_silent() -> bool:
     """Whether this is not the first of several processes: what it would say, the first one says."""
     return os.environ.get("WORLD_SIZE", "1") != "1" and os.environ.get("RANK", "0") != "0"
+
+
+def says_mistake() -> bool:
+    """Whether this process says what it has done wrong: of several the first that asks, for the others may have made no
+    mistake; the first of all where they cannot ask, before they have met.
+    """
+    launch = Launch.read()
+    if launch.size == 1:
+        return True
+    from lmkit.distributed.world import World, store_of_torchrun
+
+    store = store_of_torchrun()
+    return World(launch, store).is_first_to("say a mistake") if store else launch.rank == 0
 
 
 @contextmanager

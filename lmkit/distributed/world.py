@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
     from torch.distributed.distributed_c10d import Store
 
-__all__ = ["ALONE", "Dismissed", "World"]
+__all__ = ["ALONE", "Dismissed", "World", "store_of_torchrun"]
 
 # Before they have met: torchrun ends the others where a process ends; without it they wait, and torch tries twice.
 STARTING, UNWATCHED = timedelta(seconds=120), timedelta(seconds=20)
@@ -246,6 +246,18 @@ class World:
 
             if dist.is_initialized():
                 dist.destroy_process_group()
+
+
+def store_of_torchrun() -> Store | None:
+    """What torchrun keeps for its processes, also before they have met; None where there is none."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    from torch._C._distributed_c10d import TCPStore
+
+    try:
+        return TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=ASKING)
+    except RuntimeError:
+        return None
 
 
 def _is_of_the_network(error: RuntimeError) -> bool:

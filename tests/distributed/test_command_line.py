@@ -7,11 +7,13 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from torch._C._distributed_c10d import TCPStore
 
 from lmkit.training import loop
 from tests.distributed.processes import free_ports, variables
@@ -176,6 +178,33 @@ def test_a_text_is_counted_as_by_one_process_and_one_of_them_says_so(folder: Pat
     alone, said = (lmkit("tokenize", "text.txt", *how, folders=[folder] * size) for size in (1, 2))
     assert said.codes == [0, 0], said.written
     assert said.written == [alone.written[0], ""]
+
+
+def test_a_mistake_before_they_have_met_is_said_by_the_first_that_makes_it(folder: Path):
+    port = free_ports(1)[0]
+
+    def keep() -> None:
+        kept = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
+        time.sleep(120)
+        del kept
+
+    def mistaken(rank: int) -> tuple[int, str]:
+        def before() -> None:
+            os.environ.update(variables(rank, 2, port), TORCHELASTIC_USE_AGENT_STORE="True")
+
+        with open(folder / "log", "wb") as log:
+            child = start(["train", "text.txt", "--config", "nowhere"], folder, stderr=log.fileno(), before=before)
+        return ended(child), (folder / "log").read_text()
+
+    keeper = start(keep, folder)
+    try:
+        code, said = mistaken(1)
+        assert code == 2
+        assert "nowhere" in said
+        assert mistaken(0) == (2, "")
+    finally:
+        os.kill(keeper, signal.SIGKILL)
+        ended(keeper)
 
 
 def test_processes_with_other_texts_train_nothing(folder: Path, tmp_path_factory: pytest.TempPathFactory):
