@@ -80,7 +80,7 @@ class _Gru(torch.autograd.Function):
         rows, size = start.shape
         sums_TBG, candidates_TBH = torch.empty_like(gates_TBG), torch.empty_like(outputs_TBH)
         carry = torch.zeros_like(start)
-        for part in _parts(len(grad), max(1, ROWS_AT_ONCE // rows)):
+        for part in _parts(len(grad), max(1, ROWS_AT_ONCE // max(1, rows))):
             before = start if part.start == 0 else outputs_TBH[part.start - 1]
             views = (grad, gates_TBG, seen_TBH, outputs_TBH, sums_TBG, candidates_TBH)
             carry = _gru_part(carry, before, weight_hh, *(view[part] for view in views))

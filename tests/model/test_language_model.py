@@ -11,6 +11,7 @@ from lmkit.config import ModelConfig
 from lmkit.errors import ConfigError
 from lmkit.model.cells import CELLS
 from lmkit.model.language_model import LanguageModel, SequenceLoss, default_cutoffs
+from lmkit.model.penalty import ActivationPenalty
 
 HEADS: list[dict[str, Any]] = [{"head": "full"}, {"head": "adaptive", "cutoffs": (4, 8)}]
 
@@ -38,6 +39,22 @@ def test_loss_at_start_is_log_vocab_size(cell, tied, embedding_size, head):
     # the adaptive softmax starts uniform on each of its two levels: log 22, and log 30 or log 50 below it
     expected = math.log(100) if head == "full" else math.log(22) + 0.3 * math.log(30) + 0.5 * math.log(50)
     assert (nll / count).item() == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("cell", "options"),
+    [*((cell, {}) for cell in CELLS), ("gru", {"head": "adaptive", "cutoffs": (4, 8), "attention": 4})],
+)
+def test_a_window_without_rows_has_no_loss_and_no_gradient(make_model, cell, options):
+    model = make_model(cell, num_layers=2, **options)  # where a last window has fewer rows than there are processes
+    nothing = torch.zeros(0, 5, dtype=torch.long)
+    nll, penalty, count, state = SequenceLoss(model, ActivationPenalty(2.0, 1.0))(
+        nothing, nothing, model.initial_state(0)
+    )
+    (nll + penalty).backward()
+    assert (float(nll.detach()), float(penalty.detach()), int(count)) == (0, 0, 0)
+    assert all(len(tensor) == 0 for layer in state for tensor in layer)
+    assert not any(one.grad.any() for one in model.parameters() if one.grad is not None)
 
 
 def test_a_paper_s_irnn_starts_as_the_identity(make_model):

@@ -69,9 +69,9 @@ class SLSTM(MatrixCell):
     def look(self, projected: Tensor, state: CellState) -> dict[str, Tensor]:
         """input is stored times exp(-m'), forget times exp(m - m')."""
         h, _, _, m = state
-        heads = h.view(len(h), self.heads, -1).transpose(0, 1)  # (heads, B, H / heads)
-        products = (heads @ self.recurrent).transpose(1, 2).reshape(4, len(h), -1)
-        z, i, f, o = (projected.view(len(h), 4, -1).transpose(0, 1) + products).unbind(0)
+        heads = h.unflatten(1, (self.heads, -1)).transpose(0, 1)  # (heads, B, H / heads)
+        products = (heads @ self.recurrent).transpose(1, 2).flatten(2)
+        z, i, f, o = (projected.unflatten(1, (4, -1)).transpose(0, 1) + products).unbind(0)
         kept = F.logsigmoid(f) + m
         stabiliser = torch.maximum(kept, i)
         return {
