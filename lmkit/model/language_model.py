@@ -107,9 +107,11 @@ def cutoffs_of(config: ModelConfig, vocab_size: int) -> tuple[int, ...]:
     the vocabulary.
     """
     cutoffs = config.cutoffs or default_cutoffs(vocab_size)
-    if not cutoffs or cutoffs[-1] >= vocab_size:
+    if not cutoffs:
+        raise ConfigError(f"--head adaptive has no clusters for a vocabulary of {vocab_size} tokens: use --head full.")
+    if cutoffs[-1] >= vocab_size:
         raise ConfigError(
-            f"--head adaptive needs cutoffs below the vocabulary size {vocab_size}: "
-            "give smaller --cutoffs or use --head full."
+            f"--cutoffs {','.join(map(str, cutoffs))} must be below the vocabulary size {vocab_size:,}: give smaller "
+            "ones or use --head full."
         )
     return cutoffs

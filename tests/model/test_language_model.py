@@ -276,13 +276,13 @@ def test_an_adaptive_head_works_for_any_vocabulary(vocab_size):
 
 
 def test_a_vocabulary_too_small_for_clusters_is_refused():
-    with pytest.raises(ConfigError, match="--head full"):
+    with pytest.raises(ConfigError, match="a vocabulary of 3 tokens: use --head full"):
         LanguageModel(ModelConfig(head="adaptive"), 3)
 
 
 def test_a_cutoff_beyond_the_vocabulary_is_refused():
     for cutoffs in ((4, 12), (4, 20)):
-        with pytest.raises(ConfigError, match="12"):
+        with pytest.raises(ConfigError, match=f"--cutoffs 4,{cutoffs[1]} must be below the vocabulary size 12"):
             LanguageModel(ModelConfig(head="adaptive", cutoffs=cutoffs), 12)
 
 

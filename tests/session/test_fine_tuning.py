@@ -216,6 +216,7 @@ def test_an_extended_word_model_with_an_adaptive_softmax_keeps_its_cutoffs_and_t
         ("plain", ["--layers", 2], ["--layers 2", "--layers 1"]),
         ("plain", ["--hidden-size", 7], ["--hidden-size 7", "--hidden-size 6"]),
         ("plain", ["--tied"], ["--tied", "--no-tied"]),
+        ("plain", ["--kernel", "own"], ["--kernel own", "--init-from", "--cell lstm"]),
         ("plain", ["--tokenizer", "word"], ["--tokenizer word", "char"]),
         ("plain", ["--tokenizer", "{bpe}/tokenizer.json"], ["eos_id 0, unk_id None", "eos_id 1, unk_id 0"]),
         ("plain", ["--tokenizer", "{tied}/../other.json"], ["other.json", "vocabulary"]),

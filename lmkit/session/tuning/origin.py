@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lmkit.config import REGULARISERS, Config, FineTuning, ModelConfig
 from lmkit.errors import ConfigError
-from lmkit.fields import arguments_of, check_field, fields_of, flag_of
+from lmkit.fields import alternatives, arguments_of, check_field, fields_of, flag_of
 from lmkit.model.language_model import cutoffs_of
 from lmkit.model.shapes import stored_tensors
 from lmkit.run.directory import RunDirectory
@@ -93,13 +93,23 @@ class Origin:
         own = model_options(self.model, self.stored.tokenizer.vocab_size)
         for item, hint in fields_of(ModelConfig):
             value = given.get(item.name)
-            if value is None or item.name in REGULARISERS:
+            if value is None:
                 continue
-            if check_field(item, hint, value) != own[item.name]:
+            if item.name in REGULARISERS:
+                self._check_cell_has(item, value)
+            elif check_field(item, hint, value) != own[item.name]:
                 raise ConfigError(
                     f"{_written(item, value)} contradicts {self.named}, whose network has "
                     f"{_written(item, own[item.name])}: leave it out."
                 )
+
+    def _check_cell_has(self, item: dataclasses.Field[Any], value: Any) -> None:
+        cells, cell = item.metadata["cells"], self.model.cell
+        if cells and value != item.default and cell not in cells:
+            raise ConfigError(
+                f"{_written(item, value)} needs --cell {alternatives(cells)}, and the network of {self.named} has "
+                f"--cell {cell}: leave it out."
+            )
 
     def check_tokenizer(self, given: Mapping[str, Any]) -> None:
         """Raise ConfigError for an option that contradicts the tokenizer."""
