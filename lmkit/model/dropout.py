@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Dropout", "dropout", "type_dropout", "weight_dropout"]
+__all__ = ["Dropout", "dropout", "one_window", "type_dropout", "weight_dropout"]
 
 
 def dropout(values: Tensor, rate: float, *, training: bool, locked: bool) -> Tensor:
@@ -17,10 +20,12 @@ def dropout(values: Tensor, rate: float, *, training: bool, locked: bool) -> Ten
     """
     if not training or rate == 0:
         return values
-    if not locked:
-        return F.dropout(values, rate)
-    mask = torch.empty(values.shape[1:], dtype=values.dtype, device=values.device).bernoulli_(1 - rate)
-    return values * mask.div_(1 - rate)
+    return values * _locked_mask(values, rate) if locked else F.dropout(values, rate)
+
+
+def _locked_mask(values: Tensor, rate: float) -> Tensor:
+    """Zeros and scaled ones (B, D) for values (T, B, D)."""
+    return torch.empty(values.shape[1:], dtype=values.dtype, device=values.device).bernoulli_(1 - rate).div_(1 - rate)
 
 
 def weight_dropout(weight: Tensor, rate: float, common: torch.Generator | None = None) -> Tensor:
@@ -56,12 +61,39 @@ def type_dropout(
 
 
 class Dropout(nn.Module):
-    """``dropout`` as a part of a layer that drops on its own branches."""
+    """``dropout`` as a part of a layer that drops on its own branches, each time it is called."""
 
     def __init__(self, rate: float, *, locked: bool) -> None:
         super().__init__()
         self.rate, self.locked = rate, locked
+        self.masks: list[Tensor] | None = None  # of the branches of a window that is computed in pieces
+        self.branch = 0
 
     def forward(self, values: Tensor) -> Tensor:
         """Values (T, B, D), some of them dropped."""
-        return dropout(values, self.rate, training=self.training, locked=self.locked)
+        if self.masks is None or not self.training or self.rate == 0:
+            return dropout(values, self.rate, training=self.training, locked=self.locked)
+        if self.branch == len(self.masks):
+            self.masks.append(_locked_mask(values, self.rate))
+        self.branch += 1
+        return values * self.masks[self.branch - 1]
+
+
+@contextmanager
+def one_window(layer: nn.Module) -> Iterator[Callable[[], None]]:
+    """A window that a layer computes in pieces: call what is yielded before each of them, and the masks that its locked
+    parts draw in the first piece are those of all.
+    """
+    parts = [part for part in layer.modules() if isinstance(part, Dropout) and part.locked]
+
+    def begin_piece() -> None:
+        for part in parts:
+            part.branch = 0
+
+    try:
+        for part in parts:
+            part.masks = []
+        yield begin_piece
+    finally:
+        for part in parts:
+            part.masks = None

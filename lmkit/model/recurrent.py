@@ -16,7 +16,7 @@ from lmkit.model.cells.output_attention import OutputAttention
 from lmkit.model.cells.residual import ResidualBlock
 from lmkit.model.cells.zoneout import Zoneout
 from lmkit.model.dropout import dropout as drop
-from lmkit.model.dropout import weight_dropout
+from lmkit.model.dropout import one_window, weight_dropout
 from lmkit.model.state import State, scale_gradient
 
 __all__ = ["RecurrentStack"]
@@ -111,8 +111,7 @@ class RecurrentStack(nn.Module):
         for number, (cell, values) in enumerate(zip(self.cells, state, strict=True)):
             if number > 0 and not cell.residual:
                 inputs = drop(inputs, self.dropout, training=self.training, locked=self.locked)
-            run = self._dropped(cell, common)
-            inputs, after = _in_pieces(run, inputs, values, steps, factor)
+            inputs, after = _in_pieces(cell, self._dropped(cell, common), inputs, values, steps, factor)
             layers.append(after)
         return inputs, list(zip(*layers, strict=True))
 
@@ -136,18 +135,26 @@ class RecurrentStack(nn.Module):
 
 
 def _in_pieces(
-    run: Callable[..., tuple[Tensor, CellState]], inputs: Tensor, values: CellState, steps: Sequence[int], factor: float
+    cell: Cell,
+    run: Callable[..., tuple[Tensor, CellState]],
+    inputs: Tensor,
+    values: CellState,
+    steps: Sequence[int],
+    factor: float,
 ) -> tuple[Tensor, list[CellState]]:
+    """``run`` computes what the cell does, with its masks."""
     if len(steps) == 1:
         outputs, values = run(inputs, values)
         return outputs, [values]
     found: list[Tensor] = []
     after: list[CellState] = []
-    for piece in inputs.split(list(steps)):
-        values = values if factor == 1 or not after else scale_gradient(values, factor)
-        outputs, values = run(piece, values)
-        found.append(outputs)
-        after.append(values)
+    with one_window(cell) as begin_piece:
+        for piece in inputs.split(list(steps)):
+            begin_piece()
+            values = values if factor == 1 or not after else scale_gradient(values, factor)
+            outputs, values = run(piece, values)
+            found.append(outputs)
+            after.append(values)
     return torch.cat(found), after
 
 

@@ -339,3 +339,14 @@ def test_a_scan_in_a_lower_precision_is_kept_in_float32():
     a, b, start = torch.rand(9, 2, 3).bfloat16(), torch.randn(9, 2, 3).bfloat16(), torch.zeros(2, 3)
     assert scan(a, b, start).dtype == torch.float32
     torch.testing.assert_close(scan(a, b, start), _one_by_one(a.float(), b.float(), start))
+
+
+def test_an_sru_keeps_a_state_in_bfloat16_as_long_as_its_gate_says():
+    cell = CELLS["sru"](1, 1)
+    with torch.no_grad():
+        for parameter in cell.parameters():
+            parameter.zero_()
+        cell.get_parameter("bias")[0] = 8.0  # f = 0.99966, which bfloat16 rounds to 1
+    with torch.autocast("cpu", torch.bfloat16):
+        _, (c,) = cell(torch.zeros(1000, 1, 1), (torch.ones(1, 1),))
+    assert c.item() == pytest.approx(torch.sigmoid(torch.tensor(8.0)).item() ** 1000, rel=1e-3)

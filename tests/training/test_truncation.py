@@ -180,6 +180,21 @@ def test_weights_are_dropped_once_for_all_pieces_of_a_window(make_training):
     torch.testing.assert_close(*found, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "options", [{"block": "residual"}, {"cell": "transformer", "context": 16}, {"attention": 16}], ids=str
+)
+def test_a_locked_mask_of_a_branch_is_the_same_in_all_pieces_of_a_window(make_training, options):
+    given = {**OPTIONS, "num_layers": 2, "dropout": 0.5, "locked_dropout": True, **options}
+    model = make_training(**given).train.model.double()
+    tokens = torch.randint(7, (2, 9))
+    found = []
+    for pieces in ([9], [2, 3, 4], [9]):
+        torch.manual_seed(1)
+        found.append(model.outputs_in_pieces(tokens, model.initial_state(2), pieces)[0])
+    torch.testing.assert_close(found[0], found[1], rtol=1e-9, atol=1e-12)
+    assert found[0].equal(found[2])  # the next window has masks of its own
+
+
 def test_marks_name_the_pieces_and_the_state_that_goes_on():
     before, *after = ((torch.tensor([number]),) for number in range(4))
     for marks, pieces, handed_on in (

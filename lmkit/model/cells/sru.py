@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from lmkit.model.cells.cell import Cell, CellState
+from lmkit.model.widened import widened
 
 __all__ = ["SRU"]
 
@@ -37,8 +38,8 @@ class SRU(Cell):
 
     def project(self, inputs: Tensor) -> Tensor:
         """Of the candidate, of both gates with their biases, and the highway."""
-        candidate, gates = self.linear(inputs).split((self.output_size, 2 * self.output_size), dim=-1)
-        return torch.cat([candidate, gates + self.bias, self.highway(inputs)], dim=-1)
+        candidate, gates = widened(self.linear(inputs)).split((self.output_size, 2 * self.output_size), dim=-1)
+        return torch.cat([candidate, gates + self.bias, widened(self.highway(inputs))], dim=-1)
 
     def look(self, projected: Tensor, state: CellState) -> dict[str, Tensor]:
         candidate, from_f, from_r, _ = projected.chunk(4, dim=-1)
@@ -58,7 +59,11 @@ class SRU(Cell):
     def forward(self, inputs: Tensor, state: CellState) -> tuple[Tensor, CellState]:
         """All products at once; what is left for each step is elementwise."""
         outputs, c = cast(Any, _Steps).apply(
-            self.linear(inputs), self.highway(inputs), self.bias.view(2, -1), self.weight_c.view(2, -1), state[0]
+            widened(self.linear(inputs)),
+            widened(self.highway(inputs)),
+            self.bias.view(2, -1),
+            self.weight_c.view(2, -1),
+            state[0],
         )
         return outputs, (c,)
 
@@ -73,18 +78,16 @@ class _Steps(torch.autograd.Function):
     def forward(
         ctx: Any, products_TBP: Tensor, highway_TBH: Tensor, bias_GH: Tensor, weight_GH: Tensor, start: Tensor
     ) -> tuple[Tensor, Tensor]:
-        dtype = products_TBP.dtype
         w_TBH, into_TBGH = _parts(products_TBP)
-        x_TBH = highway_TBH.to(dtype)
-        gates_TBGH = torch.empty(into_TBGH.shape, dtype=torch.promote_types(dtype, bias_GH.dtype), device=start.device)
-        values, outputs = [start.to(dtype)], torch.empty_like(x_TBH)
-        for w, into, x, gates, output in zip(w_TBH, into_TBGH, x_TBH, gates_TBGH, outputs, strict=True):
+        gates_TBGH, outputs = torch.empty_like(into_TBGH), torch.empty_like(highway_TBH)
+        values = [start.to(products_TBP.dtype)]
+        for w, into, x, gates, output in zip(w_TBH, into_TBGH, highway_TBH, gates_TBGH, outputs, strict=True):
             torch.sigmoid(torch.addcmul(into + bias_GH, weight_GH, values[-1][:, None]), out=gates)
-            forget, reset = gates.to(dtype).unbind(dim=1)
+            forget, reset = gates.unbind(dim=1)
             values.append(torch.lerp(w, values[-1], forget))
             torch.lerp(x, values[-1], reset, out=output)
-        ctx.save_for_backward(w_TBH, x_TBH, gates_TBGH, weight_GH, *values)
-        ctx.dtypes = highway_TBH.dtype, start.dtype
+        ctx.save_for_backward(w_TBH, highway_TBH, gates_TBGH, weight_GH, *values)
+        ctx.start = start.dtype
         return outputs, values[-1]
 
     @staticmethod
@@ -92,26 +95,23 @@ class _Steps(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, of_last: Tensor) -> tuple[Tensor, ...]:
         """With gates f and r of u: h depends on r by c' - x, on c' by r; c' on f by c - w, on c by f; and u on c."""
         w_TBH, x_TBH, gates_TBGH, weight_GH, *values = ctx.saved_tensors
-        of_products, of_x = w_TBH.new_empty(*w_TBH.shape[:2], 3 * w_TBH.shape[2]), torch.empty_like(x_TBH)
-        of_w, of_into = _parts(of_products)
-        of_bias, of_weight = (torch.zeros_like(gates_TBGH[0]) for _ in range(2))
-        of_c, away = of_last.to(gates_TBGH.dtype), torch.empty_like(gates_TBGH[0])
-        steps = (values[:-1], values[1:], w_TBH, x_TBH, gates_TBGH, grad, of_w, of_x, of_into)
-        for before, c, w, x, gates, of_output, to_w, to_x, to_into in zip(*map(_backwards, steps), strict=True):
+        of_products, of_x_TBH = w_TBH.new_empty(*w_TBH.shape[:2], 3 * w_TBH.shape[2]), torch.empty_like(x_TBH)
+        of_w_TBH, of_u_TBGH = _parts(of_products)
+        of_bias, of_weight, away = (torch.zeros_like(gates_TBGH[0]) for _ in range(3))
+        of_c = of_last
+        steps = (values[:-1], values[1:], w_TBH, x_TBH, gates_TBGH, grad, of_w_TBH, of_x_TBH, of_u_TBGH)
+        for before, c, w, x, gates, of_h, of_w, of_x, of_u in zip(*map(_backwards, steps), strict=True):
             forget, reset = gates.unbind(dim=1)
-            of_h = of_output.to(gates.dtype)
             of_c = torch.addcmul(of_c, of_h, reset)
             torch.sub(before, w, out=away[:, 0]).mul_(of_c)
             torch.sub(c, x, out=away[:, 1]).mul_(of_h)
-            of_u = torch.addcmul(gates, gates, gates, value=-1).mul_(away)
+            torch.mul(torch.addcmul(gates, gates, gates, value=-1), away, out=of_u)
             of_bias.add_(of_u)
             of_weight.addcmul_(of_u, before[:, None])
-            to_into.copy_(of_u)
-            to_w.copy_(torch.addcmul(of_c, of_c, forget, value=-1))
-            to_x.copy_(torch.addcmul(of_h, of_h, reset, value=-1))
+            torch.addcmul(of_c, of_c, forget, value=-1, out=of_w)
+            torch.addcmul(of_h, of_h, reset, value=-1, out=of_x)
             of_c = of_c.mul_(forget).addcmul_(of_u[:, 0], weight_GH[0]).addcmul_(of_u[:, 1], weight_GH[1])
-        of_highway, of_start = (one.to(dtype) for one, dtype in zip((of_x, of_c), ctx.dtypes, strict=True))
-        return of_products, of_highway, of_bias.sum(dim=0), of_weight.sum(dim=0), of_start
+        return of_products, of_x_TBH, of_bias.sum(dim=0), of_weight.sum(dim=0), of_c.to(ctx.start)
 
 
 def _parts(products_TBP: Tensor) -> tuple[Tensor, Tensor]:
