@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-__all__ = ["scan", "scan_back"]
+__all__ = ["scan"]
 
 
 def scan(coefficients: Tensor, additions: Tensor, start: Tensor) -> Tensor:
@@ -39,14 +39,14 @@ class _Scan(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """d/db is the same recurrence backwards in time: g_t = grad_t + a_{t+1} g_{t+1}."""
         coefficients, values_TBD, start = ctx.saved_tensors
-        of_additions = scan_back(coefficients, grad)
+        of_additions = _scan_back(coefficients, grad)
         of_coefficients = torch.empty_like(of_additions)
         torch.mul(of_additions[0], start, out=of_coefficients[0])
         torch.mul(of_additions[1:], values_TBD[:-1], out=of_coefficients[1:])
         return of_coefficients, of_additions, coefficients[0] * of_additions[0]
 
 
-def scan_back(coefficients: Tensor, grad: Tensor) -> Tensor:
+def _scan_back(coefficients: Tensor, grad: Tensor) -> Tensor:
     """g_t = grad_t + a_{t+1} g_{t+1} (T, B, D), and g_T = grad_T: the gradient of each value of a scan, from that which
     it has besides (T, B, D).
     """
