@@ -34,11 +34,10 @@ INTRODUCTION = """# Lessons
 
 What the classic teaching of recurrent networks claims, a page each: the claim, where it is taught, what is behind it,
 the command that tries it, and what came out. The rule of each verdict was written before the run
-([experiments.md](experiments.md)). *Undecided* means that the difference was not significant, or too small to matter;
-*not run* means that nobody has measured it with lmkit yet, which takes so many minutes on two cores. In the commands
-RUN is a run that `lmkit train` has made, and book.txt any text of yours. Numbers in brackets are the interval, at 95 %
-confidence, over trainings with other seeds. A difference can have two: in tables by itself, in the sentence of a
-verdict corrected for the number of comparisons, and wider.
+([experiments.md](experiments.md)). *Undecided* means that the difference was not significant, or too small to matter.
+In the commands RUN is a run that `lmkit train` has made, and book.txt any text of yours. Numbers in brackets are the
+interval, at 95 % confidence, over trainings with other seeds. A difference can have two: in tables by itself, in the
+sentence of a verdict corrected for the number of comparisons, and wider.
 
 For a teacher: [a class of 90 minutes](lessons/class.ipynb), a notebook that walks through five of them (1, 30, 10
 with 7, 11 with 12, and 28) with questions to ask before the answers are shown.
