@@ -83,15 +83,13 @@ def test_compare_pairs_two_runs_and_naive_bayes(cli, classified: Path):
     assert "right by B alone" in cli("classify", *arguments).stdout
 
 
+def against(folder: Path, run: str, *baseline: str) -> tuple[str | Path, ...]:
+    """Arguments that compare a run with a group of others."""
+    return folder / run, "--data", folder / "test.csv", "--against", *(folder / name for name in baseline)
+
+
 def test_compare_names_the_chance_of_seeds_apart(cli, classified: Path):
-    groups = (
-        classified / "b-1",
-        "--data",
-        classified / "test.csv",
-        "--against",
-        classified / "a-1",
-        classified / "a-2",
-    )
+    groups = against(classified, "b-1", "a-1", "a-2")
     found = json.loads(cli("classify", "compare", *groups, "--json").stdout)
     baseline, other, _ = found["groups"]
     assert (len(baseline["accuracies"]), len(other["accuracies"])) == (2, 1)  # what stands after --against is A
@@ -140,26 +138,12 @@ def test_what_is_no_comparison_is_refused(refused, classified: Path, runs, sente
 
 
 def test_two_runs_of_one_seed_are_no_group(refused, classified: Path):
-    groups = (
-        classified / "a-2",
-        "--data",
-        classified / "test.csv",
-        "--against",
-        classified / "a-1",
-        classified / "b-1",
-    )
+    groups = against(classified, "a-2", "a-1", "b-1")
     assert "b-1 have the same seed: give each seed of a group once." in refused("classify", "compare", *groups)
 
 
 def test_runs_of_a_group_that_differ_by_more_than_their_seed_are_named(cli, classified: Path):
-    groups = (
-        classified / "a-1",
-        "--data",
-        classified / "test.csv",
-        "--against",
-        classified / "b-1",
-        classified / "a-2",
-    )
+    groups = against(classified, "a-1", "b-1", "a-2")
     notes = json.loads(cli("classify", "compare", *groups, "--json").stdout)["notes"]
     assert f"The runs beside {classified / 'b-1'} differ from it in more than their seed: cell." in notes
 
