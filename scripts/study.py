@@ -75,6 +75,7 @@ def sized(options: dict[str, Any], parameters: int, vocab_size: int) -> dict[str
 
 CELL_OPTIONS: dict[str, dict[str, Any]] = {
     **{cell: {"cell": cell} for cell in CELLS},
+    **{f"{cell}, paper": {"cell": cell, "timescales": "paper"} for cell in ("rglru", "slstm", "mlstm")},
     **{f"{cell}, residual": {"cell": cell, "block": "residual"} for cell in ("lstm", "mingru", "rglru", "mlstm")},
 }
 SHAKESPEARE = {"num_layers": 2, "window": 128, "batch_size": 32, "dropout": 0.1, "eval_every": 100}

@@ -22,8 +22,8 @@ OF_CLASSIFIERS = {
     "model": (
         *("cell", "block", "num_layers", "hidden_size", "embedding_size"),
         *REGULARISERS,
-        *("zoneout", "nonlinearity", "irnn_form", "recurrent_init", "recurrent_scale", "forget_bias", "initial_state"),
-        *("input_gate", "projection_size", "mogrifier_rounds", "conv_width", "heads", "context"),
+        *("zoneout", "nonlinearity", "irnn_form", "recurrent_init", "recurrent_scale", "forget_bias", "timescales"),
+        *("initial_state", "input_gate", "projection_size", "mogrifier_rounds", "conv_width", "heads", "context"),
         *("attention", "attention_kind"),
     ),
     "training": (

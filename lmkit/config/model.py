@@ -126,6 +126,12 @@ class ModelConfig(Section):
         maximum=100,
         cells=("lstm", "lnlstm"),
     )
+    timescales: str | None = option(
+        None,
+        "How long units remember at the start: from one step on, or the long times of the papers (default: wide).",
+        choices=("wide", "paper"),
+        cells=("rglru", "slstm", "mlstm"),
+    )
     initial_state: str | None = option(
         None,
         "State before any token: zero, or learned (default: zero).",

@@ -44,6 +44,7 @@ class SharedOptions(TypedDict, total=False):
     recurrent_init: str | None
     recurrent_scale: float | None
     forget_bias: float | None
+    timescales: str | None
     initial_state: str | None
     input_gate: str | None
     projection_size: int | None

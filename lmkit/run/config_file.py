@@ -19,7 +19,7 @@ from lmkit.errors import ConfigError
 __all__ = ["EARLIER_DEFAULTS", "FILES", "changed_values", "config_from_values", "format_defaults", "values_of_config"]
 
 # Options whose default has changed since the format began, with the value that a config.json without them stands for.
-EARLIER_DEFAULTS: dict[str, Any] = {"irnn_form": "paper", "kernel": "torch"}
+EARLIER_DEFAULTS: dict[str, Any] = {"irnn_form": "paper", "kernel": "torch", "timescales": "paper"}
 OF_CELLS = {item.name: item.metadata["cells"] for item in dataclasses.fields(ModelConfig) if item.metadata["cells"]}
 HEADER = ("lmkit", "format", "vocab_size")
 KIND = "kind"  # of what is trained; left out for language models

@@ -309,10 +309,18 @@ def test_gates_of_any_size_overflow_nowhere(name):
     assert all(bool(torch.isfinite(values).all()) for values in (outputs, gradient, *state))
 
 
-def test_an_rglru_begins_with_decays_near_one():
-    kept = torch.sigmoid(dict(CELLS["rglru"](1, 64).named_parameters())["decay"]) ** 8
-    assert kept.min() >= 0.899
-    assert kept.max() <= 0.9991
+@pytest.mark.parametrize(("timescales", "fastest"), [("wide", 0.1), ("paper", 0.9)])
+def test_an_rglru_begins_with_decays_of_many_timescales_or_near_one(timescales, fastest):
+    kept = torch.sigmoid(CELLS["rglru"](1, 1024, timescales=timescales).get_parameter("decay")) ** 8
+    assert kept.min().item() == pytest.approx(fastest, abs=0.01)
+    assert kept.max().item() == pytest.approx(0.999, abs=0.01)
+
+
+@pytest.mark.parametrize(("timescales", "biases"), [("wide", (-2, 2, 6)), ("paper", (3, 4.5, 6))])
+def test_forget_gates_of_the_xlstm_begin_evenly_from_the_fastest_to_the_slowest(timescales, biases):
+    slstm, mlstm = CELLS["slstm"](1, 3, timescales=timescales), CELLS["mlstm"](1, 3, heads=3, timescales=timescales)
+    assert slstm.get_parameter("from_input.bias")[6:9].tolist() == pytest.approx(biases)
+    assert mlstm.get_parameter("linear.bias")[-3:].tolist() == pytest.approx(biases)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 64, 100])

@@ -68,6 +68,7 @@ FORMAT_1: dict[str, Any] = {
     "recurrent_init": None,
     "recurrent_scale": None,
     "forget_bias": None,
+    "timescales": None,
     "initial_state": None,
     "input_gate": None,
     "projection_size": None,
@@ -317,13 +318,17 @@ def test_an_option_that_config_json_lacks_has_the_default_of_the_format(
 
 
 def test_an_option_of_one_cell_has_its_earlier_default_in_runs_of_that_cell_alone(tmp_path: Path):
-    for cell, earlier in (("irnn", "paper"), ("lstm", None)):
+    for option, cell, earlier in (
+        ("irnn_form", "irnn", "paper"),
+        ("timescales", "rglru", "paper"),
+        ("irnn_form", "lstm", None),
+        ("timescales", "lstm", None),
+    ):
         values = values_of_config(Config().override({"cell": cell}), tmp_path, "0", 5)
-        assert config_from_values(values, tmp_path).model.irnn_form is None
-        del values["model"]["irnn_form"]
+        assert values["model"].pop(option) is None
         config = config_from_values(values, tmp_path)
-        assert config.model.irnn_form == earlier
-        assert config_hash(config) == config_hash(Config().override({"cell": cell, "irnn_form": earlier}))
+        assert getattr(config.model, option) == earlier
+        assert config_hash(config) == config_hash(Config().override({"cell": cell, option: earlier}))
     early = hashlib.sha256(b'{"cell": "irnn"}').hexdigest()
     assert config_hash(Config().override({"cell": "irnn", "irnn_form": "paper", "kernel": "torch"})) == early
 

@@ -33,7 +33,10 @@ OPEN = {"max_steps", "max_seconds", "eval_every", "patience", "checkpoint_every"
     "unfreeze_every",
 }
 OPEN |= {"projection_size", "decay_after", "attention"}
-OF_OTHER_CELLS = {"nonlinearity", "irnn_form", "kernel", "mogrifier_rounds", "conv_width", "heads", "context"}
+OF_OTHER_CELLS = {"nonlinearity", "irnn_form", "timescales", "kernel", "mogrifier_rounds", "conv_width"} | {
+    "heads",
+    "context",
+}
 OF_OTHER_OPTIMISERS = {"betas", "eps", "momentum", "muon_lr"} | {"average_decay", "average_start", "average_n"}
 OF_OTHER_TRUNCATIONS = {"k1", "k2", "artbp_cut", "artbp_chunk"}
 
@@ -101,6 +104,7 @@ def test_the_filled_in_values_are_those_that_the_training_uses():
     assert (resolved(cell="mlstm")["heads"], resolved(cell="mlstm", hidden_size=6)["heads"]) == (4, 2)
     assert resolved(cell="mlstm", hidden_size=6, heads=3)["heads"] == 3
     assert resolved(cell="mlstm", hidden_size=6, block="residual")["heads"] == 2
+    assert {resolved(cell=cell)["timescales"] for cell in ("rglru", "slstm", "mlstm")} == {"wide"}
     assert resolved(cell="irnn")["recurrent_scale"] == 0.1
     assert resolved(cell="irnn", zoneout=0.1, block="residual")["recurrent_scale"] == 0.1
     assert resolved(cell="irnn", irnn_form="paper")["recurrent_scale"] == 1.0

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from lmkit.model.cells.cell import Cell, CellState
 from lmkit.model.cells.heads import choose_heads
+from lmkit.model.cells.timescales import forget_biases
 from lmkit.model.widened import widened
 
 __all__ = ["MLSTM"]
@@ -24,18 +25,22 @@ class MLSTM(Cell):
     Beck et al. (2024), "xLSTM", arXiv 2405.04517, section 2.3. Nothing but the input decides the gates. C and n are
     stored times exp(-m) with the stabiliser m' = max(log f + m, log i), so the floor of the denominator is exp(-m), and
     h is the same whatever the chunks. State: C (B, heads, d, d), n (B, heads, d) and m (B, heads), with d = H / heads.
+    timescales: how the forget gates of the heads start (``forget_biases``).
     """
 
     state_names = ("C", "n", "m")
 
-    def __init__(self, input_size: int, hidden_size: int, *, heads: int | None = None) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, *, heads: int | None = None, timescales: str = "wide"
+    ) -> None:
         super().__init__()
+        self.timescales = timescales
         self.heads = choose_heads(hidden_size, heads)
         self.input_size, self.output_size = input_size, hidden_size
         self.projected_size = 4 * hidden_size + 2 * self.heads
         self.linear = nn.Linear(input_size, self.projected_size)
         with torch.no_grad():
-            self.linear.bias[-self.heads :] = torch.linspace(3, 6, self.heads)  # forget gates
+            self.linear.bias[-self.heads :] = forget_biases(timescales, self.heads)
 
     def initial_state(self, batch_size: int) -> CellState:
         """Zeros."""

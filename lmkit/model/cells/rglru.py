@@ -8,29 +8,29 @@ from torch.nn import functional as F
 
 from lmkit.model.cells.cell import CellState
 from lmkit.model.cells.scanned import ScannedCell
+from lmkit.model.cells.timescales import decays
 
 __all__ = ["RGLRU"]
 
 POWER = 8.0  # c of the paper
 SMALLEST = 0.25e-6
-SLOWEST, FASTEST = 0.999, 0.9  # a^c at the start lies between them
 
 
 class RGLRU(ScannedCell):
     """h' = a h + sqrt(1 - a^2) (i u), with a = sigmoid(L)^(c r), sigmoid gates r, i of u, and c = 8.
 
     De et al. (2024), "Griffin", arXiv 2402.19427, section 2.4. u is a linear map of the input to the width of the
-    state: the branch that the paper's block puts before the unit.
+    state: the branch that the paper's block puts before the unit. timescales: what sigmoid(L)^c starts as
+    (``decays``).
     """
 
-    def __init__(self, input_size: int, hidden_size: int) -> None:
+    def __init__(self, input_size: int, hidden_size: int, *, timescales: str = "wide") -> None:
         super().__init__()
+        self.timescales = timescales
         self.input_size, self.output_size, self.projected_size = input_size, hidden_size, 3 * hidden_size
         self.branch = nn.Linear(input_size, hidden_size)
         self.gate = nn.Linear(hidden_size, 2 * hidden_size)
-        # L, so that sigmoid(L)^c is uniform at the start
-        start = torch.empty(hidden_size).uniform_(FASTEST, SLOWEST).log_().div_(POWER).exp_().logit_()
-        self.decay = nn.Parameter(start)
+        self.decay = nn.Parameter(decays(timescales, hidden_size).log_().div_(POWER).exp_().logit_())  # L
 
     def project(self, inputs: Tensor) -> Tensor:
         u = self.branch(inputs)

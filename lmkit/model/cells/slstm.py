@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from lmkit.model.cells.cell import CellState
 from lmkit.model.cells.heads import choose_heads
 from lmkit.model.cells.matrix import MatrixCell
+from lmkit.model.cells.timescales import forget_biases
 
 __all__ = ["SLSTM"]
 
@@ -22,7 +23,7 @@ class SLSTM(MatrixCell):
 
     Beck et al. (2024), "xLSTM", arXiv 2405.04517, section 2.2. The recurrent matrices are block-diagonal in the heads.
     Exponentials are kept small by the stabiliser m' = max(log f + m, log i): c and n are stored times exp(-m), which
-    changes nothing in h.
+    changes nothing in h. timescales: how the forget gates of the units start (``forget_biases``).
     """
 
     state_names = ("h", "c", "n", "m")
@@ -35,10 +36,12 @@ class SLSTM(MatrixCell):
         hidden_size: int,
         *,
         heads: int | None = None,
+        timescales: str = "wide",
         recurrent_init: str = "uniform",
         recurrent_scale: float = 1.0,
     ) -> None:
         super().__init__()
+        self.timescales = timescales
         self.recurrent_init, self.recurrent_scale = recurrent_init, recurrent_scale
         self.input_size, self.output_size, self.projected_size = input_size, hidden_size, 4 * hidden_size
         self.heads = choose_heads(hidden_size, heads)
@@ -46,7 +49,7 @@ class SLSTM(MatrixCell):
         self.from_input = nn.Linear(input_size, 4 * hidden_size)
         self.recurrent = nn.Parameter(torch.empty(4, self.heads, size, size).uniform_(-(size**-0.5), size**-0.5))
         with torch.no_grad():
-            self.from_input.bias[2 * hidden_size : 3 * hidden_size] = torch.linspace(3, 6, hidden_size)  # forget gates
+            self.from_input.bias[2 * hidden_size : 3 * hidden_size] = forget_biases(timescales, hidden_size)
 
     def initial_state(self, batch_size: int) -> CellState:
         """Zeros (B, H), and a stabiliser (B, H) far below every gate."""
