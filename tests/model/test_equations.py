@@ -323,6 +323,11 @@ def test_forget_gates_of_the_xlstm_begin_evenly_from_the_fastest_to_the_slowest(
     assert mlstm.get_parameter("linear.bias")[-3:].tolist() == pytest.approx(biases)
 
 
+@pytest.mark.parametrize(("timescales", "bias"), [("wide", 2), ("paper", 3)])
+def test_the_forget_gate_of_a_single_head_begins_with_neither_the_shortest_nor_the_longest_memory(timescales, bias):
+    assert CELLS["mlstm"](1, 3, heads=1, timescales=timescales).get_parameter("linear.bias")[-1] == bias
+
+
 @pytest.mark.parametrize("steps", [1, 2, 3, 64, 100])
 def test_the_two_ways_to_scan_are_one_in_value_and_gradient(steps):
     a, b = torch.rand(steps, 2, 3, dtype=torch.float64), torch.randn(steps, 2, 3, dtype=torch.float64)
