@@ -72,17 +72,21 @@ def commands(name: str) -> Iterator[str]:
             yield call[1]
 
 
+# The options of help are kept by a command when they are first asked for: what stands above it decides their names.
+TOP = click.Context(main, **main.context_settings)
+
+
 def parse(arguments: list[str]) -> None:
     """What click does before it calls a command: options are known and their values of the right kind."""
     if not arguments or arguments[0].startswith("-"):
-        main.make_parser(click.Context(main)).parse_args(arguments)
+        main.make_parser(TOP).parse_args(arguments)
         return
-    command = main.get_command(click.Context(main), arguments[0])
+    command = main.get_command(TOP, arguments[0])
     assert command is not None, f"no command {arguments[0]}"
     if isinstance(command, click.Group) and arguments[1:]:
-        command, arguments = command.get_command(click.Context(command), arguments[1]), arguments[1:]
+        command, arguments = command.get_command(click.Context(command, parent=TOP), arguments[1]), arguments[1:]
         assert command is not None, f"no command {arguments[0]}"
-    context = click.Context(command, info_name=arguments[0])
+    context = click.Context(command, parent=TOP, info_name=arguments[0])
     values, left, _ = command.make_parser(context).parse_args(arguments[1:])
     assert not left, f"nothing takes {left}"
     for parameter in command.params:
@@ -95,7 +99,7 @@ def every_command(command: click.Command) -> Iterator[click.Command]:
     """A command, and those of a group."""
     yield command
     if isinstance(command, click.Group):
-        context = click.Context(command)
+        context = click.Context(command, parent=TOP)
         for name in command.list_commands(context):
             member = command.get_command(context, name)
             assert member is not None, name
