@@ -1,4 +1,4 @@
-"""Training: PyTorch's word_language_model example by lmkit against a plain loop."""
+"""Training: PyTorch's word_language_model example, with each of its three cells, by lmkit against a plain loop."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 DROPOUT, LR, CLIP = 0.2, 20.0, 0.25
 STEPS = 70  # then the stream begins again
+GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,15 @@ class Network:
     batch: int
     window: int
     tied: bool = False
+    cell: str = "lstm"
 
     def fitting(self, settings: Settings) -> Network:
-        return Network(50, 8, 1, 2, 5, self.tied) if settings.tiny else self
+        return Network(50, 8, 1, 2, 5, self.tied, self.cell) if settings.tiny else self
 
     @property
     def operations(self) -> float:
         """For a token: forward once, backward twice, of each weight a product and a sum."""
-        weights = self.layers * 8 * self.hidden_size**2 + self.hidden_size * self.vocab_size
+        weights = self.layers * 2 * GATES[self.cell] * self.hidden_size**2 + self.hidden_size * self.vocab_size
         return 6.0 * weights
 
 
@@ -56,7 +58,8 @@ def plain(network: Network, settings: Settings) -> Step:
         def __init__(self) -> None:
             super().__init__()
             self.embedding = nn.Embedding(vocab_size, hidden_size)
-            self.lstm = nn.LSTM(hidden_size, hidden_size, layers, dropout=DROPOUT if layers > 1 else 0.0)
+            kind = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}[network.cell]
+            self.rnn = kind(hidden_size, hidden_size, layers, dropout=DROPOUT if layers > 1 else 0.0)
             self.decoder = nn.Linear(hidden_size, vocab_size)
             if network.tied:
                 self.decoder.weight = self.embedding.weight
@@ -66,7 +69,7 @@ def plain(network: Network, settings: Settings) -> Step:
             nn.init.zeros_(self.decoder.bias)
 
         def forward(self, tokens, hidden):
-            outputs, hidden = self.lstm(self.dropout(self.embedding(tokens)), hidden)
+            outputs, hidden = self.rnn(self.dropout(self.embedding(tokens)), hidden)
             return F.linear(self.dropout(outputs), self.decoder.weight, self.decoder.bias), hidden
 
     torch.set_num_threads(settings.threads)
@@ -75,7 +78,7 @@ def plain(network: Network, settings: Settings) -> Step:
     ids = torch.from_numpy(stream).view(batch, -1).t().contiguous()
     model = Model()
     optimizer = torch.optim.SGD(model.parameters(), lr=LR)
-    hidden = (torch.zeros(layers, batch, hidden_size), torch.zeros(layers, batch, hidden_size))
+    hidden = [torch.zeros(layers, batch, hidden_size) for _ in range(2 if network.cell == "lstm" else 1)]
     model.train()
     number = 0
     total = 0.0
@@ -85,9 +88,10 @@ def plain(network: Network, settings: Settings) -> Step:
         begin = number % STEPS * window
         number += 1
         data, targets = ids[begin : begin + window], ids[begin + 1 : begin + 1 + window]
-        hidden = tuple(part.detach() for part in hidden)
+        hidden = [part.detach() for part in hidden]
         optimizer.zero_grad()
-        logits, hidden = model(data, hidden)
+        logits, after = model(data, tuple(hidden) if len(hidden) == 2 else hidden[0])
+        hidden = list(after) if len(hidden) == 2 else [after]
         loss = F.cross_entropy(logits.view(-1, vocab_size), targets.reshape(-1))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
@@ -102,6 +106,7 @@ def own(network: Network, precision: str, settings: Settings, world: World | Non
     """The same through lmkit, in the processes of a world."""
     network = network.fitting(settings)
     options = {
+        "cell": network.cell,
         "num_layers": network.layers,
         "hidden_size": network.hidden_size,
         "tie_embeddings": network.tied,
@@ -174,4 +179,16 @@ NETWORKS = {
     "words-2x650-tied": Network(33_278, 650, 2, 20, 35, tied=True),
     "characters-3x512": Network(100, 512, 3, 64, 128),
 }
-CASES = [case(name, network, precision) for name, network in NETWORKS.items() for precision in ("float32", "bfloat16")]
+OTHER_CELLS = {
+    f"{cell}-{name}": replace(network, cell=cell)
+    for cell in ("gru", "rnn")
+    for name, network in (
+        ("characters-2x512", Network(100, 512, 2, 32, 256)),
+        ("words-2x200", Network(10_000, 200, 2, 20, 35)),
+    )
+}
+CASES = [
+    case(name, network, precision)
+    for name, network in (NETWORKS | OTHER_CELLS).items()
+    for precision in ("float32", "bfloat16")
+]
