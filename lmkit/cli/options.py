@@ -38,6 +38,12 @@ if TYPE_CHECKING:
     from lmkit.console.terminal.progress import ProgressLine
     from lmkit.distributed.world import World
 
+    IntType = click.ParamType[int]
+    NumbersType = click.ParamType[tuple[float, ...]]
+    NamesType = click.ParamType[tuple[str, ...]]
+else:  # until click 8.3 a type took no argument
+    IntType = NumbersType = NamesType = click.ParamType
+
 __all__ = [
     "Count",
     "SectionedCommand",
@@ -132,7 +138,7 @@ def _show_all(ctx: click.Context, parameter: click.Parameter, value: bool) -> No
         ctx.exit()
 
 
-class Count(click.ParamType[int]):
+class Count(IntType):
     """A whole number of things, at least ``minimum`` of them; help shows no bound that is never met."""
 
     name = "integer"
@@ -152,7 +158,7 @@ class Count(click.ParamType[int]):
         return number
 
 
-class NumberList(click.ParamType[tuple[float, ...]]):
+class NumberList(NumbersType):
     """Numbers of one kind with commas between them."""
 
     name = "numbers"
@@ -168,7 +174,7 @@ class NumberList(click.ParamType[tuple[float, ...]]):
             self.fail(f"{value!r} is not a list of {kind} such as {example}.", param, ctx)
 
 
-class NameList(click.ParamType[tuple[str, ...]]):
+class NameList(NamesType):
     """Names with commas between them."""
 
     name = "names"
