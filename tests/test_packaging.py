@@ -123,3 +123,10 @@ def test_installed_wheel_reads_its_own_presets(installed: Path, tmp_path: Path):
     assert "no-such-file.txt" in outcome.stderr
     assert preset in outcome.opened
     assert from_checkout(outcome.opened) == []
+
+
+def test_types_of_options_need_no_argument():
+    """click 8.2 and 8.3, which lmkit takes, cannot write ParamType[int]."""
+    older = "import click; click.ParamType.__class_getitem__ = None; import lmkit.cli.options"
+    done = subprocess.run([sys.executable, "-c", older], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
