@@ -247,7 +247,10 @@ def test_every_predictor_gathers_rows_of_its_states(parts):
         for place, (state, row) in enumerate(chosen):
             same = third[place].expand(4, -1)
             expected, _ = predictor.score(same, same, state)
-            torch.testing.assert_close(found[..., place, :], expected[..., row, :], equal_nan=True)
+            # rounded as float32 is, also where scores are in float64: three rows can round unlike four
+            torch.testing.assert_close(
+                found[..., place, :], expected[..., row, :], rtol=1e-5, atol=1e-6, equal_nan=True
+            )
 
 
 def test_rows_of_every_predictor_give_the_figure_of_the_one_stream(parts):
