@@ -70,14 +70,9 @@ def _loss_and_gradients(
     total = torch.zeros((), dtype=sums)
     block = max(64, LOGITS_AT_ONCE // len(weight))
     for start in range(0, len(hidden), block):
-        rows_ND, wanted = hidden[start : start + block], targets[start : start + block, None]
-        ignored = wanted == IGNORE
-        indices = wanted.clamp_min(0)
-        scores_NV = torch.log_softmax(torch.addmm(bias, rows_ND, weight.t()), dim=-1, dtype=sums)
-        total -= scores_NV.gather(1, indices).masked_fill_(ignored, 0).sum()
-        # d nll / d logits = probabilities - one-hot target
-        gradient_NV = scores_NV.exp_().scatter_add_(1, indices, torch.full(indices.shape, -1.0, dtype=sums))
-        gradient_NV.masked_fill_(ignored, 0)
+        rows_ND, wanted = hidden[start : start + block], targets[start : start + block]
+        nll_N, gradient_NV = _nll_and_gradient(torch.addmm(bias, rows_ND, weight.t()), wanted, sums)
+        total += nll_N.sum()
         grad_bias += gradient_NV.sum(0)
         low_NV = gradient_NV.to(hidden.dtype)
         grad_hidden[start : start + block] = low_NV @ weight  # a product with out= takes a much slower path in bfloat16
@@ -86,3 +81,16 @@ def _loss_and_gradients(
         else:
             grad_weight += low_NV.t() @ rows_ND
     return total, grad_hidden, grad_weight, grad_bias
+
+
+def _nll_and_gradient(logits: Tensor, targets: Tensor, sums: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The nll (N,) and its gradient by the logits (N, V), both in precision ``sums``."""
+    (ignored,) = torch.nonzero(targets == IGNORE, as_tuple=True)
+    indices = targets.clamp_min(0)[:, None]
+    probabilities_NV = torch.softmax(logits, dim=-1, dtype=sums)
+    # the largest one is 1 / sum(exp(logits - largest logit)): its logarithm is what a log-softmax would compute anew
+    largest_N, wanted_N = (some.to(sums) for some in (logits.amax(-1), logits.gather(1, indices)[:, 0]))
+    nll_N = largest_N - wanted_N - probabilities_NV.amax(-1).log_()
+    # d nll / d logits = probabilities - one-hot target
+    gradient_NV = probabilities_NV.scatter_add_(1, indices, torch.full(indices.shape, -1.0, dtype=sums))
+    return nll_N.index_fill_(0, ignored, 0), gradient_NV.index_fill_(0, ignored, 0)

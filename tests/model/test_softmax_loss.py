@@ -105,3 +105,11 @@ def test_autocast_changes_the_products_and_not_the_softmax():
     for mine, theirs in gradients:
         assert mine.dtype == torch.float32
         assert (mine - theirs).norm() < 0.02 * theirs.norm()
+
+
+def test_of_logits_in_bfloat16_the_nll_is_not_rounded():
+    inputs, targets = leaves()
+    with torch.autocast("cpu", torch.bfloat16):
+        ours, logits = linear_nll_sum(*inputs, targets), F.linear(*inputs)
+    assert logits.dtype == torch.bfloat16
+    assert ours.item() == pytest.approx(F.cross_entropy(logits.float(), targets, reduction="sum").item(), rel=1e-6)
