@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from lmkit.model.widened import widened
 
-__all__ = ["IGNORE", "linear_nll_sum"]
+__all__ = ["IGNORE", "linear_nll_sum", "nll_and_gradient"]
 
 IGNORE = -100  # a target of this value is not predicted; torch's own convention
 SMALL_VOCABULARY = 1024  # below it the plain composition is as quick
@@ -71,7 +71,7 @@ def _loss_and_gradients(
     block = max(64, LOGITS_AT_ONCE // len(weight))
     for start in range(0, len(hidden), block):
         rows_ND, wanted = hidden[start : start + block], targets[start : start + block]
-        nll_N, gradient_NV = _nll_and_gradient(torch.addmm(bias, rows_ND, weight.t()), wanted, sums)
+        nll_N, gradient_NV = nll_and_gradient(torch.addmm(bias, rows_ND, weight.t()), wanted, sums)
         total += nll_N.sum()
         grad_bias += gradient_NV.sum(0)
         low_NV = gradient_NV.to(hidden.dtype)
@@ -83,8 +83,8 @@ def _loss_and_gradients(
     return total, grad_hidden, grad_weight, grad_bias
 
 
-def _nll_and_gradient(logits: Tensor, targets: Tensor, sums: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The nll (N,) and its gradient by the logits (N, V), both in precision ``sums``."""
+def nll_and_gradient(logits: Tensor, targets: Tensor, sums: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The nll (N,) of targets (N,) under logits (N, V), and its gradient by the logits, both in precision ``sums``."""
     (ignored,) = torch.nonzero(targets == IGNORE, as_tuple=True)
     indices = targets.clamp_min(0)[:, None]
     probabilities_NV = torch.softmax(logits, dim=-1, dtype=sums)
